@@ -1,0 +1,3 @@
+//! The command `vouch`: arguments and configuration only.
+
+fn main() {}

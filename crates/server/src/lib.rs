@@ -1,0 +1,1 @@
+//! Gateway, agents, fleet, central's API and store

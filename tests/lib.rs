@@ -1,0 +1,1 @@
+//! What the tests of both ends share: a server and devices on loopback, in one process.
