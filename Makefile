@@ -1,0 +1,25 @@
+# The commands a person uses. CI calls the same ones (.ci/run).
+.PHONY: help demo test bench lint
+
+help:
+	@echo "make demo   build, then show the whole path on this machine: connect, prove, fetch the app, run it"
+	@echo "make test   run every test, attacks included"
+	@echo "make bench  measure the gateway beside a bare TLS server (several minutes)"
+	@echo "make lint   formatting and lints, warnings are errors"
+
+demo:
+	@scripts/setup build
+	cargo build --release --locked --package vouch
+	target/release/vouch demo
+
+test:
+	@scripts/setup test
+	cargo test --workspace --locked
+
+bench:
+	@scripts/setup build
+	cargo run --release --locked --package vouch-benches --bin vouch-bench
+
+lint:
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --locked -- -D warnings
