@@ -1,0 +1,27 @@
+//! How a host drives an [`App`](crate::App): no code, the contract in one place.
+//!
+//! ```text
+//! app = App::new(program, side, limits, wake reason, now)
+//! loop {
+//!     turn = app.run(now)                            // one slice of one event, at most
+//!     while let Some(output) = app.poll_output() {   // after every run and every input
+//!         Log                 -> keep or send the line, with the time of now
+//!         Send                -> hand to the session; answer Input::Sent(Ok) once it is queued there,
+//!                                Err(NotConnected) or Err(TimedOut) otherwise (bounded: the script waits)
+//!         Save                -> store durably, then Input::Saved(Ok) or Err(why)
+//!         HttpResponse        -> answer that request
+//!         Failed              -> the app is over: drop it, wait RestartDelay::failed(), start a new one (WakeReason::AppError)
+//!         RestartRequested    -> the app is over: drop it, start a new one (WakeReason::Restart)
+//!     }
+//!     match turn {
+//!         More    -> let others have a turn, then run again
+//!         Idle    -> sleep until app.poll_timeout() or the next input
+//!         Waiting -> sleep until the answer (Sent, Saved) or the next input; inputs may queue meanwhile
+//!         Ended   -> Failed or RestartRequested was given
+//!     }
+//! }
+//! ```
+//!
+//! `input` refuses when the app's queue is full: hold the input until `run` has made room (`App::has_room`). Answers (`Sent`, `Saved`)
+//! are never refused. A device that is offline sends nothing: the app is told by `Input::Connected` and `Input::Disconnected`, answers
+//! `agent.send` by itself with an error and goes on running.

@@ -1,0 +1,65 @@
+//! Everything a host tells a running app.
+
+use thiserror::Error;
+
+/// One thing that happened outside the app.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Input {
+    /// A message from the other end; `value` is the CBOR that its [`crate::Output::Send`] carried, not trusted.
+    Message {
+        /// What the sender called it.
+        name: String,
+        /// One encoded value.
+        value: Vec<u8>,
+    },
+    /// A session between device and server is open.
+    Connected,
+    /// No session is open any more.
+    Disconnected,
+    /// A request to the agent's URL.
+    Http(HttpRequest),
+    /// Nobody waits for the answer to this request any more.
+    HttpGone(u64),
+    /// The answer to [`crate::Output::Send`].
+    Sent(Result<(), NotSent>),
+    /// The answer to [`crate::Output::Save`]: `Ok` only once the bytes are durable, else why not.
+    Saved(Result<(), String>),
+}
+
+/// Why a message did not go; the numbers are those `send` returns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum NotSent {
+    /// No session is open.
+    NotConnected = 1,
+    /// There was no room for it in time.
+    TimedOut = 2,
+}
+
+/// A request to an agent's URL.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HttpRequest {
+    /// Chosen by the host, returned in [`crate::HttpResponse`].
+    pub id: u64,
+    /// Upper case as received.
+    pub method: String,
+    /// What follows the agent id, with its leading slash; empty if nothing follows.
+    pub path: String,
+    /// Decoded query parameters; the last of equal names wins.
+    pub query: Vec<(String, String)>,
+    /// Names in lower case; the last of equal names wins.
+    pub headers: Vec<(String, Vec<u8>)>,
+    /// Bounded by the host.
+    pub body: Vec<u8>,
+}
+
+/// An input the app did not take.
+#[derive(Debug, Error)]
+pub enum InputRefused {
+    /// The queue is full; offer it again once [`crate::App::has_room`].
+    #[error("the app's queue is full")]
+    Full(Input),
+    /// The app is over; the host starts a new one.
+    #[error("the app has ended")]
+    Ended(Input),
+}

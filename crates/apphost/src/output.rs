@@ -1,0 +1,53 @@
+//! Everything a running app asks of its host.
+
+/// One thing the host must do; see [`crate::driver`].
+#[derive(Debug, PartialEq, Eq)]
+pub enum Output {
+    /// A line for the log.
+    Log {
+        /// Which call wrote it.
+        level: LogLevel,
+        /// One line of text, made valid UTF-8, bounded.
+        text: String,
+    },
+    /// A message to the other end. The script waits for [`crate::Input::Sent`].
+    Send {
+        /// What the sender calls it.
+        name: String,
+        /// One encoded value.
+        value: Vec<u8>,
+    },
+    /// Answer a request to the agent's URL.
+    HttpResponse(HttpResponse),
+    /// Store these bytes durably. The script waits for [`crate::Input::Saved`].
+    Save(Vec<u8>),
+    /// The app is over because of an error, which was logged line by line before this.
+    Failed {
+        /// The message alone, one line.
+        error: String,
+    },
+    /// The app is over because it asked for a restart.
+    RestartRequested,
+}
+
+/// Which of the two log calls wrote a line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogLevel {
+    /// `server.log`
+    Log,
+    /// `server.error`, and the app's uncaught errors.
+    Error,
+}
+
+/// What an agent answers to a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HttpResponse {
+    /// The request's id.
+    pub id: u64,
+    /// 100 to 999.
+    pub status: u16,
+    /// As the app set them; checked to be valid header names and values.
+    pub headers: Vec<(String, String)>,
+    /// The bytes to send.
+    pub body: Vec<u8>,
+}

@@ -1,0 +1,59 @@
+//! Which end an app runs on, what it is told about its surroundings, and why it was started.
+
+/// The end an app runs on; decides which objects the script sees.
+#[derive(Clone, Debug)]
+pub enum Side {
+    /// On the device: `agent`, `hardware`, `imp`, `server`.
+    Device(DeviceInfo),
+    /// On the server: `device`, `http`, `imp`, `server`.
+    Agent(AgentInfo),
+}
+
+/// What a device app can ask about its device.
+#[derive(Clone, Debug)]
+pub struct DeviceInfo {
+    /// 16 hex digits, `hardware.getdeviceid()`.
+    pub device_id: String,
+    /// `imp.getsoftwareversion()`.
+    pub software_version: String,
+    /// Whether a session is open at the start; later told by [`crate::Input::Connected`].
+    pub connected: bool,
+}
+
+/// What an agent app can ask about its surroundings.
+#[derive(Clone, Debug)]
+pub struct AgentInfo {
+    /// `http.agenturl()`.
+    pub agent_url: String,
+    /// `imp.getsoftwareversion()`.
+    pub software_version: String,
+    /// The bytes of the last durable [`crate::Output::Save`], if there was one.
+    pub saved: Option<Vec<u8>>,
+    /// Whether the device is connected at the start; later told by [`crate::Input::Connected`].
+    pub connected: bool,
+}
+
+/// Why an app was started; the numbers are those `hardware.wakereason()` gives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum WakeReason {
+    /// The device was switched on, or its runtime started.
+    PowerOn = 0,
+    /// The device restarted by software.
+    SoftwareReset = 2,
+    /// A new app was delivered.
+    NewApp = 4,
+    /// The app before this one failed.
+    AppError = 5,
+    /// A new OS image was started.
+    NewOs = 6,
+    /// The app or its owner asked for a restart.
+    Restart = 10,
+}
+
+impl WakeReason {
+    /// The number a script sees.
+    pub const fn code(self) -> u8 {
+        self as u8
+    }
+}
