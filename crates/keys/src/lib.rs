@@ -1,1 +1,34 @@
-//! What holds or checks a key: purposes, public keys, signatures, certificates, TLS configurations
+//! What holds or checks a key: purposes, public keys, signatures, certificates, TLS configurations.
+//!
+//! Start at [`purpose::KeyPurpose`]: no key exists without one. This is the only crate that names a
+//! cryptographic library; the TLS drivers of the device and the server take their configuration from here.
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | [`purpose`] | the closed set of key purposes, and what is known about each |
+//! | [`secret`] | bytes that are wiped when dropped and never printed |
+//! | [`hashes`] | SHA-256, HMAC-SHA256, random bytes |
+//! | [`private_file`] | files only their owner may read, written whole or not at all |
+//! | [`public`] | public keys, their hashes, the device id |
+//! | [`signer`] | private keys behind one seam |
+//! | [`cose`] | COSE_Sign1 with ES256 and a purpose |
+//! | [`profile`] | `classic` and `modern` |
+//! | [`pki`] | the operator's roots, certificates, requests, the roots bundle |
+//! | [`tls`] | TLS configurations, channel binding, what was negotiated |
+//! | [`password`] | password hashes and bearer tokens |
+//! | [`time`] | the two clocks of a state machine, and the clocks certificates are checked against |
+//! | [`limits`] | every bound of this crate |
+
+pub mod cose;
+pub mod hashes;
+pub mod limits;
+pub mod password;
+pub mod pki;
+pub mod private_file;
+pub mod profile;
+pub mod public;
+pub mod purpose;
+pub mod secret;
+pub mod signer;
+pub mod time;
+pub mod tls;

@@ -1,0 +1,103 @@
+//! All keys and certificates of an operator: made once, and the part of it a serving machine needs.
+
+use std::path::Path;
+
+use rustls_pki_types::ServerName;
+
+use super::{Authority, AuthorityKind, Credential, PkiError, RootsBundle, credential, lifetime};
+use crate::{private_file::Existing, profile::Profile, purpose::KeyPurpose, signer::Signer, time::Now};
+
+/// Everything `vouch init` makes, the server roots' private keys included.
+#[derive(Debug)]
+pub struct OperatorPki {
+    /// The server roots: classic, modern.
+    pub server_roots: [Authority; 2],
+    /// What the gateway needs.
+    pub serving: ServingPki,
+}
+
+/// What a serving machine needs: the server roots' private keys are not among it and can be kept elsewhere.
+#[derive(Debug)]
+pub struct ServingPki {
+    /// The roots that devices pin.
+    pub server_roots: RootsBundle,
+    /// The device roots, which sign certificates when devices enrol: classic, modern.
+    pub device_authorities: [Authority; 2],
+    /// The gateway's TLS keys and certificates: classic, modern.
+    pub gateway: [Credential; 2],
+}
+
+impl OperatorPki {
+    /// Makes all roots, and gateway certificates for these names.
+    pub fn create(operator: &str, names: &[ServerName<'_>], now: Now) -> Result<OperatorPki, PkiError> {
+        let roots = |kind| -> Result<[Authority; 2], PkiError> {
+            Ok([
+                Authority::create(kind, Profile::Classic, operator, now)?,
+                Authority::create(kind, Profile::Modern, operator, now)?,
+            ])
+        };
+        let server_roots = roots(AuthorityKind::Server)?;
+        let device_authorities = roots(AuthorityKind::Device)?;
+        let [classic, modern] = &server_roots;
+        let gateway = [gateway(classic, names, now)?, gateway(modern, names, now)?];
+        let bundle = RootsBundle::new(classic.certificate().clone(), modern.certificate().clone())?;
+        let serving = ServingPki { server_roots: bundle, device_authorities, gateway };
+        Ok(OperatorPki { server_roots, serving })
+    }
+
+    /// Writes everything into an existing folder; refuses to overwrite anything.
+    pub fn save(&self, folder: &Path) -> Result<(), PkiError> {
+        for authority in self.server_roots.iter().chain(&self.serving.device_authorities) {
+            authority.save(folder)?;
+        }
+        for credential in &self.serving.gateway {
+            credential.save(folder, Existing::Refuse)?;
+        }
+        Ok(())
+    }
+}
+
+impl ServingPki {
+    /// Reads what a serving machine needs; the server roots' private keys are not looked at.
+    pub fn load(folder: &Path) -> Result<ServingPki, PkiError> {
+        let root = |profile| credential::read_certificate(folder, AuthorityKind::Server.purpose(profile));
+        let gateway = |profile| Credential::load(folder, KeyPurpose::gateway_tls(profile));
+        let device = |profile| Authority::load(folder, AuthorityKind::Device, profile);
+        Ok(ServingPki {
+            server_roots: RootsBundle::new(root(Profile::Classic)?, root(Profile::Modern)?)?,
+            device_authorities: [device(Profile::Classic)?, device(Profile::Modern)?],
+            gateway: [gateway(Profile::Classic)?, gateway(Profile::Modern)?],
+        })
+    }
+
+    /// The device root of a profile.
+    pub fn device_authority(&self, profile: Profile) -> &Authority {
+        let [classic, modern] = &self.device_authorities;
+        match profile {
+            Profile::Classic => classic,
+            Profile::Modern => modern,
+        }
+    }
+
+    /// The gateway's TLS key and chain in a profile.
+    pub fn gateway(&self, profile: Profile) -> &Credential {
+        let [classic, modern] = &self.gateway;
+        match profile {
+            Profile::Classic => classic,
+            Profile::Modern => modern,
+        }
+    }
+
+    /// The device roots' certificates: what the gateway trusts for clients.
+    pub fn device_roots(&self) -> Result<RootsBundle, PkiError> {
+        let [classic, modern] = &self.device_authorities;
+        Ok(RootsBundle::new(classic.certificate().clone(), modern.certificate().clone())?)
+    }
+}
+
+fn gateway(root: &Authority, names: &[ServerName<'_>], now: Now) -> Result<Credential, PkiError> {
+    let purpose = KeyPurpose::gateway_tls(root.profile());
+    let key = Signer::generate(purpose)?;
+    let certificate = root.issue_server(names, key.public(), now, lifetime(purpose))?;
+    Credential::new(key, vec![certificate])
+}

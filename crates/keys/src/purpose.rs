@@ -1,0 +1,318 @@
+//! The closed set of key purposes, and what is known about each: no key exists without one.
+
+use crate::profile::Profile;
+
+/// What a key is for. Generating or loading a key takes a purpose and checks that the key fits it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum KeyPurpose {
+    /// Signs gateway certificates of the classic profile; devices pin its certificate.
+    ServerRootClassic,
+    /// Signs gateway certificates of the modern profile; devices pin its certificate.
+    ServerRootModern,
+    /// Signs device TLS certificates of the classic profile; the gateway pins its certificate.
+    DeviceRootClassic,
+    /// Signs device TLS certificates of the modern profile; the gateway pins its certificate.
+    DeviceRootModern,
+    /// Authenticates the gateway in classic TLS handshakes.
+    GatewayTlsClassic,
+    /// Authenticates the gateway in modern TLS handshakes.
+    GatewayTlsModern,
+    /// Answers challenges and signs enrolment: it is the device.
+    DeviceIdentity,
+    /// Receives content keys wrapped to the device; never signs.
+    DeviceKeyAgreement,
+    /// Authenticates the device in classic TLS handshakes.
+    DeviceTlsClassic,
+    /// Authenticates the device in modern TLS handshakes.
+    DeviceTlsModern,
+    /// The secret part of an enrolment token.
+    EnrolmentSecret,
+    /// Makes agent ids that cannot be guessed.
+    AgentIdSecret,
+    /// Encrypts TLS session tickets of the modern session listener.
+    SessionTicket,
+    /// A person's password.
+    AccountPassword,
+    /// Authenticates one person or script to central for a short time.
+    AccessToken,
+    /// Obtains new access tokens.
+    RefreshToken,
+}
+
+/// The algorithm a purpose is bound to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum PurposeAlgorithm {
+    /// ECDSA on P-256 with SHA-256 (FIPS 186-5).
+    EcdsaP256,
+    /// ECDH on P-256 (SP 800-56A); never signs.
+    EcdhP256,
+    /// RSA with 2048 bits and SHA-256 (RFC 8017).
+    Rsa2048,
+    /// HMAC-SHA256 (RFC 2104) with a 32-byte key.
+    HmacSha256,
+    /// A random bearer secret of 32 bytes, kept as its SHA-256 where it is checked.
+    Bearer256,
+    /// AES-256-CBC with HMAC-SHA256, the construction of RFC 5077 section 4.
+    TicketAes256,
+    /// Argon2id (RFC 9106).
+    Argon2id,
+}
+
+impl PurposeAlgorithm {
+    /// The name as documents show it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            PurposeAlgorithm::EcdsaP256 => "ECDSA P-256 with SHA-256",
+            PurposeAlgorithm::EcdhP256 => "ECDH P-256",
+            PurposeAlgorithm::Rsa2048 => "RSA-2048 with SHA-256",
+            PurposeAlgorithm::HmacSha256 => "HMAC-SHA256, 256-bit key",
+            PurposeAlgorithm::Bearer256 => "256 random bits, checked by SHA-256",
+            PurposeAlgorithm::TicketAes256 => "AES-256-CBC with HMAC-SHA256 (RFC 5077)",
+            PurposeAlgorithm::Argon2id => "Argon2id (RFC 9106)",
+        }
+    }
+}
+
+/// How long a key may be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Lifetime {
+    /// The certificate made for it is valid for so many days.
+    CertificateDays(u32),
+    /// Until what it belongs to is revoked or removed.
+    UntilRevoked,
+    /// So many seconds after it was made.
+    Seconds(u64),
+    /// As its owner decides when making it.
+    ChosenByOwner,
+}
+
+/// What is known about the keys of one purpose (claim C16).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KeyFacts {
+    /// The only algorithm keys of this purpose have.
+    pub algorithm: PurposeAlgorithm,
+    /// Where the key is made.
+    pub birthplace: &'static str,
+    /// Where the key is kept.
+    pub storage: &'static str,
+    /// How long it may be used.
+    pub lifetime: Lifetime,
+    /// How it is replaced.
+    pub rotation: &'static str,
+    /// What somebody who steals it can do, and what its owner must do then.
+    pub loss: &'static str,
+}
+
+const OPERATOR: &str = "the operator's machine, by `vouch init`";
+const DEVICE: &str = "the device, while it is provisioned";
+const SERVER: &str = "the server";
+const KEY_FILE: &str = "PKCS#8 file with mode 0600";
+const ROOT_DAYS: u32 = 20 * 365;
+const LEAF_DAYS: u32 = 5 * 365;
+const ROOT_ROTATION: &str = "none yet: devices pin it, so replacing it means enrolling them again";
+const LEAF_ROTATION: &str = "issue a new certificate for a new key from the same root; devices pin the root only";
+const SERVER_ROOT_LOSS: &str = "its holder can pose as this operator's gateway to devices; identity keys stay safe, \
+    no challenge answer can be relayed. Make new roots and enrol the devices again";
+const DEVICE_ROOT_LOSS: &str = "its holder can make TLS certificates the gateway accepts, but opens no session, since that \
+    takes an enrolled identity key. Make new roots and enrol the devices again";
+const GATEWAY_LOSS: &str = "its holder can pose as the gateway on the network path until the certificate expires; past \
+    traffic stays secret (forward secrecy). Replace the key; if it was abused, the root as well";
+const DEVICE_TLS_LOSS: &str =
+    "alone it opens no session: the challenge needs the identity key. Revoke the device and enrol it again";
+
+impl KeyPurpose {
+    /// Every purpose, in the order documents list them.
+    pub const ALL: [KeyPurpose; 16] = [
+        KeyPurpose::ServerRootClassic,
+        KeyPurpose::ServerRootModern,
+        KeyPurpose::DeviceRootClassic,
+        KeyPurpose::DeviceRootModern,
+        KeyPurpose::GatewayTlsClassic,
+        KeyPurpose::GatewayTlsModern,
+        KeyPurpose::DeviceIdentity,
+        KeyPurpose::DeviceKeyAgreement,
+        KeyPurpose::DeviceTlsClassic,
+        KeyPurpose::DeviceTlsModern,
+        KeyPurpose::EnrolmentSecret,
+        KeyPurpose::AgentIdSecret,
+        KeyPurpose::SessionTicket,
+        KeyPurpose::AccountPassword,
+        KeyPurpose::AccessToken,
+        KeyPurpose::RefreshToken,
+    ];
+
+    /// The purpose's stable name, which is also the stem of its file's name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            KeyPurpose::ServerRootClassic => "server-root-classic",
+            KeyPurpose::ServerRootModern => "server-root-modern",
+            KeyPurpose::DeviceRootClassic => "device-root-classic",
+            KeyPurpose::DeviceRootModern => "device-root-modern",
+            KeyPurpose::GatewayTlsClassic => "gateway-tls-classic",
+            KeyPurpose::GatewayTlsModern => "gateway-tls-modern",
+            KeyPurpose::DeviceIdentity => "device-identity",
+            KeyPurpose::DeviceKeyAgreement => "device-key-agreement",
+            KeyPurpose::DeviceTlsClassic => "device-tls-classic",
+            KeyPurpose::DeviceTlsModern => "device-tls-modern",
+            KeyPurpose::EnrolmentSecret => "enrolment-secret",
+            KeyPurpose::AgentIdSecret => "agent-id-secret",
+            KeyPurpose::SessionTicket => "session-ticket",
+            KeyPurpose::AccountPassword => "account-password",
+            KeyPurpose::AccessToken => "access-token",
+            KeyPurpose::RefreshToken => "refresh-token",
+        }
+    }
+
+    /// The purpose of a gateway's TLS key in this profile.
+    pub fn gateway_tls(profile: Profile) -> KeyPurpose {
+        match profile {
+            Profile::Classic => KeyPurpose::GatewayTlsClassic,
+            Profile::Modern => KeyPurpose::GatewayTlsModern,
+        }
+    }
+
+    /// The purpose of a device's TLS key in this profile.
+    pub fn device_tls(profile: Profile) -> KeyPurpose {
+        match profile {
+            Profile::Classic => KeyPurpose::DeviceTlsClassic,
+            Profile::Modern => KeyPurpose::DeviceTlsModern,
+        }
+    }
+
+    /// What is known about keys of this purpose.
+    pub fn facts(self) -> KeyFacts {
+        match self {
+            KeyPurpose::ServerRootClassic => root(PurposeAlgorithm::Rsa2048, SERVER_ROOT_LOSS),
+            KeyPurpose::ServerRootModern => root(PurposeAlgorithm::EcdsaP256, SERVER_ROOT_LOSS),
+            KeyPurpose::DeviceRootClassic => root(PurposeAlgorithm::Rsa2048, DEVICE_ROOT_LOSS),
+            KeyPurpose::DeviceRootModern => root(PurposeAlgorithm::EcdsaP256, DEVICE_ROOT_LOSS),
+            KeyPurpose::GatewayTlsClassic => gateway(PurposeAlgorithm::Rsa2048),
+            KeyPurpose::GatewayTlsModern => gateway(PurposeAlgorithm::EcdsaP256),
+            KeyPurpose::DeviceTlsClassic => device_tls(PurposeAlgorithm::Rsa2048),
+            KeyPurpose::DeviceTlsModern => device_tls(PurposeAlgorithm::EcdsaP256),
+            KeyPurpose::DeviceIdentity => KeyFacts {
+                algorithm: PurposeAlgorithm::EcdsaP256,
+                birthplace: DEVICE,
+                storage: KEY_FILE,
+                lifetime: Lifetime::UntilRevoked,
+                rotation: "none: another identity key is another device",
+                loss: "its holder, with the TLS key as well, can pose as this one device. Revoke the device and enrol it again",
+            },
+            KeyPurpose::DeviceKeyAgreement => KeyFacts {
+                algorithm: PurposeAlgorithm::EcdhP256,
+                birthplace: DEVICE,
+                storage: KEY_FILE,
+                lifetime: Lifetime::UntilRevoked,
+                rotation: "registered again by enrolling",
+                loss: "its holder can read content keys sent to this one device. Revoke the device and enrol it again",
+            },
+            KeyPurpose::EnrolmentSecret => KeyFacts {
+                algorithm: PurposeAlgorithm::Bearer256,
+                birthplace: SERVER,
+                storage: "the token file of whoever provisions; the server keeps its SHA-256 only",
+                lifetime: Lifetime::ChosenByOwner,
+                rotation: "each token is its own; it ends when used up or expired",
+                loss: "its holder can enrol new devices of their own into one group until it ends. Withdraw the token, revoke those devices",
+            },
+            KeyPurpose::AgentIdSecret => KeyFacts {
+                algorithm: PurposeAlgorithm::HmacSha256,
+                birthplace: SERVER,
+                storage: "file with mode 0600",
+                lifetime: Lifetime::UntilRevoked,
+                rotation: "replacing it gives every agent a new URL",
+                loss: "its holder can compute agent URLs from public keys; agents that check their callers are not affected",
+            },
+            KeyPurpose::SessionTicket => KeyFacts {
+                algorithm: PurposeAlgorithm::TicketAes256,
+                birthplace: "the gateway's memory",
+                storage: "memory only",
+                lifetime: Lifetime::Seconds(12 * 3600),
+                rotation: "by itself every 6 hours, and at each start",
+                loss: "its holder can resume TLS sessions whose tickets they also hold; the challenge still needs the identity key",
+            },
+            KeyPurpose::AccountPassword => KeyFacts {
+                algorithm: PurposeAlgorithm::Argon2id,
+                birthplace: "a person, or `vouch init`",
+                storage: "the server keeps an Argon2id hash only",
+                lifetime: Lifetime::ChosenByOwner,
+                rotation: "changed by its owner",
+                loss: "its holder acts as that account. Change it, which ends the account's tokens",
+            },
+            KeyPurpose::AccessToken => bearer(Lifetime::Seconds(3600), "obtained again with the refresh token"),
+            KeyPurpose::RefreshToken => bearer(Lifetime::UntilRevoked, "obtained again with the password"),
+        }
+    }
+}
+
+impl std::fmt::Display for KeyPurpose {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+const fn root(algorithm: PurposeAlgorithm, loss: &'static str) -> KeyFacts {
+    let lifetime = Lifetime::CertificateDays(ROOT_DAYS);
+    KeyFacts { algorithm, birthplace: OPERATOR, storage: KEY_FILE, lifetime, rotation: ROOT_ROTATION, loss }
+}
+
+const fn gateway(algorithm: PurposeAlgorithm) -> KeyFacts {
+    let lifetime = Lifetime::CertificateDays(LEAF_DAYS);
+    KeyFacts {
+        algorithm,
+        birthplace: OPERATOR,
+        storage: KEY_FILE,
+        lifetime,
+        rotation: LEAF_ROTATION,
+        loss: GATEWAY_LOSS,
+    }
+}
+
+const fn device_tls(algorithm: PurposeAlgorithm) -> KeyFacts {
+    let lifetime = Lifetime::CertificateDays(LEAF_DAYS);
+    KeyFacts {
+        algorithm,
+        birthplace: DEVICE,
+        storage: KEY_FILE,
+        lifetime,
+        rotation: LEAF_ROTATION,
+        loss: DEVICE_TLS_LOSS,
+    }
+}
+
+const fn bearer(lifetime: Lifetime, rotation: &'static str) -> KeyFacts {
+    KeyFacts {
+        algorithm: PurposeAlgorithm::Bearer256,
+        birthplace: SERVER,
+        storage: "its holder; the server keeps its SHA-256 only",
+        lifetime,
+        rotation,
+        loss: "its holder acts as that account until the token ends. Withdraw the account's tokens",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn every_purpose_is_listed_once_and_has_all_its_facts() {
+        let names: BTreeSet<_> = KeyPurpose::ALL.iter().map(|purpose| purpose.as_str()).collect();
+        assert_eq!(names.len(), KeyPurpose::ALL.len());
+        for purpose in KeyPurpose::ALL {
+            let facts = purpose.facts();
+            for text in [facts.birthplace, facts.storage, facts.rotation, facts.loss] {
+                assert!(!text.is_empty(), "{purpose}");
+            }
+        }
+    }
+
+    #[test]
+    fn each_profile_has_keys_of_its_own_algorithm() {
+        assert_eq!(KeyPurpose::device_tls(Profile::Classic).facts().algorithm, PurposeAlgorithm::Rsa2048);
+        assert_eq!(KeyPurpose::device_tls(Profile::Modern).facts().algorithm, PurposeAlgorithm::EcdsaP256);
+        assert_eq!(KeyPurpose::gateway_tls(Profile::Classic).facts().algorithm, PurposeAlgorithm::Rsa2048);
+        assert_eq!(KeyPurpose::gateway_tls(Profile::Modern).facts().algorithm, PurposeAlgorithm::EcdsaP256);
+    }
+}

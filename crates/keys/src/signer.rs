@@ -1,0 +1,224 @@
+//! Private keys behind one seam: what they sign is decided by their purpose.
+
+use std::{fmt, path::Path, sync::Arc};
+
+use aws_lc_rs::{
+    encoding::AsDer,
+    rand::SystemRandom,
+    rsa::KeySize,
+    signature::{
+        ECDSA_P256_SHA256_ASN1_SIGNING, ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _, RSA_PKCS1_SHA256,
+        RsaKeyPair,
+    },
+};
+use rustls::sign::SigningKey as TlsSigningKey;
+use rustls_pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+
+use crate::{
+    cose,
+    private_file::{self, Existing, PrivateFileError},
+    public::{KeyAlgorithm, PublicKey},
+    purpose::{KeyPurpose, PurposeAlgorithm},
+    secret::Secret,
+};
+
+/// A private key and its one purpose, wherever the key lives.
+#[derive(Debug)]
+pub enum Signer {
+    /// The key is in this process's memory and in a file.
+    Software(SoftwareKey),
+}
+
+/// A private key in memory.
+pub struct SoftwareKey {
+    purpose: KeyPurpose,
+    public: PublicKey,
+    pkcs8: Secret,
+    pair: Pair,
+}
+
+enum Pair {
+    Ecdsa(EcdsaKeyPair),
+    /// ECDH only: there is nothing here that could sign.
+    Ecdh,
+    Rsa(RsaKeyPair),
+}
+
+/// Why a key could not be made, read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum KeyError {
+    /// Keys of this purpose are no key pairs.
+    #[error("`{purpose}` is not the purpose of a key pair")]
+    NotAKeyPair {
+        /// The purpose asked for.
+        purpose: KeyPurpose,
+    },
+    /// The bytes are no private key of the purpose's algorithm.
+    #[error("not a PKCS#8 private key that fits `{purpose}` ({})", .purpose.facts().algorithm.as_str())]
+    DoesNotFit {
+        /// The purpose asked for.
+        purpose: KeyPurpose,
+    },
+    /// The cryptographic library could not make a key.
+    #[error("could not make a key for `{purpose}`")]
+    Generate {
+        /// The purpose asked for.
+        purpose: KeyPurpose,
+    },
+    /// The key's file.
+    #[error(transparent)]
+    File(#[from] PrivateFileError),
+}
+
+/// Why a key refused to sign.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum SignError {
+    /// The key's purpose does not allow this kind of signature.
+    #[error("a key for `{0}` does not make this signature")]
+    WrongPurpose(KeyPurpose),
+    /// An identity key signs nothing but a Sig_structure with a purpose of this crate.
+    #[error("an identity key signs COSE Sig_structures with a known purpose only")]
+    NotToBeSigned,
+    /// The key store failed.
+    #[error("the key could not sign")]
+    Failed,
+}
+
+impl Signer {
+    /// Makes a new software key for this purpose.
+    pub fn generate(purpose: KeyPurpose) -> Result<Signer, KeyError> {
+        let failed = |_| KeyError::Generate { purpose };
+        let pkcs8 = match key_pair_algorithm(purpose)? {
+            KeyAlgorithm::P256 => {
+                let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).map_err(failed)?;
+                Secret::new(pair.to_pkcs8v1().map_err(failed)?.as_ref().to_vec())
+            }
+            KeyAlgorithm::Rsa2048 => {
+                let pair = RsaKeyPair::generate(KeySize::Rsa2048).map_err(failed)?;
+                Secret::new(AsDer::as_der(&pair).map_err(failed)?.as_ref().to_vec())
+            }
+        };
+        Signer::from_pkcs8(pkcs8, purpose)
+    }
+
+    /// Reads the key of this purpose from `folder`; the file is named after the purpose and has mode 0600.
+    pub fn load(folder: &Path, purpose: KeyPurpose) -> Result<Signer, KeyError> {
+        key_pair_algorithm(purpose)?;
+        Signer::from_pkcs8(private_file::read(&folder.join(file_name(purpose)))?, purpose)
+    }
+
+    /// Writes the key into `folder` under the name of its purpose, mode 0600, whole or not at all.
+    pub fn save(&self, folder: &Path, existing: Existing) -> Result<(), KeyError> {
+        let Signer::Software(key) = self;
+        let path = folder.join(file_name(key.purpose));
+        Ok(private_file::write(&path, key.pkcs8.expose(), existing)?)
+    }
+
+    /// What the key is for.
+    pub fn purpose(&self) -> KeyPurpose {
+        let Signer::Software(key) = self;
+        key.purpose
+    }
+
+    /// The public half.
+    pub fn public(&self) -> &PublicKey {
+        let Signer::Software(key) = self;
+        &key.public
+    }
+
+    /// Signs a COSE Sig_structure (made by [`cose::to_be_signed`]) with the identity key: r and s of ES256.
+    ///
+    /// No other purpose signs here, and nothing but a Sig_structure is signed, so that nobody who can ask for
+    /// a signature obtains one over bytes of their own.
+    pub fn sign(&self, to_be_signed: &[u8]) -> Result<[u8; 64], SignError> {
+        let Signer::Software(key) = self;
+        if key.purpose != KeyPurpose::DeviceIdentity {
+            return Err(SignError::WrongPurpose(key.purpose));
+        }
+        if !cose::is_to_be_signed(to_be_signed) {
+            return Err(SignError::NotToBeSigned);
+        }
+        let Pair::Ecdsa(pair) = &key.pair else { return Err(SignError::Failed) };
+        let signature = pair.sign(&SystemRandom::new(), to_be_signed).map_err(|_| SignError::Failed)?;
+        signature.as_ref().try_into().map_err(|_| SignError::Failed)
+    }
+
+    /// The key as rustls takes it. Only TLS purposes have one.
+    pub(crate) fn tls_key(&self) -> Result<Arc<dyn TlsSigningKey>, SignError> {
+        let Signer::Software(key) = self;
+        match key.purpose {
+            KeyPurpose::GatewayTlsClassic
+            | KeyPurpose::GatewayTlsModern
+            | KeyPurpose::DeviceTlsClassic
+            | KeyPurpose::DeviceTlsModern => {}
+            other => return Err(SignError::WrongPurpose(other)),
+        }
+        let der = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.pkcs8.expose()));
+        rustls::crypto::aws_lc_rs::sign::any_supported_type(&der).map_err(|_| SignError::Failed)
+    }
+
+    /// Signs a certificate or certificate request: DER for ECDSA, PKCS#1 v1.5 for RSA.
+    pub(crate) fn sign_certificate(&self, to_be_signed: &[u8]) -> Result<Vec<u8>, SignError> {
+        let Signer::Software(key) = self;
+        if matches!(key.purpose, KeyPurpose::DeviceIdentity | KeyPurpose::DeviceKeyAgreement) {
+            return Err(SignError::WrongPurpose(key.purpose));
+        }
+        match &key.pair {
+            Pair::Ecdh => Err(SignError::WrongPurpose(key.purpose)),
+            Pair::Ecdsa(pair) => {
+                let signature = pair.sign(&SystemRandom::new(), to_be_signed).map_err(|_| SignError::Failed)?;
+                Ok(signature.as_ref().to_vec())
+            }
+            Pair::Rsa(pair) => {
+                let mut signature = vec![0; pair.public_modulus_len()];
+                pair.sign(&RSA_PKCS1_SHA256, &SystemRandom::new(), to_be_signed, &mut signature)
+                    .map_err(|_| SignError::Failed)?;
+                Ok(signature)
+            }
+        }
+    }
+
+    fn from_pkcs8(pkcs8: Secret, purpose: KeyPurpose) -> Result<Signer, KeyError> {
+        let does_not_fit = || KeyError::DoesNotFit { purpose };
+        let algorithm = key_pair_algorithm(purpose)?;
+        let (pair, public) = match algorithm {
+            KeyAlgorithm::P256 => {
+                // COSE wants r and s side by side, X.509 wants them in DER.
+                let form = match purpose {
+                    KeyPurpose::DeviceIdentity => &ECDSA_P256_SHA256_FIXED_SIGNING,
+                    _ => &ECDSA_P256_SHA256_ASN1_SIGNING,
+                };
+                let pair = EcdsaKeyPair::from_pkcs8(form, pkcs8.expose()).map_err(|_| does_not_fit())?;
+                let public = PublicKey::from_key_bytes(algorithm, pair.public_key().as_ref());
+                let agrees = purpose.facts().algorithm == PurposeAlgorithm::EcdhP256;
+                (if agrees { Pair::Ecdh } else { Pair::Ecdsa(pair) }, public)
+            }
+            KeyAlgorithm::Rsa2048 => {
+                let pair = RsaKeyPair::from_pkcs8(pkcs8.expose()).map_err(|_| does_not_fit())?;
+                let public = PublicKey::from_key_bytes(algorithm, pair.public_key().as_ref());
+                (Pair::Rsa(pair), public)
+            }
+        };
+        let public = public.map_err(|_| does_not_fit())?;
+        Ok(Signer::Software(SoftwareKey { purpose, public, pkcs8, pair }))
+    }
+}
+
+impl fmt::Debug for SoftwareKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SoftwareKey({}, {})", self.purpose, self.public.spki_hash())
+    }
+}
+
+/// The file of a key pair: PKCS#8 in DER.
+pub fn file_name(purpose: KeyPurpose) -> String {
+    format!("{purpose}.key")
+}
+
+fn key_pair_algorithm(purpose: KeyPurpose) -> Result<KeyAlgorithm, KeyError> {
+    match purpose.facts().algorithm {
+        PurposeAlgorithm::EcdsaP256 | PurposeAlgorithm::EcdhP256 => Ok(KeyAlgorithm::P256),
+        PurposeAlgorithm::Rsa2048 => Ok(KeyAlgorithm::Rsa2048),
+        _ => Err(KeyError::NotAKeyPair { purpose }),
+    }
+}
