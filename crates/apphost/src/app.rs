@@ -1,11 +1,476 @@
 //! The event loop of one app: callbacks one at a time, in order, each within its budget.
 
-use std::collections::VecDeque;
-use std::sync::Arc;
+use std::collections::{HashMap, VecDeque};
 
 use keys::time::Now;
+use squirrel::{Budgets, Clock, Fatal, HostCall, Pin, ScriptError, Step, Throw, Value, View, Vm};
+use thiserror::Error;
 
-use crate::input::{Input, InputRefused};
-use crate::limits::Limits;
-use crate::output::Output;
-use crate::side::{Side, WakeReason};
+use crate::api::{Api, Exchanges, Reply};
+use crate::code::Code;
+use crate::input::{HttpRequest, Input, InputRefused};
+use crate::limits::{Limits, NESTING};
+use crate::output::{LogLevel, Output};
+use crate::side::{End, Side, WakeReason};
+use crate::timers::Timers;
+use crate::value::decode_cbor;
+
+/// Calls of the host that one slice may hold; without it a loop of cheap calls would keep others waiting.
+const CALLS_PER_SLICE: usize = 256;
+
+/// Why an app could not be made.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+pub enum StartError {
+    /// A device app's code was to run as an agent, or the other way round.
+    #[error("the code is for the other end")]
+    OtherEnd,
+    /// The limits leave no room for the library.
+    #[error("{0} bytes of memory do not hold even an empty app")]
+    NoMemory(usize),
+}
+
+/// What the host does after [`App::run`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Turn {
+    /// There is more to do now; others go first.
+    More,
+    /// Nothing to do until [`App::poll_timeout`] or the next input.
+    Idle,
+    /// The script waits for the host's answer to a `Send` or a `Save`.
+    Waiting,
+    /// The app is over.
+    Ended,
+}
+
+/// What the app is in the middle of.
+#[derive(Debug)]
+pub(crate) enum Phase {
+    /// The program's main function has not begun.
+    Fresh,
+    /// Between two events.
+    Resting,
+    /// In an event.
+    Running,
+    /// The script waits for the answer to a `Send`.
+    Sending,
+    /// The script waits for the answer to a `Save` of these bytes.
+    Saving(Vec<u8>),
+    /// No event begins any more.
+    Ended,
+}
+
+/// A function to be called when nothing else is to do.
+#[derive(Debug)]
+pub(crate) struct IdleCall {
+    pub(crate) callback: Pin,
+    /// Set for `imp.wakeup(0, ..)`.
+    pub(crate) timer: Option<u64>,
+    pub(crate) name: Option<Vec<u8>>,
+}
+
+/// One running app. Plain data: it may move between threads between two calls.
+#[derive(Debug)]
+pub struct App {
+    pub(crate) vm: Vm,
+    pub(crate) api: &'static Api,
+    pub(crate) end: End,
+    pub(crate) side: Side,
+    pub(crate) limits: Limits,
+    pub(crate) wake: WakeReason,
+    pub(crate) now: Now,
+    pub(crate) phase: Phase,
+    pub(crate) connected: bool,
+    pub(crate) restart_wanted: bool,
+    pub(crate) timers: Timers<Pin>,
+    pub(crate) idle: VecDeque<IdleCall>,
+    pub(crate) handlers: HashMap<String, Pin>,
+    pub(crate) on_connect: Option<Pin>,
+    pub(crate) on_disconnect: Option<Pin>,
+    pub(crate) on_request: Option<Pin>,
+    pub(crate) exchanges: Exchanges,
+    queue: VecDeque<Input>,
+    outputs: VecDeque<Output>,
+    output_bytes: usize,
+    /// Whether a due timer goes before a waiting input; they take turns, so that neither starves the other.
+    timer_first: bool,
+}
+
+impl App {
+    /// An app that is ready to run from its beginning.
+    ///
+    /// # Errors
+    /// The code is for the other end, or the limits leave no room for anything: the host's mistakes, never the script's.
+    pub fn new(code: &Code, side: Side, limits: Limits, wake: WakeReason, now: Now) -> Result<Self, StartError> {
+        let budgets =
+            Budgets { slice: limits.slice, event: limits.event, bytes: limits.memory_bytes, depth: limits.depth };
+        let end = side.end();
+        if code.end != end {
+            return Err(StartError::OtherEnd);
+        }
+        Ok(Self {
+            vm: Vm::new(&code.linked, budgets).map_err(|_| StartError::NoMemory(limits.memory_bytes))?,
+            api: Api::of(end),
+            end,
+            connected: side.connected(),
+            side,
+            wake,
+            now,
+            phase: Phase::Fresh,
+            restart_wanted: false,
+            timers: Timers::new(limits.timers),
+            idle: VecDeque::new(),
+            handlers: HashMap::new(),
+            on_connect: None,
+            on_disconnect: None,
+            on_request: None,
+            exchanges: Exchanges::default(),
+            queue: VecDeque::new(),
+            outputs: VecDeque::new(),
+            output_bytes: 0,
+            timer_first: false,
+            limits,
+        })
+    }
+
+    /// Tells the app what happened. Then call [`Self::run`].
+    ///
+    /// # Errors
+    /// Returns the input when the queue is full or the app is over. Answers to `Send` and `Save` are always taken.
+    pub fn input(&mut self, input: Input, now: Now) -> Result<(), InputRefused> {
+        self.now = now;
+        if matches!(self.phase, Phase::Ended) {
+            return Err(InputRefused::Ended(input));
+        }
+        match input {
+            Input::Sent(answer) => self.sent(answer.map_or_else(|error| error as i32, |()| 0)),
+            Input::Saved(answer) => self.saved(answer),
+            Input::HttpGone(id) => self.http_gone(id),
+            input if self.has_room() => self.queue.push_back(input),
+            input => return Err(InputRefused::Full(input)),
+        }
+        Ok(())
+    }
+
+    /// Whether another input would be taken now.
+    pub fn has_room(&self) -> bool {
+        self.queue.len() < self.limits.queue && !matches!(self.phase, Phase::Ended)
+    }
+
+    /// Runs one slice of one event at most. Then take the outputs.
+    pub fn run(&mut self, now: Now) -> Turn {
+        self.now = now;
+        match self.phase {
+            Phase::Ended => return Turn::Ended,
+            Phase::Sending | Phase::Saving(_) => return Turn::Waiting,
+            Phase::Fresh | Phase::Resting if self.is_blocked() => return Turn::More,
+            Phase::Fresh => {
+                self.set_clock();
+                self.vm.start();
+                self.phase = Phase::Running;
+            }
+            Phase::Resting => {
+                if !self.begin_event() {
+                    return self.rest();
+                }
+            }
+            Phase::Running => {}
+        }
+        self.run_slice()
+    }
+
+    /// The next thing the host must do.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        let output = self.outputs.pop_front();
+        match &output {
+            Some(output) => self.output_bytes = self.output_bytes.saturating_sub(weight(output)),
+            None => self.outputs.shrink_to(4),
+        }
+        output
+    }
+
+    /// When to run next though nothing happens, milliseconds of the clock that never goes back.
+    pub fn poll_timeout(&self) -> Option<u64> {
+        matches!(self.phase, Phase::Fresh | Phase::Resting | Phase::Running).then(|| self.timers.next_due()).flatten()
+    }
+
+    /// Bytes that the script may still use, garbage not counted.
+    pub fn memory_free(&mut self) -> u32 {
+        self.vm.collect_garbage();
+        u32::try_from(self.vm.heap().memory_free()).unwrap_or(u32::MAX)
+    }
+
+    fn run_slice(&mut self) -> Turn {
+        for _ in 0..CALLS_PER_SLICE {
+            if self.is_blocked() {
+                return Turn::More;
+            }
+            match self.vm.run() {
+                Step::Done(_) => return self.end_event(),
+                Step::SliceEnded => return Turn::More,
+                Step::Failed(error) => {
+                    self.fail(&error);
+                    return Turn::Ended;
+                }
+                Step::HostCall(call) => {
+                    if let Some(turn) = self.serve(&call) {
+                        return turn;
+                    }
+                }
+            }
+        }
+        Turn::More
+    }
+
+    /// Answers a call of the script; a turn when the script does not go on at once.
+    fn serve(&mut self, call: &HostCall) -> Option<Turn> {
+        match self.answer(call) {
+            Ok(Reply::Value(value)) => self.vm.resume(Ok(value)),
+            Ok(Reply::Wait) => return Some(Turn::Waiting),
+            Err(Throw::Message(text)) => self.vm.resume(Err(text)),
+            Err(Throw::Value(value)) => {
+                let text = String::from_utf8_lossy(&self.vm.text(value)).into_owned();
+                self.vm.resume(Err(text));
+            }
+            Err(Throw::Fatal(fatal)) => {
+                self.fail(&exhausted(fatal));
+                return Some(Turn::Ended);
+            }
+        }
+        None
+    }
+
+    /// Begins the next event that is due; false when there is none.
+    fn begin_event(&mut self) -> bool {
+        self.set_clock();
+        self.timer_first = !self.timer_first;
+        if self.timer_first && self.begin_timer() {
+            return true;
+        }
+        while let Some(input) = self.queue.pop_front() {
+            match self.begin_input(input) {
+                Ok(true) => return true,
+                Ok(false) => {}
+                Err(throw) => {
+                    self.refuse_input(throw);
+                    if matches!(self.phase, Phase::Ended) {
+                        return false;
+                    }
+                }
+            }
+        }
+        self.queue.shrink_to(4);
+        self.begin_timer() || self.begin_idle()
+    }
+
+    fn begin_timer(&mut self) -> bool {
+        let Some(timer) = self.timers.pop_due(self.now.mono_ms) else { return false };
+        self.call_once(timer.callback);
+        true
+    }
+
+    fn begin_idle(&mut self) -> bool {
+        let Some(call) = self.idle.pop_front() else { return false };
+        self.call_once(call.callback);
+        true
+    }
+
+    /// Begins the event that an input means; false when the script has none for it.
+    fn begin_input(&mut self, input: Input) -> Result<bool, Throw> {
+        match input {
+            Input::Message { name, value } => self.begin_message(&name, &value),
+            Input::Http(request) => self.begin_request(&request),
+            Input::Connected => Ok(self.begin_connection(true)),
+            Input::Disconnected => Ok(self.begin_connection(false)),
+            // Taken by `input`, never queued.
+            Input::Sent(_) | Input::Saved(_) | Input::HttpGone(_) => Ok(false),
+        }
+    }
+
+    fn begin_message(&mut self, name: &str, value: &[u8]) -> Result<bool, Throw> {
+        let Some(&handler) = self.handlers.get(name) else { return Ok(false) };
+        let value = self.vm.build(|heap| decode_cbor(heap, value, NESTING))?;
+        self.call(Some(handler), &[value]);
+        Ok(true)
+    }
+
+    fn begin_connection(&mut self, connected: bool) -> bool {
+        if self.connected == connected {
+            return false;
+        }
+        self.connected = connected;
+        let callback = if connected { self.on_connect } else { self.on_disconnect };
+        self.call(callback, &[]);
+        callback.is_some()
+    }
+
+    /// An input that did not become a value: the sender's fault is a line in the log, a lack of memory ends the app.
+    fn refuse_input(&mut self, throw: Throw) {
+        match throw {
+            Throw::Fatal(fatal) => self.fail(&exhausted(fatal)),
+            Throw::Message(text) => self.put_log(LogLevel::Error, format!("ERROR: dropped what came in: {text}")),
+            Throw::Value(_) => self.put_log(LogLevel::Error, "ERROR: dropped what came in".to_owned()),
+        }
+    }
+
+    /// Begins a call of a pinned function, if there is one.
+    pub(crate) fn call(&mut self, callback: Option<Pin>, args: &[Value]) {
+        if let Some(pin) = callback {
+            self.vm.call(self.vm.pinned(pin), args);
+            self.phase = Phase::Running;
+        }
+    }
+
+    /// Begins a call of a function that is not called again.
+    fn call_once(&mut self, callback: Pin) {
+        let function = self.vm.unpin(callback);
+        self.vm.call(function, &[]);
+        self.phase = Phase::Running;
+    }
+
+    fn end_event(&mut self) -> Turn {
+        self.phase = Phase::Resting;
+        if self.restart_wanted {
+            self.end(Output::RestartRequested);
+            return Turn::Ended;
+        }
+        self.rest()
+    }
+
+    fn rest(&self) -> Turn {
+        let due = self.timers.next_due().is_some_and(|due| due <= self.now.mono_ms);
+        match self.phase {
+            Phase::Ended => Turn::Ended,
+            _ if due || !self.queue.is_empty() || !self.idle.is_empty() => Turn::More,
+            _ => Turn::Idle,
+        }
+    }
+
+    fn sent(&mut self, result: i32) {
+        if matches!(self.phase, Phase::Sending) {
+            self.phase = Phase::Running;
+            self.vm.resume(Ok(Value::Int(result)));
+        }
+    }
+
+    fn saved(&mut self, answer: Result<(), String>) {
+        match std::mem::replace(&mut self.phase, Phase::Running) {
+            Phase::Saving(bytes) => {
+                if let (Side::Agent(agent), Ok(())) = (&mut self.side, &answer) {
+                    agent.saved = Some(bytes);
+                }
+                self.vm.resume(answer.map(|()| Value::Null));
+            }
+            other => self.phase = other,
+        }
+    }
+
+    fn http_gone(&mut self, id: u64) {
+        let waiting = |input: &Input| matches!(input, Input::Http(HttpRequest { id: queued, .. }) if *queued == id);
+        self.queue.retain(|input| !waiting(input));
+        self.exchanges.gone(id, self.limits.http_open);
+    }
+
+    /// Logs an error with its stack, as the imp does, and ends the app.
+    fn fail(&mut self, error: &ScriptError) {
+        self.put_log(LogLevel::Error, format!("ERROR: {}", error.message));
+        for (depth, entry) in error.stack.iter().enumerate() {
+            let word = if depth == 0 { "in" } else { "from" };
+            self.put_log(LogLevel::Error, format!("ERROR:   {word} {} {}:{}", entry.function, entry.file, entry.line));
+        }
+        self.end(Output::Failed { error: error.message.lines().next().unwrap_or_default().to_owned() });
+    }
+
+    fn end(&mut self, last: Output) {
+        self.put(last);
+        self.phase = Phase::Ended;
+        self.queue.clear();
+        self.idle.clear();
+    }
+
+    fn set_clock(&mut self) {
+        let mono_us = self.now.mono_ms.saturating_mul(1000);
+        self.vm.set_clock(Clock { unix_ms: self.now.unix_ms, mono_us });
+    }
+
+    /// Whether the host has yet to take what there is.
+    fn is_blocked(&self) -> bool {
+        self.outputs.len() >= self.limits.outputs || self.output_bytes >= self.limits.output_bytes
+    }
+
+    pub(crate) fn put(&mut self, output: Output) {
+        self.output_bytes += weight(&output);
+        self.outputs.push_back(output);
+    }
+
+    /// Puts one line into the log, cut at its limit.
+    pub(crate) fn put_log(&mut self, level: LogLevel, mut text: String) {
+        text.truncate(text.floor_char_boundary(self.limits.log_line_bytes));
+        self.put(Output::Log { level, text });
+    }
+
+    /// Counts work done for the script outside its VM.
+    pub(crate) fn count_work(&mut self, units: usize) {
+        let counted = self.vm.build(|heap| {
+            heap.work(units);
+            Ok(())
+        });
+        debug_assert!(counted.is_ok(), "counting allocates nothing");
+    }
+
+    pub(crate) fn expect_function(&self, call: &str, value: Value) -> Result<(), Throw> {
+        match self.vm.heap().view(value) {
+            View::Function => Ok(()),
+            _ => Err(Throw::message(format!("{call}: a function was expected"))),
+        }
+    }
+
+    pub(crate) fn optional_function(&mut self, call: &str, value: Value) -> Result<Option<Pin>, Throw> {
+        if value.is_null() {
+            return Ok(None);
+        }
+        self.expect_function(call, value)?;
+        Ok(Some(self.vm.pin(value)))
+    }
+
+    pub(crate) fn forget(&mut self, pin: Option<Pin>) {
+        if let Some(pin) = pin {
+            self.vm.unpin(pin);
+        }
+    }
+
+    pub(crate) fn text(&self, call: &str, value: Value) -> Result<String, Throw> {
+        let text = match self.vm.heap().view(value) {
+            View::Str(bytes) => std::str::from_utf8(bytes).ok(),
+            _ => None,
+        };
+        text.map(str::to_owned).ok_or_else(|| Throw::message(format!("{call}: a string was expected")))
+    }
+
+    pub(crate) fn name(&self, call: &str, value: Value) -> Result<String, Throw> {
+        let name = self.text(call, value)?;
+        let most = self.limits.name_bytes;
+        if name.len() > most {
+            Err(Throw::message(format!("{call}: a name has at most {most} bytes")))
+        } else {
+            Ok(name)
+        }
+    }
+}
+
+fn weight(output: &Output) -> usize {
+    match output {
+        Output::Log { text, .. } => text.len(),
+        Output::Send { name, value } => name.len() + value.len(),
+        Output::HttpResponse(response) => response.body.len(),
+        Output::Save(bytes) => bytes.len(),
+        Output::Failed { .. } | Output::RestartRequested => 0,
+    }
+}
+
+fn exhausted(fatal: Fatal) -> ScriptError {
+    ScriptError { fatal: Some(fatal), ..plain(&fatal.to_string()) }
+}
+
+fn plain(message: &str) -> ScriptError {
+    ScriptError { message: message.to_owned(), fatal: None, stack: Vec::new() }
+}

@@ -1,7 +1,8 @@
 //! How a host drives an [`App`](crate::App): no code, the contract in one place.
 //!
 //! ```text
-//! app = App::new(program, side, limits, wake reason, now)
+//! code = Code::from_image(image, End::Device or End::Agent)          // once per deployment
+//! app = App::new(&code, side, limits, wake reason, now)
 //! loop {
 //!     turn = app.run(now)                            // one slice of one event, at most
 //!     while let Some(output) = app.poll_output() {   // after every run and every input
@@ -25,3 +26,5 @@
 //! `input` refuses when the app's queue is full: hold the input until `run` has made room (`App::has_room`). Answers (`Sent`, `Saved`)
 //! are never refused. A device that is offline sends nothing: the app is told by `Input::Connected` and `Input::Disconnected`, answers
 //! `agent.send` by itself with an error and goes on running.
+//!
+//! When an app ends, requests to its URL that it has not answered are the host's to answer.

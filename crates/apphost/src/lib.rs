@@ -1,24 +1,32 @@
 //! A running app, sans-IO and the same on both ends: start at [`App`], which takes [`Input`]s and time and gives [`Output`]s.
 //!
+//! - [`code`]: a program made ready for one end, shared by all apps that run it.
 //! - [`app`]: the event loop: one callback at a time, suspended and resumed, failing alone.
 //! - [`input`], [`output`]: everything that goes in and comes out.
 //! - [`side`]: which end the app runs on and what it is told about it.
 //! - [`limits`]: the bounds of one app.
 //! - [`restart`]: how long a host waits before it starts a failed app again.
 //! - [`driver`]: how a host drives an app, in words.
+//! - `api`: what scripts find on each end; `value`: values as CBOR and JSON; `timers`, `url`: what their names say.
 
+mod api;
 pub mod app;
+pub mod code;
 pub mod driver;
 pub mod input;
 pub mod limits;
 pub mod output;
 pub mod restart;
 pub mod side;
+mod timers;
+mod url;
+mod value;
 
-pub use app::{App, Turn};
+pub use app::{App, StartError, Turn};
+pub use code::Code;
 pub use input::{HttpRequest, Input, InputRefused, NotSent};
 pub use keys::time::Now;
 pub use limits::Limits;
 pub use output::{HttpResponse, LogLevel, Output};
 pub use restart::RestartDelay;
-pub use side::{AgentInfo, DeviceInfo, Side, WakeReason};
+pub use side::{AgentInfo, DeviceInfo, End, Side, WakeReason};

@@ -1,12 +1,37 @@
 //! Which end an app runs on, what it is told about its surroundings, and why it was started.
 
-/// The end an app runs on; decides which objects the script sees.
+/// The two ends; decides which objects a script sees.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// The device: `agent`, `hardware`, `imp`, `server`.
+    Device,
+    /// The server: `device`, `http`, `imp`, `server`.
+    Agent,
+}
+
+/// The end an app runs on, with what it can ask there.
 #[derive(Clone, Debug)]
 pub enum Side {
-    /// On the device: `agent`, `hardware`, `imp`, `server`.
+    /// On the device.
     Device(DeviceInfo),
-    /// On the server: `device`, `http`, `imp`, `server`.
+    /// On the server.
     Agent(AgentInfo),
+}
+
+impl Side {
+    pub(crate) const fn end(&self) -> End {
+        match self {
+            Self::Device(_) => End::Device,
+            Self::Agent(_) => End::Agent,
+        }
+    }
+
+    pub(crate) const fn connected(&self) -> bool {
+        match self {
+            Self::Device(device) => device.connected,
+            Self::Agent(agent) => agent.connected,
+        }
+    }
 }
 
 /// What a device app can ask about its device.

@@ -21,25 +21,29 @@ pub(crate) struct Timer<C> {
 #[derive(Debug)]
 pub(crate) struct Timers<C> {
     by_due: BTreeMap<(u64, TimerId), Timer<C>>,
+    /// The id given last.
     next: TimerId,
     most: usize,
 }
 
 impl<C> Timers<C> {
     pub(crate) fn new(most: usize) -> Self {
-        Self { by_due: BTreeMap::new(), next: 1, most }
+        Self { by_due: BTreeMap::new(), next: 0, most }
     }
 
     pub(crate) fn is_full(&self) -> bool {
         self.by_due.len() >= self.most
     }
 
-    /// The caller asked [`Self::is_full`] first.
-    pub(crate) fn set(&mut self, due_ms: u64, timer: Timer<C>) -> TimerId {
-        let id = self.next;
+    /// A new name for a timer.
+    pub(crate) fn next_id(&mut self) -> TimerId {
         self.next += 1;
+        self.next
+    }
+
+    /// The caller asked [`Self::is_full`] first.
+    pub(crate) fn set(&mut self, id: TimerId, due_ms: u64, timer: Timer<C>) {
         self.by_due.insert((due_ms, id), timer);
-        id
     }
 
     /// The timer if it was still waiting; a fired or cancelled one is nothing.
@@ -70,9 +74,11 @@ pub(crate) fn delay_ms(seconds: f64) -> Option<u64> {
     if !(0.0..=SECONDS_MAX).contains(&seconds) {
         return None;
     }
-    // A 32-bit 0.1 is a little more than a tenth; a tenth of a microsecond is forgiven before rounding up.
-    let grains = (seconds * 1000.0 / GRAIN_MS as f64 - 1e-5).ceil().max(if seconds > 0.0 { 1.0 } else { 0.0 });
-    Some(grains as u64 * GRAIN_MS)
+    // A 32-bit 0.1 is a little more than a tenth: its rounding error does not make a timer a grain longer.
+    let grains = seconds * 1000.0 / GRAIN_MS as f64;
+    let error = (grains * f64::from(f32::EPSILON)).min(0.5);
+    let least = if seconds > 0.0 { 1.0 } else { 0.0 };
+    Some((grains - error).ceil().max(least) as u64 * GRAIN_MS)
 }
 
 #[cfg(test)]
@@ -86,10 +92,10 @@ mod tests {
     #[test]
     fn due_order_then_set_order() {
         let mut timers = Timers::new(8);
-        timers.set(20, timer(1));
-        timers.set(10, timer(2));
-        timers.set(20, timer(3));
-        timers.set(10, timer(4));
+        for (due_ms, callback) in [(20, 1), (10, 2), (20, 3), (10, 4)] {
+            let id = timers.next_id();
+            timers.set(id, due_ms, timer(callback));
+        }
         assert_eq!(timers.next_due(), Some(10));
         assert!(timers.pop_due(9).is_none());
         let order: Vec<u8> = std::iter::from_fn(|| timers.pop_due(20)).map(|timer| timer.callback).collect();
@@ -99,12 +105,13 @@ mod tests {
     #[test]
     fn a_cancelled_timer_leaves_nothing_behind() {
         let mut timers = Timers::new(1);
-        let id = timers.set(10, Timer { callback: 1, name: Some(b"watchdog".to_vec()) });
+        let id = timers.next_id();
+        timers.set(id, 10, timer(1));
         assert!(timers.is_full());
         assert!(timers.cancel(id).is_some());
         assert!(timers.cancel(id).is_none());
         assert!(!timers.is_full());
-        timers.set(10, Timer { callback: 2, name: Some(b"watchdog".to_vec()) });
+        timers.set(id + 1, 10, Timer { callback: 2, name: Some(b"watchdog".to_vec()) });
         assert!(timers.cancel_named(b"other").is_none());
         assert!(timers.cancel_named(b"watchdog").is_some());
         assert_eq!(timers.next_due(), None);
@@ -112,7 +119,15 @@ mod tests {
 
     #[test]
     fn delays_round_up_to_ten_milliseconds() {
-        for (seconds, ms) in [(0.0, 0), (0.001, 10), (0.01, 10), (0.011, 20), (1.0, 1000), (f64::from(0.1f32), 100)] {
+        for (seconds, ms) in [
+            (0.0, 0),
+            (0.001, 10),
+            (0.01, 10),
+            (0.011, 20),
+            (1.0, 1000),
+            (f64::from(0.1f32), 100),
+            (f64::from(20.2f32), 20_200),
+        ] {
             assert_eq!(delay_ms(seconds), Some(ms), "{seconds}");
         }
         assert_eq!(delay_ms(SECONDS_MAX), Some(10_737_418_000));

@@ -1,0 +1,261 @@
+//! What scripts find beside the language: the objects of each end, with every function's name in one place.
+
+mod hardware;
+mod http;
+mod imp;
+mod peer;
+mod server;
+mod text;
+
+use std::sync::{Arc, OnceLock};
+
+use squirrel::{ClassId, Constant, HostCall, Library, LibraryBuilder, Throw, Value};
+
+use crate::app::App;
+use crate::side::End;
+
+pub(crate) use http::Exchanges;
+
+/// What a function of the host gives back to the script.
+pub(crate) enum Reply {
+    /// The call returns this.
+    Value(Value),
+    /// The script waits; the host's answer is the result.
+    Wait,
+}
+
+impl From<Value> for Reply {
+    fn from(value: Value) -> Self {
+        Self::Value(value)
+    }
+}
+
+/// The functions that need the app or its host. Those that only compute are natives of the library.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+enum Call {
+    AgentUrl,
+    CancelWakeup,
+    DeviceId,
+    Environment,
+    Error,
+    IsConnected,
+    Load,
+    Log,
+    MemoryFree,
+    Micros,
+    Millis,
+    On,
+    OnConnect,
+    OnDisconnect,
+    OnIdle,
+    OnRequest,
+    ResponseHeader,
+    ResponseSend,
+    Restart,
+    Save,
+    Send,
+    SoftwareVersion,
+    WakeReason,
+    Wakeup,
+}
+
+impl Call {
+    const ALL: [Self; 24] = [
+        Self::AgentUrl,
+        Self::CancelWakeup,
+        Self::DeviceId,
+        Self::Environment,
+        Self::Error,
+        Self::IsConnected,
+        Self::Load,
+        Self::Log,
+        Self::MemoryFree,
+        Self::Micros,
+        Self::Millis,
+        Self::On,
+        Self::OnConnect,
+        Self::OnDisconnect,
+        Self::OnIdle,
+        Self::OnRequest,
+        Self::ResponseHeader,
+        Self::ResponseSend,
+        Self::Restart,
+        Self::Save,
+        Self::Send,
+        Self::SoftwareVersion,
+        Self::WakeReason,
+        Self::Wakeup,
+    ];
+}
+
+/// The library of one end, and the classes of the objects that the host makes while the app runs.
+#[derive(Debug)]
+pub(crate) struct Api {
+    pub(crate) library: Arc<Library>,
+    pub(crate) timer: ClassId,
+    pub(crate) response: ClassId,
+}
+
+impl Api {
+    /// Built once for the process.
+    pub(crate) fn of(end: End) -> &'static Self {
+        static DEVICE: OnceLock<Api> = OnceLock::new();
+        static AGENT: OnceLock<Api> = OnceLock::new();
+        match end {
+            End::Device => DEVICE.get_or_init(|| Self::build(end)),
+            End::Agent => AGENT.get_or_init(|| Self::build(end)),
+        }
+    }
+
+    fn build(end: End) -> Self {
+        let mut builder = LibraryBuilder::new();
+        let timer = builder.class("timer");
+        let response = builder.class("httpresponse");
+        let root = builder.root();
+        for (name, value) in CONSTANTS {
+            builder.constant(root, name, Constant::Int(value));
+        }
+        builder.host_text_fn(root, "print", Call::Log as u32);
+        builder.host_text_fn(root, "error", Call::Error as u32);
+        imp_and_server(&mut builder, end);
+        match end {
+            End::Device => device_objects(&mut builder),
+            End::Agent => agent_objects(&mut builder, response),
+        }
+        Self { library: builder.build(), timer, response }
+    }
+}
+
+const CONSTANTS: [(&str, i32); 18] = [
+    ("ENVIRONMENT_CARD", 0),
+    ("ENVIRONMENT_MODULE", 1),
+    ("ENVIRONMENT_AGENT", 2),
+    ("SEND_ERROR_NOT_CONNECTED", 1),
+    ("SEND_ERROR_TIMEOUT", 2),
+    ("SEND_ERROR_DISCONNECTED", 3),
+    ("SEND_ERROR_WOULDBLOCK", 4),
+    ("WAKEREASON_POWER_ON", 0),
+    ("WAKEREASON_TIMER", 1),
+    ("WAKEREASON_SW_RESET", 2),
+    ("WAKEREASON_PIN", 3),
+    ("WAKEREASON_NEW_SQUIRREL", 4),
+    ("WAKEREASON_SQUIRREL_ERROR", 5),
+    ("WAKEREASON_NEW_FIRMWARE", 6),
+    ("WAKEREASON_SNOOZE", 7),
+    ("WAKEREASON_HW_RST", 8),
+    ("WAKEREASON_BLINKUP", 9),
+    ("WAKEREASON_SW_RESTART", 10),
+];
+
+/// An object of a class of its own in the root table, as the dialect's built-in objects are.
+fn object(builder: &mut LibraryBuilder, name: &str) -> ClassId {
+    let class = builder.class(name);
+    let root = builder.root();
+    builder.object(root, name, class, 0);
+    class
+}
+
+fn imp_and_server(builder: &mut LibraryBuilder, end: End) {
+    let imp = object(builder, "imp");
+    builder.host_fn(imp, "cancelwakeup", 1..=1, Call::CancelWakeup as u32);
+    builder.host_fn(imp, "environment", 0..=0, Call::Environment as u32);
+    builder.host_fn(imp, "getmemoryfree", 0..=0, Call::MemoryFree as u32);
+    builder.host_fn(imp, "getsoftwareversion", 0..=0, Call::SoftwareVersion as u32);
+    builder.host_fn(imp, "onidle", 1..=1, Call::OnIdle as u32);
+    let named = if end == End::Agent { 3 } else { 2 };
+    builder.host_fn(imp, "wakeup", 2..=named, Call::Wakeup as u32);
+
+    let server = object(builder, "server");
+    builder.host_text_fn(server, "error", Call::Error as u32);
+    builder.host_text_fn(server, "log", Call::Log as u32);
+    builder.host_fn(server, "restart", 0..=0, Call::Restart as u32);
+    match end {
+        End::Device => builder.host_fn(server, "isconnected", 0..=0, Call::IsConnected as u32),
+        End::Agent => {
+            builder.host_fn(server, "load", 0..=0, Call::Load as u32);
+            builder.host_fn(server, "save", 1..=2, Call::Save as u32);
+        }
+    }
+}
+
+fn device_objects(builder: &mut LibraryBuilder) {
+    let agent = object(builder, "agent");
+    builder.host_fn(agent, "on", 2..=2, Call::On as u32);
+    builder.host_fn(agent, "send", 2..=2, Call::Send as u32);
+
+    let hardware = object(builder, "hardware");
+    builder.host_fn(hardware, "getdeviceid", 0..=0, Call::DeviceId as u32);
+    builder.host_fn(hardware, "micros", 0..=0, Call::Micros as u32);
+    builder.host_fn(hardware, "millis", 0..=0, Call::Millis as u32);
+    builder.host_fn(hardware, "wakereason", 0..=0, Call::WakeReason as u32);
+}
+
+fn agent_objects(builder: &mut LibraryBuilder, response: ClassId) {
+    let device = object(builder, "device");
+    builder.host_fn(device, "isconnected", 0..=0, Call::IsConnected as u32);
+    builder.host_fn(device, "on", 2..=2, Call::On as u32);
+    builder.host_fn(device, "onconnect", 1..=1, Call::OnConnect as u32);
+    builder.host_fn(device, "ondisconnect", 1..=1, Call::OnDisconnect as u32);
+    builder.host_fn(device, "send", 2..=2, Call::Send as u32);
+
+    let http = object(builder, "http");
+    builder.host_fn(http, "agenturl", 0..=0, Call::AgentUrl as u32);
+    builder.host_fn(http, "onrequest", 1..=1, Call::OnRequest as u32);
+    builder.native(http, "base64decode", 1..=1, text::base64_decode);
+    builder.native(http, "base64encode", 1..=1, text::base64_encode);
+    builder.native(http, "jsondecode", 1..=1, text::json_decode);
+    builder.native(http, "jsonencode", 1..=2, text::json_encode);
+    builder.native(http, "urldecode", 1..=1, text::url_decode);
+    builder.native(http, "urlencode", 1..=1, text::url_encode);
+    builder.host_fn(response, "header", 2..=2, Call::ResponseHeader as u32);
+    builder.host_fn(response, "send", 2..=2, Call::ResponseSend as u32);
+}
+
+impl App {
+    /// Does what the script asked for.
+    pub(crate) fn answer(&mut self, call: &HostCall) -> Result<Reply, Throw> {
+        let Some(function) = Call::ALL.get(call.id as usize) else {
+            return Err(Throw::message("no such function on this end"));
+        };
+        let arg = |index: usize| call.args.get(index).copied().unwrap_or_default();
+        match function {
+            Call::AgentUrl => self.agent_url(),
+            Call::CancelWakeup => self.cancel_wakeup(arg(0)),
+            Call::DeviceId => self.device_id(),
+            Call::Environment => Ok(self.environment()),
+            Call::Error => Ok(self.log_error(arg(0))),
+            Call::IsConnected => Ok(Value::Bool(self.connected).into()),
+            Call::Load => self.load(),
+            Call::Log => Ok(self.log(arg(0))),
+            Call::MemoryFree => Ok(self.exact_memory_free()),
+            Call::Micros => Ok(self.micros()),
+            Call::Millis => Ok(self.millis()),
+            Call::On => self.on(arg(0), arg(1)),
+            Call::OnConnect => self.on_connect(arg(0)),
+            Call::OnDisconnect => self.on_disconnect(arg(0)),
+            Call::OnIdle => self.on_idle(arg(0)),
+            Call::OnRequest => self.on_request(arg(0)),
+            Call::ResponseHeader => self.response_header(call.this, arg(0), arg(1)),
+            Call::ResponseSend => self.response_send(call.this, arg(0), arg(1)),
+            Call::Restart => Ok(self.restart()),
+            Call::Save => self.save(arg(0), arg(1)),
+            Call::Send => self.send(arg(0), arg(1)),
+            Call::SoftwareVersion => self.software_version(),
+            Call::WakeReason => Ok(self.wake_reason()),
+            Call::Wakeup => self.wakeup(arg(0), arg(1), arg(2)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_call_is_found_by_its_number() {
+        for (index, call) in Call::ALL.into_iter().enumerate() {
+            assert_eq!(call as usize, index);
+        }
+    }
+}

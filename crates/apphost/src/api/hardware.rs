@@ -1,0 +1,30 @@
+//! `hardware`: who the device is and how long it has been running.
+
+use squirrel::{Throw, Value};
+
+use super::Reply;
+use crate::app::App;
+use crate::side::Side;
+
+impl App {
+    /// `hardware.getdeviceid()`
+    pub(super) fn device_id(&mut self) -> Result<Reply, Throw> {
+        let Side::Device(device) = &self.side else { return Err(Throw::message("only a device has this")) };
+        Ok(self.vm.build(|heap| heap.string(device.device_id.as_bytes()))?.into())
+    }
+
+    /// `hardware.wakereason()`
+    pub(super) fn wake_reason(&self) -> Reply {
+        Value::Int(i32::from(self.wake.code())).into()
+    }
+
+    /// `hardware.millis()`: since some start, wrapping at 32 bits.
+    pub(super) fn millis(&self) -> Reply {
+        Value::Int(self.now.mono_ms as i32).into()
+    }
+
+    /// `hardware.micros()`: since some start, wrapping at 32 bits; as fine as the host's clock.
+    pub(super) fn micros(&self) -> Reply {
+        Value::Int(self.now.mono_ms.wrapping_mul(1000) as i32).into()
+    }
+}

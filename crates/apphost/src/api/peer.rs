@@ -1,0 +1,69 @@
+//! The other end: `agent` on a device, `device` on an agent.
+
+use squirrel::{Throw, Value};
+
+use super::Reply;
+use crate::app::{App, Phase};
+use crate::input::NotSent;
+use crate::limits::NESTING;
+use crate::output::Output;
+use crate::value::{Bounds, Format, encode};
+
+impl App {
+    /// `on(name, callback)`: null forgets the name.
+    pub(super) fn on(&mut self, name: Value, callback: Value) -> Result<Reply, Throw> {
+        let name = self.name("on", name)?;
+        if callback.is_null() {
+            if let Some(pin) = self.handlers.remove(&name) {
+                self.vm.unpin(pin);
+            }
+            return Ok(Value::Null.into());
+        }
+        self.expect_function("on", callback)?;
+        if self.handlers.len() >= self.limits.handlers && !self.handlers.contains_key(&name) {
+            return Err(Throw::message(format!("on: more than {} names", self.limits.handlers)));
+        }
+        let pin = self.vm.pin(callback);
+        if let Some(old) = self.handlers.insert(name, pin) {
+            self.vm.unpin(old);
+        }
+        Ok(Value::Null.into())
+    }
+
+    /// `send(name, value)`: 0 once the message is on its way, else why not. The script waits for the host to take it.
+    pub(super) fn send(&mut self, name: Value, value: Value) -> Result<Reply, Throw> {
+        let name = self.name("send", name)?;
+        let bounds = Bounds { bytes: self.limits.message_bytes.saturating_sub(name.len()), nesting: NESTING };
+        let value = match self.vm.heap().view(value) {
+            squirrel::View::Function
+            | squirrel::View::Instance
+            | squirrel::View::Other
+            | squirrel::View::Object(..) => Value::Null,
+            _ => value,
+        };
+        let encoded = encode(self.vm.heap(), value, Format::Cbor, bounds)?;
+        self.count_work(encoded.work);
+        if !self.connected {
+            return Ok(Value::Int(NotSent::NotConnected as i32).into());
+        }
+        self.put(Output::Send { name, value: encoded.bytes });
+        self.phase = Phase::Sending;
+        Ok(Reply::Wait)
+    }
+
+    /// `device.onconnect(callback)`: null forgets it.
+    pub(super) fn on_connect(&mut self, callback: Value) -> Result<Reply, Throw> {
+        let pin = self.optional_function("device.onconnect", callback)?;
+        let old = std::mem::replace(&mut self.on_connect, pin);
+        self.forget(old);
+        Ok(Value::Null.into())
+    }
+
+    /// `device.ondisconnect(callback)`: null forgets it.
+    pub(super) fn on_disconnect(&mut self, callback: Value) -> Result<Reply, Throw> {
+        let pin = self.optional_function("device.ondisconnect", callback)?;
+        let old = std::mem::replace(&mut self.on_disconnect, pin);
+        self.forget(old);
+        Ok(Value::Null.into())
+    }
+}
