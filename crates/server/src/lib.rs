@@ -1,1 +1,22 @@
-//! Gateway, agents, fleet, central's API and store
+//! The server: gateway, agents, central's API, over one store and one bus.
+//!
+//! Start at [`Server`]; [`init()`] makes the folder it runs on.
+//!
+//! - [`fleet`]: what things are and the rules about them; no HTTP, no SQL, no sockets.
+//! - [`store`]: what is kept; the only place that holds SQL.
+//! - [`bus`]: who is there now, and the ways between the edges.
+//! - [`gateway`], [`agents`], [`api`]: the edges. They do not know each other; they meet in `fleet` and on the bus.
+//! - [`init`](mod@init), [`config`], [`limits`], [`server`]: from an empty folder to a running process.
+
+pub mod agents;
+pub mod api;
+pub mod bus;
+pub mod config;
+pub mod fleet;
+pub mod gateway;
+pub mod init;
+pub mod limits;
+pub mod server;
+pub mod store;
+
+pub use limits::{LIMITS, Limits};

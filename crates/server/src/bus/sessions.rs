@@ -1,0 +1,160 @@
+//! Device sessions: at most one for a device, the newest.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use keys::public::SpkiHash;
+use protocol::reason::CloseReason;
+
+use super::mailbox::{self, Full, Refused, Sending};
+use super::message::{ToAgent, ToSession};
+use super::shards::Shards;
+use super::{Bus, Inner};
+use crate::store::unix_ms;
+
+#[derive(Default)]
+pub(super) struct Sessions {
+    by_device: Shards<SpkiHash, Session>,
+    epochs: AtomicU64,
+}
+
+struct Session {
+    epoch: u64,
+    presence: Presence,
+    sender: mailbox::Sender<ToSession, CloseReason>,
+}
+
+/// Since when and from where a device is connected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Presence {
+    /// Unix milliseconds.
+    pub since_ms: i64,
+    /// The peer's address, as the gateway saw it.
+    pub address: IpAddr,
+}
+
+/// What a session has from the bus: the device is connected while it lives, or until a newer session takes its place.
+pub struct SessionTicket {
+    bus: Arc<Inner>,
+    device: SpkiHash,
+    epoch: u64,
+}
+
+/// The messages for one session.
+pub struct SessionInbox(mailbox::Receiver<ToSession, CloseReason>);
+
+impl SessionInbox {
+    /// The next message, or why the session must end now. May be dropped while waiting; nothing is lost.
+    ///
+    /// # Errors
+    /// The reason to close; it overtakes what is queued and is repeated by every later call.
+    pub async fn recv(&mut self) -> Result<ToSession, CloseReason> {
+        self.0.recv().await
+    }
+
+    /// The next message if one is queued.
+    ///
+    /// # Errors
+    /// As [`SessionInbox::recv`].
+    pub fn try_recv(&mut self) -> Result<Option<ToSession>, CloseReason> {
+        self.0.try_recv()
+    }
+}
+
+impl Bus {
+    /// Makes this session the device's only one, ends an older one with [`CloseReason::Replaced`], and tells the agent. Call it only with
+    /// a proof that the peer is the device.
+    pub fn attach(&self, device: SpkiHash, address: IpAddr) -> (SessionTicket, SessionInbox) {
+        let (sender, receiver) = mailbox::mailbox(self.0.session_inbox, CloseReason::Silence);
+        let epoch = self.0.sessions.epochs.fetch_add(1, Ordering::Relaxed);
+        let session = Session { epoch, presence: Presence { since_ms: unix_ms(), address }, sender };
+        let mut sessions = self.0.sessions.by_device.lock(&device);
+        let older = sessions.insert(device, session);
+        if let Some(older) = older {
+            older.sender.end(CloseReason::Replaced);
+            self.0.agents.notice(&device, ToAgent::DeviceDisconnected);
+        }
+        // Under the same lock, so that the agent hears of connections in their order.
+        self.0.agents.notice(&device, ToAgent::DeviceConnected);
+        drop(sessions);
+        (SessionTicket { bus: Arc::clone(&self.0), device, epoch }, SessionInbox(receiver))
+    }
+
+    /// Queues a message for a device's session if it is connected and has room.
+    ///
+    /// # Errors
+    /// The message comes back when there is no room.
+    pub fn to_session(&self, device: &SpkiHash, message: ToSession) -> Result<Delivery, Full<ToSession>> {
+        let Some(sender) = self.session_sender(device) else { return Ok(Delivery::Offline) };
+        match sender.try_send(message) {
+            Ok(()) => Ok(Delivery::Queued),
+            Err(Refused::Ended) => Ok(Delivery::Offline),
+            Err(Refused::Full(message)) => Err(Full(message)),
+        }
+    }
+
+    /// Queues a message for a device's session, waiting for room; `false` when the device is offline or goes while waiting. Give it a
+    /// time-out.
+    pub fn send_to_session(&self, device: &SpkiHash, message: ToSession) -> Sending {
+        match self.session_sender(device) {
+            Some(sender) => Box::pin(sender.send(message)),
+            None => Box::pin(std::future::ready(false)),
+        }
+    }
+
+    /// Ends a device's session, if it has one. From now on the device counts as offline.
+    pub fn close_session(&self, device: &SpkiHash, reason: CloseReason) {
+        let mut sessions = self.0.sessions.by_device.lock(device);
+        if let Some(session) = sessions.remove(device) {
+            self.0.left(device, &session, reason);
+        }
+    }
+
+    /// Since when and from where a device is connected, if it is.
+    pub fn presence(&self, device: &SpkiHash) -> Option<Presence> {
+        self.0.sessions.by_device.lock(device).get(device).map(|session| session.presence)
+    }
+
+    /// Whether a device is connected.
+    pub fn is_connected(&self, device: &SpkiHash) -> bool {
+        self.presence(device).is_some()
+    }
+
+    /// How many devices are connected.
+    pub fn connected(&self) -> usize {
+        self.0.sessions.by_device.len()
+    }
+
+    fn session_sender(&self, device: &SpkiHash) -> Option<mailbox::Sender<ToSession, CloseReason>> {
+        self.0.sessions.by_device.lock(device).get(device).map(|session| session.sender.clone())
+    }
+}
+
+/// What became of a message that did not have to wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Delivery {
+    /// It is in the session's inbox.
+    Queued,
+    /// The device is not connected.
+    Offline,
+}
+
+impl Inner {
+    fn left(&self, device: &SpkiHash, session: &Session, reason: CloseReason) {
+        session.sender.end(reason);
+        self.agents.notice(device, ToAgent::DeviceDisconnected);
+        self.journal.seen(*device, unix_ms(), session.presence.address);
+    }
+}
+
+impl Drop for SessionTicket {
+    fn drop(&mut self) {
+        let mut sessions = self.bus.sessions.by_device.lock(&self.device);
+        if sessions.get(&self.device).is_some_and(|session| session.epoch == self.epoch)
+            && let Some(session) = sessions.remove(&self.device)
+        {
+            self.bus.left(&self.device, &session, CloseReason::Silence);
+        }
+    }
+}

@@ -1,0 +1,29 @@
+//! What a fleet consists of and the rules about it; no HTTP, no SQL, no sockets.
+//!
+//! One file per resource; files of the same name in `store/` keep it and in `api/` show it.
+
+pub mod account;
+pub mod agent;
+pub mod deployment;
+pub mod device;
+pub mod devicegroup;
+pub mod enrolment_token;
+pub mod ids;
+pub mod log;
+pub mod product;
+pub mod rules;
+mod text;
+pub mod token;
+
+pub use account::{Account, AccountName};
+pub use agent::{AgentId, AgentIdSecret, AgentUrls};
+pub use deployment::{AppRef, Deployment, DeploymentNotes, DeploymentSha, NewDeployment};
+pub use device::{AgentStart, Assignment, Device, DeviceLogin, NewDevice};
+pub use devicegroup::{DeviceGroup, GroupType};
+pub use enrolment_token::{EnrolmentToken, RedeemRefused};
+pub use ids::{AccountId, DeploymentId, GroupId, ProductId, RefreshTokenId, StreamId, TokenId};
+pub use log::{DiaryReport, LogEntry, LogType};
+pub use product::Product;
+pub use rules::Rule;
+pub use text::Invalid;
+pub use token::Caller;

@@ -1,0 +1,52 @@
+//! The rules that a change can break because of what else there is.
+
+use thiserror::Error;
+
+/// A change that the fleet refuses as it stands; the text says what must be done first.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+pub enum Rule {
+    /// Another product of the owner has the name.
+    #[error("Products must have unique names.")]
+    ProductNameTaken,
+    /// Another group of the product has the name.
+    #[error("Devicegroups must have unique names.")]
+    GroupNameTaken,
+    /// Another account has the name.
+    #[error("Accounts must have unique names.")]
+    AccountNameTaken,
+    /// The product still has groups.
+    #[error("Cannot delete a product with associated devicegroups.")]
+    ProductHasGroups,
+    /// Devices are assigned to the group.
+    #[error("Cannot delete a devicegroup with assigned devices; unassign them first.")]
+    GroupHasDevices,
+    /// A deployment of the group is flagged.
+    #[error(
+        "Cannot delete a devicegroup with flagged deployments; set their flagged attribute to false and try again."
+    )]
+    GroupHasFlagged,
+    /// The deployment is flagged.
+    #[error("You cannot delete flagged deployments; set the flagged attribute to false and try again.")]
+    DeploymentFlagged,
+    /// The deployment is the group's minimum or newer.
+    #[error("You cannot delete the devicegroup's minimum supported deployment or a newer one.")]
+    DeploymentSupported,
+    /// The deployment is of another group.
+    #[error("The minimum supported deployment must be one of the devicegroup's own deployments.")]
+    MinimumOfOtherGroup,
+    /// The minimum may only move forward.
+    #[error("The minimum supported deployment cannot be older than the one that is set.")]
+    MinimumOlder,
+    /// The device and the group have different owners.
+    #[error("The device and the devicegroup must have the same owner.")]
+    OtherOwner,
+    /// The device is assigned.
+    #[error("Cannot delete an assigned device; unassign it first.")]
+    DeviceAssigned,
+    /// The device is not in this group, or in none.
+    #[error("The device is not assigned to the devicegroup.")]
+    DeviceNotAssigned,
+    /// The device is revoked.
+    #[error("The device is revoked; it must be enrolled anew with a new identity key.")]
+    DeviceRevoked,
+}

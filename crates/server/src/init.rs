@@ -1,0 +1,1 @@
+//! Makes the folder that a server runs on.

@@ -1,0 +1,117 @@
+//! What the store, the bus and central's API may use; the gateway's limits stand beside the gateway.
+
+use std::time::Duration;
+
+/// The defaults, which suit one machine.
+pub const LIMITS: Limits = Limits {
+    readers: 4,
+    database_wait: Duration::from_secs(10),
+    login_keys: 16_384,
+    image_cache_bytes: 64 * 1024 * 1024,
+    agent_state_bytes: 64 * 1024,
+    journal_queue: 4_096,
+    journal_batch: 512,
+    log_text_bytes: 16 * 1024,
+    logs_kept: 1_000,
+    diaries_kept: 20,
+    diary_bytes: 32 * 1024,
+    session_inbox: 64,
+    agent_inbox: 64,
+    agent_control_queue: 1_024,
+    streams_per_account: 8,
+    devices_per_stream: 5,
+    stream_queue: 1_024,
+    stream_idle: Duration::from_secs(60),
+    keep_alive: Duration::from_secs(15),
+    connections: 1_024,
+    head_deadline: Duration::from_secs(10),
+    request_deadline: Duration::from_secs(30),
+    requests: 256,
+    body_bytes: 2 * 1024 * 1024,
+    code_bytes: 1024 * 1024,
+    page_size: 20,
+    page_size_max: 500,
+    logins_at_once: 2,
+    logins_waiting: 32,
+    login_tries: 10,
+    login_tries_per_source: 60,
+    login_window: Duration::from_secs(60),
+    login_sources: 4_096,
+    compilations: 2,
+    shutdown: Duration::from_secs(5),
+};
+
+/// Every bound of the store, the bus and central's API.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Database connections that read at one time; exactly one writes.
+    pub readers: u32,
+    /// Longest wait for a database connection.
+    pub database_wait: Duration,
+    /// Parsed identity keys kept for the next login.
+    pub login_keys: usize,
+    /// Bytes of app images kept in memory.
+    pub image_cache_bytes: usize,
+    /// Bytes of what one agent saves.
+    pub agent_state_bytes: usize,
+    /// Log lines and diary reports waiting to be written; their writers wait beyond.
+    pub journal_queue: usize,
+    /// The most of them in one transaction.
+    pub journal_batch: usize,
+    /// Bytes of one log line; the rest is cut.
+    pub log_text_bytes: usize,
+    /// Newest log lines kept for each device, at least.
+    pub logs_kept: u32,
+    /// Newest diary reports kept for each device.
+    pub diaries_kept: u32,
+    /// Bytes of one diary report; a longer one is not kept.
+    pub diary_bytes: usize,
+    /// Messages waiting for one device session.
+    pub session_inbox: usize,
+    /// Messages waiting for one agent.
+    pub agent_inbox: usize,
+    /// Orders waiting for the agents' supervisor.
+    pub agent_control_queue: usize,
+    /// Log streams of one account; the oldest makes room for the newest.
+    pub streams_per_account: usize,
+    /// Devices of one log stream; the one added first makes room for the newest.
+    pub devices_per_stream: usize,
+    /// Events waiting for a slow reader of a log stream; more are dropped and counted.
+    pub stream_queue: usize,
+    /// How long a log stream without a reader is kept.
+    pub stream_idle: Duration,
+    /// Longest silence on a log stream.
+    pub keep_alive: Duration,
+    /// HTTP connections at one time; more wait in the kernel.
+    pub connections: usize,
+    /// Longest wait for a request's head, also between two requests.
+    pub head_deadline: Duration,
+    /// Longest time for a request, its body included, until its answer begins.
+    pub request_deadline: Duration,
+    /// Requests worked on at one time; more are told to come back.
+    pub requests: usize,
+    /// Bytes of a request's body.
+    pub body_bytes: usize,
+    /// Bytes of one source of a deployment.
+    pub code_bytes: usize,
+    /// Entries of a page when the client names no size.
+    pub page_size: u32,
+    /// The most entries of a page.
+    pub page_size_max: u32,
+    /// Passwords hashed at one time.
+    pub logins_at_once: usize,
+    /// Logins waiting for their turn to be hashed; more are told to come back.
+    pub logins_waiting: usize,
+    /// Failed logins of one user from one source within the window.
+    pub login_tries: u32,
+    /// Failed logins of all users from one source within the window.
+    pub login_tries_per_source: u32,
+    /// The time in which tries are counted.
+    pub login_window: Duration,
+    /// Sources and users remembered at one time.
+    pub login_sources: usize,
+    /// Deployments compiled at one time.
+    pub compilations: usize,
+    /// Longest wait for everything to end.
+    pub shutdown: Duration,
+}

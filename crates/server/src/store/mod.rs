@@ -1,0 +1,180 @@
+//! What is kept: one SQLite database in the server's folder. The only place that holds SQL.
+//!
+//! Start at [`Store`]. Files have the names of the resources in `fleet/`. The SQL keeps to what SQLite and PostgreSQL share.
+//!
+//! One connection writes, a few read. Every change is durable when its call returns (write-ahead log, `synchronous=FULL`); only the
+//! [`Journal`] writes behind.
+
+mod accounts;
+mod agent_states;
+mod cache;
+mod deployments;
+mod devicegroups;
+mod devices;
+mod diaries;
+mod enrolment_tokens;
+mod journal;
+mod logs;
+mod page;
+mod products;
+mod row;
+mod tokens;
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use keys::public::{PublicKey, SpkiHash};
+use sqlx::Sqlite;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
+use thiserror::Error;
+
+use crate::fleet::{AgentIdSecret, Invalid, Rule};
+use crate::limits::Limits;
+
+pub use agent_states::{AgentState, SaveError};
+pub use deployments::{DeploymentCode, DeploymentFilter};
+pub use devicegroups::GroupFilter;
+pub use devices::{DeviceFilter, DeviceName, Unassigned};
+pub use enrolment_tokens::{NewToken, RedeemError};
+pub use journal::{Journal, JournalTask};
+pub use page::{Listed, Page};
+pub use tokens::Login;
+
+/// The database's name in the server's folder.
+pub const DATABASE_FILE: &str = "central.db";
+
+/// The state of a server. Cheap to clone.
+#[derive(Clone)]
+pub struct Store(Arc<Inner>);
+
+struct Inner {
+    readers: SqlitePool,
+    writer: SqlitePool,
+    agent_ids: AgentIdSecret,
+    limits: Limits,
+    login_keys: Mutex<cache::Cache<SpkiHash, Arc<PublicKey>>>,
+    images: Mutex<cache::Cache<[u8; 32], Arc<[u8]>>>,
+}
+
+/// The state could not be read or written. Nothing was changed.
+#[derive(Debug, Error)]
+pub enum StoreError {
+    /// The database answered with an error.
+    #[error("the database failed")]
+    Database(#[from] sqlx::Error),
+    /// The tables could not be made or brought up to date.
+    #[error("the database could not be prepared")]
+    Migration(#[from] sqlx::migrate::MigrateError),
+    /// A value in the database is not one that this program wrote.
+    #[error("a damaged value in {0}: restore the database from a backup")]
+    Damaged(&'static str),
+    /// The folder holds a database already.
+    #[error("{} exists already and is not overwritten", .0.display())]
+    Exists(PathBuf),
+}
+
+/// A change that was not made.
+#[derive(Debug, Error)]
+pub enum ChangeError {
+    /// What was to be changed, or something it refers to, does not exist.
+    #[error("there is no such {0}")]
+    NotFound(&'static str),
+    /// A rule of the fleet forbids it.
+    #[error(transparent)]
+    Rule(#[from] Rule),
+    /// A value is not allowed.
+    #[error(transparent)]
+    Invalid(#[from] Invalid),
+    /// The state could not be read or written.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl From<sqlx::Error> for ChangeError {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Store(StoreError::Database(error))
+    }
+}
+
+impl Store {
+    /// Makes a new database in a folder.
+    ///
+    /// # Errors
+    /// There is one already, or it cannot be made.
+    pub async fn create(dir: &Path, agent_ids: AgentIdSecret, limits: &Limits) -> Result<Self, StoreError> {
+        let path = dir.join(DATABASE_FILE);
+        if path.exists() {
+            return Err(StoreError::Exists(path));
+        }
+        Self::connect(&path, true, agent_ids, limits).await
+    }
+
+    /// Opens the database of a folder and brings its tables up to date.
+    ///
+    /// # Errors
+    /// There is none, or it cannot be read.
+    pub async fn open(dir: &Path, agent_ids: AgentIdSecret, limits: &Limits) -> Result<Self, StoreError> {
+        Self::connect(&dir.join(DATABASE_FILE), false, agent_ids, limits).await
+    }
+
+    async fn connect(path: &Path, create: bool, agent_ids: AgentIdSecret, limits: &Limits) -> Result<Self, StoreError> {
+        let options = SqliteConnectOptions::new()
+            .filename(path)
+            .create_if_missing(create)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Full)
+            .foreign_keys(true)
+            .busy_timeout(limits.database_wait);
+        let pool = |size: u32| SqlitePoolOptions::new().max_connections(size).acquire_timeout(limits.database_wait);
+        let writer = pool(1).connect_with(options.clone()).await?;
+        sqlx::migrate!("src/store/migrations").run(&writer).await?;
+        let readers = pool(limits.readers.max(1)).connect_with(options.pragma("query_only", "ON")).await?;
+        Ok(Self(Arc::new(Inner {
+            readers,
+            writer,
+            agent_ids,
+            limits: limits.clone(),
+            login_keys: Mutex::new(cache::Cache::new(limits.login_keys)),
+            images: Mutex::new(cache::Cache::new(limits.image_cache_bytes)),
+        })))
+    }
+
+    /// Closes all connections; calls after it fail.
+    pub async fn close(&self) {
+        self.0.readers.close().await;
+        self.0.writer.close().await;
+    }
+
+    /// Whether the database answers.
+    ///
+    /// # Errors
+    /// It does not.
+    pub async fn ping(&self) -> Result<(), StoreError> {
+        sqlx::query("SELECT 1").execute(self.readers()).await?;
+        Ok(())
+    }
+
+    fn readers(&self) -> &SqlitePool {
+        &self.0.readers
+    }
+
+    fn writer(&self) -> &SqlitePool {
+        &self.0.writer
+    }
+
+    async fn begin(&self) -> Result<sqlx::Transaction<'static, Sqlite>, StoreError> {
+        Ok(self.0.writer.begin().await?)
+    }
+}
+
+/// The wall clock, Unix milliseconds.
+pub(crate) fn unix_ms() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// Whether a database error says that a value is taken already.
+fn is_duplicate(error: &sqlx::Error) -> bool {
+    error.as_database_error().is_some_and(sqlx::error::DatabaseError::is_unique_violation)
+}

@@ -1,0 +1,97 @@
+//! Access and refresh tokens, of which only the hashes are kept.
+
+use keys::password::{random_token, token_hash};
+
+use super::{Store, StoreError, row, unix_ms};
+use crate::fleet::token::{ACCESS_TOKEN_LIFE, REFRESH_TOKENS_MAX};
+use crate::fleet::{AccountId, Caller, RefreshTokenId};
+
+/// What a login gives; the tokens exist nowhere else in clear.
+pub struct Login {
+    /// For the next hour.
+    pub access_token: String,
+    /// When that ends, Unix milliseconds.
+    pub expires_ms: i64,
+    /// To renew it; none when it was just used for that.
+    pub refresh_token: Option<String>,
+}
+
+impl Store {
+    /// Makes tokens for an account that has just proved itself with its password.
+    ///
+    /// # Errors
+    /// The state could not be written.
+    pub async fn log_in(&self, account: AccountId) -> Result<Login, StoreError> {
+        let refresh_token = random_token();
+        let hash = token_hash(&refresh_token).ok_or(StoreError::Damaged("refresh_tokens.hash"))?;
+        let mut change = self.begin().await?;
+        sqlx::query("INSERT INTO refresh_tokens (hash, id, account_id, created_ms) VALUES ($1, $2, $3, $4)")
+            .bind(hash.as_slice())
+            .bind(RefreshTokenId::random().to_string())
+            .bind(account.to_string())
+            .bind(unix_ms())
+            .execute(&mut *change)
+            .await?;
+        sqlx::query(
+            "DELETE FROM refresh_tokens WHERE account_id = $1 AND id NOT IN
+             (SELECT id FROM refresh_tokens WHERE account_id = $1 ORDER BY created_ms DESC, id LIMIT $2)",
+        )
+        .bind(account.to_string())
+        .bind(i64::from(REFRESH_TOKENS_MAX))
+        .execute(&mut *change)
+        .await?;
+        let login = access_token(&mut change, account).await?;
+        change.commit().await?;
+        Ok(Login { refresh_token: Some(refresh_token), ..login })
+    }
+
+    /// Makes a new access token for who has a refresh token. `None`: there is no such refresh token.
+    ///
+    /// # Errors
+    /// The state could not be read or written.
+    pub async fn refresh(&self, refresh_token: &str) -> Result<Option<Login>, StoreError> {
+        let Some(hash) = token_hash(refresh_token) else { return Ok(None) };
+        let mut change = self.begin().await?;
+        let found = sqlx::query_scalar::<_, String>("SELECT account_id FROM refresh_tokens WHERE hash = $1")
+            .bind(hash.as_slice())
+            .fetch_optional(&mut *change)
+            .await?;
+        let Some(account) = found else { return Ok(None) };
+        let login = access_token(&mut change, row::text("refresh_tokens.account_id", &account)?).await?;
+        change.commit().await?;
+        Ok(Some(login))
+    }
+
+    /// Who an access token belongs to, if it is still valid.
+    ///
+    /// # Errors
+    /// The state could not be read.
+    pub async fn caller(&self, access_token: &str) -> Result<Option<Caller>, StoreError> {
+        let Some(hash) = token_hash(access_token) else { return Ok(None) };
+        let account =
+            sqlx::query_scalar::<_, String>("SELECT account_id FROM access_tokens WHERE hash = $1 AND expires_ms > $2")
+                .bind(hash.as_slice())
+                .bind(unix_ms())
+                .fetch_optional(self.readers())
+                .await?;
+        account.map(|account| Ok(Caller { account: row::text("access_tokens.account_id", &account)? })).transpose()
+    }
+}
+
+async fn access_token(
+    change: &mut sqlx::Transaction<'static, sqlx::Sqlite>,
+    account: AccountId,
+) -> Result<Login, StoreError> {
+    let (token, now) = (random_token(), unix_ms());
+    let hash = token_hash(&token).ok_or(StoreError::Damaged("access_tokens.hash"))?;
+    let life = i64::try_from(ACCESS_TOKEN_LIFE.as_millis()).unwrap_or(i64::MAX);
+    let expires_ms = now.saturating_add(life);
+    sqlx::query("DELETE FROM access_tokens WHERE expires_ms <= $1").bind(now).execute(&mut **change).await?;
+    sqlx::query("INSERT INTO access_tokens (hash, account_id, expires_ms) VALUES ($1, $2, $3)")
+        .bind(hash.as_slice())
+        .bind(account.to_string())
+        .bind(expires_ms)
+        .execute(&mut **change)
+        .await?;
+    Ok(Login { access_token: token, expires_ms, refresh_token: None })
+}
