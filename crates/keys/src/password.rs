@@ -76,3 +76,57 @@ fn argon2() -> Result<Argon2<'static>, PasswordError> {
     let params = Params::new(MEMORY_KIB, PASSES, LANES, None).map_err(|_| PasswordError::Hash)?;
     Ok(Argon2::new(Algorithm::Argon2id, Version::V0x13, params))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn secret(text: &str) -> Secret {
+        Secret::from(text.to_owned())
+    }
+
+    #[test]
+    fn the_right_password_matches_and_any_other_does_not() {
+        let stored = hash(&secret("correct horse")).unwrap();
+        assert!(stored.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{stored}");
+        assert!(verify(&stored, &secret("correct horse")));
+        assert!(!verify(&stored, &secret("correct horsf")));
+        assert!(!verify(&stored, &secret("")));
+        assert_ne!(stored, hash(&secret("correct horse")).unwrap());
+    }
+
+    #[test]
+    fn passwords_have_a_bound_on_both_sides() {
+        let longest = secret(&"x".repeat(LIMITS.password));
+        assert!(verify(&hash(&longest).unwrap(), &longest));
+        assert_eq!(hash(&secret(&"x".repeat(LIMITS.password + 1))), Err(PasswordError::Length));
+        assert_eq!(hash(&secret("")), Err(PasswordError::Length));
+    }
+
+    #[test]
+    fn a_stored_hash_with_other_parameters_or_none_is_no_match_and_costs_nothing() {
+        let cheap = Argon2::new(Algorithm::Argon2id, Version::V0x13, Params::new(8, 1, 1, None).unwrap());
+        let cheap = cheap.hash_password_with_salt(b"password", &[7; 16]).unwrap().to_string();
+        assert!(!verify(&cheap, &secret("password")));
+        let costly = cheap.replace("m=8,t=1", "m=4194304,t=1000");
+        assert_ne!(cheap, costly);
+        let began = std::time::Instant::now();
+        assert!(!verify(&costly, &secret("password")));
+        assert!(began.elapsed().as_secs() < 5, "the parameters of the stored hash were obeyed");
+        let ours = hash(&secret("password")).unwrap();
+        assert!(!verify(&ours.replace("argon2id", "argon2i"), &secret("password")));
+        for garbage in ["", "$", "password", "$argon2id$v=19$m=19456,t=2,p=1$", "$argon2id$v=19$m=19456,t=2,p=1$AAAA"] {
+            assert!(!verify(garbage, &secret("password")), "{garbage}");
+        }
+    }
+
+    #[test]
+    fn tokens_are_random_and_their_hash_has_a_bound() {
+        let token = random_token();
+        assert_eq!(token.len(), 43);
+        assert_ne!(token, random_token());
+        assert_eq!(token_hash(&token), Some(sha256(token.as_bytes())));
+        assert!(token_hash(&"x".repeat(LIMITS.token)).is_some());
+        assert!(token_hash(&"x".repeat(LIMITS.token + 1)).is_none());
+    }
+}

@@ -178,6 +178,7 @@ impl Signer {
         }
     }
 
+    /// Takes a key only in the one encoding [`Signer::save`] writes: the parsers below overlook trailing bytes.
     fn from_pkcs8(pkcs8: Secret, purpose: KeyPurpose) -> Result<Signer, KeyError> {
         let does_not_fit = || KeyError::DoesNotFit { purpose };
         let algorithm = key_pair_algorithm(purpose)?;
@@ -189,12 +190,20 @@ impl Signer {
                     _ => &ECDSA_P256_SHA256_ASN1_SIGNING,
                 };
                 let pair = EcdsaKeyPair::from_pkcs8(form, pkcs8.expose()).map_err(|_| does_not_fit())?;
+                let again = pair.to_pkcs8v1().map_err(|_| does_not_fit())?;
+                if !pkcs8.ct_eq(again.as_ref()) {
+                    return Err(does_not_fit());
+                }
                 let public = PublicKey::from_key_bytes(algorithm, pair.public_key().as_ref());
                 let agrees = purpose.facts().algorithm == PurposeAlgorithm::EcdhP256;
                 (if agrees { Pair::Ecdh } else { Pair::Ecdsa(pair) }, public)
             }
             KeyAlgorithm::Rsa2048 => {
                 let pair = RsaKeyPair::from_pkcs8(pkcs8.expose()).map_err(|_| does_not_fit())?;
+                let again = AsDer::as_der(&pair).map_err(|_| does_not_fit())?;
+                if !pkcs8.ct_eq(again.as_ref()) {
+                    return Err(does_not_fit());
+                }
                 let public = PublicKey::from_key_bytes(algorithm, pair.public_key().as_ref());
                 (Pair::Rsa(pair), public)
             }
