@@ -2,6 +2,8 @@
 
 use thiserror::Error;
 
+use crate::url;
+
 /// One thing that happened outside the app.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Input {
@@ -62,4 +64,12 @@ pub enum InputRefused {
     /// The app is over; the host starts a new one.
     #[error("the app has ended")]
     Ended(Input),
+}
+
+impl HttpRequest {
+    /// The decoded names and values of a URL's query (what follows `?`); bytes that are no UTF-8 are replaced.
+    pub fn query_pairs(query: &str) -> Vec<(String, String)> {
+        let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+        url::pairs(query.as_bytes()).map(|(name, value)| (text(name), text(value))).collect()
+    }
 }

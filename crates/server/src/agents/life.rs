@@ -1,0 +1,196 @@
+//! One run of an agent app: inputs from the bus, outputs to the bus, the store and waiting requests.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use apphost::{App, Code, HttpResponse, Input, InputRefused, LogLevel, NotSent, Output, Turn};
+use tokio::sync::{oneshot, watch};
+use tokio::time::{sleep_until, timeout};
+use tracing::error;
+
+use super::agent::Order;
+use super::supervisor::Shared;
+use crate::bus::{AgentInbox, AppMessage, Delivery, Full, HttpCall, HttpReply, ToAgent, ToSession};
+use crate::fleet::{AgentStart, LogEntry, LogType};
+use crate::store::unix_ms;
+
+/// Why a run ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum LifeEnd {
+    /// The supervisor gave a new order.
+    Order,
+    /// Another agent of this device took the place on the bus.
+    Replaced,
+    /// The app failed.
+    Failed,
+    /// The app asked for a restart.
+    Restart,
+}
+
+/// A running agent app and what it owes to others.
+pub(super) struct Life {
+    shared: Arc<Shared>,
+    start: AgentStart,
+    app: App,
+    /// Kept so that the next agent of this deployment finds it.
+    _code: Arc<Code>,
+    /// Requests that the app has not answered.
+    requests: HashMap<u64, oneshot::Sender<HttpReply>>,
+    next_request: u64,
+    /// The version of the saved state.
+    version: u64,
+}
+
+impl Life {
+    pub(super) fn new(shared: Arc<Shared>, start: AgentStart, app: App, code: Arc<Code>, version: u64) -> Self {
+        Self { shared, start, app, _code: code, requests: HashMap::new(), next_request: 0, version }
+    }
+
+    /// Drives the app until it ends or is to end.
+    pub(super) async fn run(&mut self, inbox: &mut AgentInbox, orders: &mut watch::Receiver<Order>) -> LifeEnd {
+        loop {
+            let turn = self.app.run(self.shared.clock.now());
+            if let Some(end) = self.carry(orders).await {
+                return end;
+            }
+            match turn {
+                // An error means that there is no supervisor any more, so nobody wants this agent.
+                Turn::More if orders.has_changed().unwrap_or(true) => return LifeEnd::Order,
+                Turn::More => {
+                    while self.app.has_room()
+                        && let Some(message) = inbox.try_recv()
+                    {
+                        self.take(message);
+                    }
+                    tokio::task::yield_now().await;
+                }
+                Turn::Idle | Turn::Waiting => {
+                    if let Some(end) = self.wait(inbox, orders).await {
+                        return end;
+                    }
+                }
+                Turn::Ended => return LifeEnd::Failed,
+            }
+        }
+    }
+
+    /// Sleeps until something happens.
+    async fn wait(&mut self, inbox: &mut AgentInbox, orders: &mut watch::Receiver<Order>) -> Option<LifeEnd> {
+        let due = self.app.poll_timeout().map(|due| self.shared.clock.instant(due));
+        let timer = async {
+            match due {
+                Some(due) => sleep_until(due).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            _ = orders.changed() => return Some(LifeEnd::Order),
+            () = timer => {}
+            message = inbox.recv(), if self.app.has_room() => match message {
+                Some(message) => self.take(message),
+                None => return Some(LifeEnd::Replaced),
+            },
+        }
+        None
+    }
+
+    fn take(&mut self, message: ToAgent) {
+        let input = match message {
+            ToAgent::DeviceConnected => Input::Connected,
+            ToAgent::DeviceDisconnected => Input::Disconnected,
+            ToAgent::Message(message) => Input::Message { name: message.name, value: message.value },
+            ToAgent::Http(call) => self.request(*call),
+        };
+        self.tell(input);
+    }
+
+    fn request(&mut self, call: HttpCall) -> Input {
+        self.forget_gone();
+        self.next_request += 1;
+        let mut request = call.request;
+        request.id = self.next_request;
+        self.requests.insert(request.id, call.reply);
+        Input::Http(request)
+    }
+
+    /// Tells the app of requests whose clients went away.
+    fn forget_gone(&mut self) {
+        let gone: Vec<u64> = self.requests.iter().filter(|(_, reply)| reply.is_closed()).map(|(id, _)| *id).collect();
+        for id in gone {
+            self.requests.remove(&id);
+            self.tell(Input::HttpGone(id));
+        }
+    }
+
+    fn tell(&mut self, input: Input) {
+        match self.app.input(input, self.shared.clock.now()) {
+            Ok(()) => {}
+            // The run is over; its requests are answered when this is dropped.
+            Err(InputRefused::Ended(_)) => {}
+            Err(InputRefused::Full(_)) => {
+                error!(agent = %self.start.agent, "an input was lost: the app's queue had no room")
+            }
+        }
+    }
+
+    /// Does what the app asks for.
+    async fn carry(&mut self, orders: &mut watch::Receiver<Order>) -> Option<LifeEnd> {
+        while let Some(output) = self.app.poll_output() {
+            match output {
+                Output::Log { level, text } => self.log(level, text).await,
+                Output::Send { name, value } => {
+                    // Waiting for a slow device is the one wait that a new order cuts short; a save is never left half way.
+                    tokio::select! {
+                        sent = self.send(AppMessage { name, value }) => self.tell(Input::Sent(sent)),
+                        _ = orders.changed() => return Some(LifeEnd::Order),
+                    }
+                }
+                Output::HttpResponse(response) => self.respond(response),
+                Output::Save(bytes) => {
+                    let saved = self.save(&bytes).await;
+                    self.tell(Input::Saved(saved));
+                }
+                Output::Failed { .. } => return Some(LifeEnd::Failed),
+                Output::RestartRequested => return Some(LifeEnd::Restart),
+            }
+        }
+        None
+    }
+
+    async fn log(&self, level: LogLevel, text: String) {
+        let kind = match level {
+            LogLevel::Log => LogType::AgentLog,
+            LogLevel::Error => LogType::AgentError,
+        };
+        let (device, production) = (self.start.device, self.start.production);
+        self.shared.bus.log(LogEntry { device, at_ms: unix_ms(), kind, production, text: text.into() }).await;
+    }
+
+    async fn send(&self, message: AppMessage) -> Result<(), NotSent> {
+        let (bus, device) = (&self.shared.bus, &self.start.device);
+        match bus.to_session(device, ToSession::App(Box::new(message))) {
+            Ok(Delivery::Queued) => Ok(()),
+            Ok(Delivery::Offline) => Err(NotSent::NotConnected),
+            Err(Full(message)) => {
+                match timeout(self.shared.limits.send_wait, bus.send_to_session(device, message)).await {
+                    Ok(true) => Ok(()),
+                    Ok(false) => Err(NotSent::NotConnected),
+                    Err(_) => Err(NotSent::TimedOut),
+                }
+            }
+        }
+    }
+
+    async fn save(&mut self, bytes: &[u8]) -> Result<(), String> {
+        let saved = self.shared.store.save_agent_state(self.start.agent, self.version, bytes).await;
+        self.version = saved.map_err(|error| format!("server.save: not saved: {error}"))?;
+        Ok(())
+    }
+
+    fn respond(&mut self, response: HttpResponse) {
+        if let Some(reply) = self.requests.remove(&response.id) {
+            // An error means that nobody waits any more.
+            let _ = reply.send(HttpReply { status: response.status, headers: response.headers, body: response.body });
+        }
+    }
+}
