@@ -9,7 +9,7 @@ mod roots;
 mod x509;
 
 pub use authority::{Authority, AuthorityKind};
-pub(crate) use certificate::public_key as certificate_public_key;
+pub(crate) use certificate::facts_and_key;
 pub use certificate::{CertificateError, CertificateFacts};
 pub use credential::Credential;
 pub use csr::{Csr, CsrError};

@@ -1,4 +1,5 @@
 //! Roots, requests, certificates and the bundle: what is issued, what is read, what is refused.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 use std::{sync::LazyLock, time::Duration};
 

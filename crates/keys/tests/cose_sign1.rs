@@ -1,4 +1,5 @@
 //! COSE_Sign1: one permitted form, one algorithm, and a purpose that cannot be exchanged.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 use std::sync::LazyLock;
 

@@ -1,4 +1,5 @@
 //! Private keys: bound to their purpose, in files that only their owner reads, never half written.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 use std::{
     fs,

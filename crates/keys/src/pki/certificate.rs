@@ -41,15 +41,18 @@ pub enum CertificateError {
 impl CertificateFacts {
     /// Reads any certificate, also a foreign one that will be refused.
     pub fn read(der: &[u8]) -> Result<CertificateFacts, CertificateError> {
-        let certificate = parse(der)?;
+        Ok(CertificateFacts::of(&parse(der)?))
+    }
+
+    fn of(certificate: &X509Certificate<'_>) -> CertificateFacts {
         let validity = certificate.validity();
-        Ok(CertificateFacts {
+        CertificateFacts {
             subject: printable(&certificate.subject().to_string()),
             issuer: printable(&certificate.issuer().to_string()),
             spki_hash: SpkiHash(sha256(certificate.public_key().raw)),
             not_before_unix_s: validity.not_before.timestamp(),
             not_after_unix_s: validity.not_after.timestamp(),
-        })
+        }
     }
 
     /// Whether the certificate's dates include this second, both ends included (RFC 5280 section 4.1.2.5).
@@ -59,8 +62,15 @@ impl CertificateFacts {
 }
 
 /// The public key of a certificate; it must be of an algorithm that is used here.
-pub(crate) fn public_key(der: &[u8]) -> Result<PublicKey, CertificateError> {
-    Ok(PublicKey::from_any_spki_der(parse(der)?.public_key().raw)?)
+pub(super) fn public_key(der: &[u8]) -> Result<PublicKey, CertificateError> {
+    Ok(facts_and_key(der)?.1)
+}
+
+/// What a certificate says, and its public key, which must be of an algorithm that is used here.
+pub(crate) fn facts_and_key(der: &[u8]) -> Result<(CertificateFacts, PublicKey), CertificateError> {
+    let certificate = parse(der)?;
+    let key = PublicKey::from_any_spki_der(certificate.public_key().raw)?;
+    Ok((CertificateFacts::of(&certificate), key))
 }
 
 fn parse(der: &[u8]) -> Result<X509Certificate<'_>, CertificateError> {

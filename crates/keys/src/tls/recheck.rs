@@ -1,7 +1,7 @@
 //! The check after every handshake: a resumed session skips the verifier, time does not stand still.
 
 use crate::{
-    pki::{CertDer, CertificateError, CertificateFacts, certificate_public_key},
+    pki::{CertDer, CertificateError, CertificateFacts, facts_and_key},
     profile::Profile,
     public::PublicKey,
     time::Now,
@@ -53,21 +53,25 @@ pub fn recheck_server(chain: Option<&[CertDer]>, profile: Profile, now: Now) -> 
 }
 
 fn recheck(chain: Option<&[CertDer]>, profile: Profile, now: Now) -> Result<Peer, RecheckError> {
-    let certificates = chain.filter(|chain| !chain.is_empty()).ok_or(RecheckError::NoCertificate)?;
-    for certificate in certificates {
-        let facts = CertificateFacts::read(certificate)?;
-        if !facts.valid_at(now) {
-            return Err(RecheckError::Date {
-                not_before: facts.not_before_unix_s,
-                not_after: facts.not_after_unix_s,
-                now: now.unix_s(),
-            });
-        }
+    let (leaf, others) = chain.and_then(<[_]>::split_first).ok_or(RecheckError::NoCertificate)?;
+    let (facts, public) = facts_and_key(leaf)?;
+    check_date(&facts, now)?;
+    for other in others {
+        check_date(&CertificateFacts::read(other)?, now)?;
     }
-    let leaf = certificates.first().ok_or(RecheckError::NoCertificate)?;
-    let public = certificate_public_key(leaf)?;
     if public.algorithm() != profile.key_algorithm() {
         return Err(RecheckError::Profile(profile));
     }
-    Ok(Peer { public, facts: CertificateFacts::read(leaf)? })
+    Ok(Peer { public, facts })
+}
+
+fn check_date(facts: &CertificateFacts, now: Now) -> Result<(), RecheckError> {
+    if facts.valid_at(now) {
+        return Ok(());
+    }
+    Err(RecheckError::Date {
+        not_before: facts.not_before_unix_s,
+        not_after: facts.not_after_unix_s,
+        now: now.unix_s(),
+    })
 }

@@ -122,9 +122,12 @@ impl Connected {
 /// Where a handshake ended.
 #[derive(Debug)]
 pub(crate) enum Refused {
-    ByHello(HelloRefused),
-    ByClient(rustls::Error),
-    ByServer(rustls::Error),
+    /// No configuration was chosen for the ClientHello.
+    Hello(HelloRefused),
+    /// The client ended it.
+    Client(rustls::Error),
+    /// The server ended it.
+    Server(rustls::Error),
 }
 
 /// What answers a ClientHello.
@@ -142,7 +145,7 @@ pub(crate) fn connect_to(
     answering: Answering<'_>,
     name: ServerName<'static>,
 ) -> Result<Connected, Refused> {
-    let mut client = ClientConnection::new(Arc::clone(client), name).map_err(Refused::ByClient)?;
+    let mut client = ClientConnection::new(Arc::clone(client), name).map_err(Refused::Client)?;
     let mut hello = Vec::new();
     while client.wants_write() {
         client.write_tls(&mut hello).unwrap();
@@ -150,8 +153,8 @@ pub(crate) fn connect_to(
     let (kind, server) = accept(&hello, answering)?;
     let mut connected = Connected { client, server, kind };
     for _ in 0..8 {
-        flow(&mut connected.server, &mut connected.client).map_err(Refused::ByClient)?;
-        flow(&mut connected.client, &mut connected.server).map_err(Refused::ByServer)?;
+        flow(&mut connected.server, &mut connected.client).map_err(Refused::Client)?;
+        flow(&mut connected.client, &mut connected.server).map_err(Refused::Server)?;
     }
     assert!(!connected.client.is_handshaking() && !connected.server.is_handshaking(), "the handshake got stuck");
     connected.settle();
@@ -165,15 +168,15 @@ pub(crate) fn accept(hello: &[u8], answering: Answering<'_>) -> Result<(Option<K
     while !bytes.is_empty() {
         acceptor.read_tls(&mut bytes).unwrap();
     }
-    let accepted = acceptor.accept().map_err(|(error, _)| Refused::ByServer(error))?.expect("a whole ClientHello");
+    let accepted = acceptor.accept().map_err(|(error, _)| Refused::Server(error))?.expect("a whole ClientHello");
     let (kind, config) = match answering {
         Answering::Gateway(tls) => {
-            let (kind, config) = tls.choose(&accepted.client_hello()).map_err(Refused::ByHello)?;
+            let (kind, config) = tls.choose(&accepted.client_hello()).map_err(Refused::Hello)?;
             (Some(kind), config)
         }
         Answering::Config(config) => (None, config),
     };
-    let server = accepted.into_connection(config).map_err(|(error, _)| Refused::ByServer(error))?;
+    let server = accepted.into_connection(config).map_err(|(error, _)| Refused::Server(error))?;
     Ok((kind, server))
 }
 
