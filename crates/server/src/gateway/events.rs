@@ -55,7 +55,7 @@ pub enum GatewayEventKind {
         exporter: String,
     },
     /// The device's answer, as it came, and the verdict.
-    Answered(ChallengeRecord),
+    Answered(ChallengeAnswer),
     /// The device is welcome.
     Welcomed {
         /// Its id.
@@ -65,6 +65,8 @@ pub enum GatewayEventKind {
     },
     /// All bytes of an app went out in this session.
     AppServed {
+        /// The device.
+        device_id: String,
         /// SHA-256 of the image.
         sha256: String,
         /// Its length.
@@ -101,13 +103,13 @@ pub struct TlsFacts {
     /// `classic` or `modern`.
     pub profile: String,
     /// The application protocol.
-    pub alpn: String,
+    pub alpn: Option<String>,
     /// The TLS version.
     pub version: String,
     /// The cipher suite.
     pub suite: String,
     /// The key exchange group.
-    pub group: Option<String>,
+    pub group: String,
     /// Whether a ticket was used.
     pub resumed: bool,
     /// SHA-256 of the SPKI of the certificate that the server showed.
@@ -118,7 +120,7 @@ pub struct TlsFacts {
 
 /// A challenge with its answer: enough for an outsider to verify it again.
 #[derive(Clone, Debug, Serialize)]
-pub struct ChallengeRecord {
+pub struct ChallengeAnswer {
     /// The identity key, SPKI DER, base64.
     pub identity_spki: String,
     /// The purpose that the signature covers, base64.
@@ -172,7 +174,9 @@ impl GatewayEvents {
             };
             let line = match event {
                 Ok(event) => serde_json::to_string(&*event)?,
-                Err(broadcast::error::RecvError::Lagged(missed)) => format!("{{\"event\":\"missed\",\"count\":{missed}}}"),
+                Err(broadcast::error::RecvError::Lagged(missed)) => {
+                    format!("{{\"event\":\"missed\",\"count\":{missed}}}")
+                }
                 Err(broadcast::error::RecvError::Closed) => return Ok(()),
             };
             writeln!(file, "{line}")?;

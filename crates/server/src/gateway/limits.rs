@@ -31,14 +31,12 @@ pub struct GatewayLimits {
     pub handshake_deadline: Duration,
     /// Time for hello, challenge and proof after the handshake. A TPM may need a second to sign.
     pub challenge_deadline: Duration,
-    /// Time for an enrolment request after the handshake. A small device may need some seconds to make an RSA key.
+    /// Time for an enrolment after the handshake; the device has made its keys before it connects.
     pub enrolment_deadline: Duration,
     /// Certificates issued at one time, each on a blocking thread.
     pub issuing: usize,
     /// Longest time without progress while bytes wait for a device that does not read.
     pub write_deadline: Duration,
-    /// Plaintext gathered for one write, bytes.
-    pub write_batch: usize,
     /// Sessions end within this time after a shutdown was asked for.
     pub drain_deadline: Duration,
 }
@@ -59,10 +57,9 @@ impl Default for GatewayLimits {
             flight_deadline: Duration::from_secs(5),
             handshake_deadline: Duration::from_secs(10),
             challenge_deadline: Duration::from_secs(10),
-            enrolment_deadline: Duration::from_secs(20),
+            enrolment_deadline: Duration::from_secs(10),
             issuing: 4,
             write_deadline: Duration::from_secs(30),
-            write_batch: 64 * 1024,
             drain_deadline: Duration::from_secs(3),
         }
     }

@@ -4,23 +4,27 @@
 //!
 //! | stage | file | who is there |
 //! |---|---|---|
-//! | accept | `listener` | anybody |
-//! | lobby | `lobby`, `client_hello` | anybody, for a few seconds, with at most a ClientHello in memory |
-//! | door | `door` | who sent a whole ClientHello; a bounded number goes on at a time |
+//! | accept | `entrance/listener` | anybody |
+//! | lobby | `entrance/lobby`, `entrance/client_hello` | anybody, for a few seconds, with at most a ClientHello in memory |
+//! | door | `entrance/door` | who sent a whole ClientHello; a bounded number goes on at a time |
 //! | TLS and challenge | `arrival`, `tls_socket`, `login` | strangers still, until the proof |
 //! | session | `session` | an authenticated device, in a small task of its own |
 //! | enrolment | `enrolment` | a token holder, for one request |
 
-mod client_hello;
+mod arrival;
 mod counters;
-mod door;
+mod edge;
+mod enrolment;
+mod entrance;
 mod events;
 mod limits;
-mod listener;
-mod lobby;
+mod login;
+mod report;
+mod session;
 mod tls_socket;
 
 pub use counters::{GatewayCounters, Turned};
-pub use events::{ChallengeRecord, GatewayEvent, GatewayEventKind, GatewayEvents, TlsFacts};
+pub use edge::{Gateway, GatewayConfig, GatewayError};
+pub use entrance::listener::{BindError, Listen};
+pub use events::{ChallengeAnswer, GatewayEvent, GatewayEventKind, GatewayEvents, TlsFacts};
 pub use limits::GatewayLimits;
-pub use listener::{BindError, Listen};

@@ -5,9 +5,11 @@ use std::future::poll_fn;
 use std::io::{self, BufRead as _, IoSlice, Write as _};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use tokio::io::{AsyncRead as _, AsyncWrite as _, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::time::timeout;
 use tokio_rustls::rustls::{self, ServerConnection};
 
 /// Bytes read from a socket at once: one TLS record of full length.
@@ -18,11 +20,31 @@ thread_local! {
     static READ: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ_BYTES].into_boxed_slice());
 }
 
+/// Reads once from a socket that has no TLS yet; returns how many bytes were taken, 0 at the end of the stream.
+pub(crate) async fn read_shared(tcp: &mut TcpStream, mut take: impl FnMut(&[u8])) -> io::Result<usize> {
+    poll_fn(|cx| {
+        READ.with_borrow_mut(|buffer| {
+            let bytes = ready!(poll_into(tcp, cx, buffer))?;
+            take(bytes);
+            Poll::Ready(Ok(bytes.len()))
+        })
+    })
+    .await
+}
+
+fn poll_into<'b>(tcp: &mut TcpStream, cx: &mut Context<'_>, buffer: &'b mut [u8]) -> Poll<io::Result<&'b [u8]>> {
+    let mut filling = ReadBuf::new(buffer);
+    ready!(Pin::new(tcp).poll_read(cx, &mut filling))?;
+    let length = filling.filled().len();
+    Poll::Ready(Ok(&buffer[..length]))
+}
+
 /// A server-side TLS connection over TCP.
 #[derive(Debug)]
 pub(crate) struct TlsSocket {
     tcp: TcpStream,
     tls: ServerConnection,
+    sent: u64,
 }
 
 /// Why TLS or TCP ended.
@@ -40,7 +62,7 @@ impl TlsSocket {
     pub(crate) fn new(tcp: TcpStream, mut tls: ServerConnection) -> Self {
         // The gateway bounds what it hands to TLS itself; a second bound here would only cut writes short.
         tls.set_buffer_limit(None);
-        Self { tcp, tls }
+        Self { tcp, tls, sent: 0 }
     }
 
     pub(crate) fn tls(&self) -> &ServerConnection {
@@ -75,22 +97,30 @@ impl TlsSocket {
         self.tls.wants_write()
     }
 
+    /// Bytes that the socket has taken so far; grows while the peer reads.
+    pub(crate) fn sent(&self) -> u64 {
+        self.sent
+    }
+
     /// Reads what has arrived, at most [`READ_BYTES`], and hands the plaintext on.
     ///
     /// # Errors
     /// When the peer closed, the connection broke or TLS failed; an alert may then wait to be written.
-    pub(crate) fn poll_read(&mut self, cx: &mut Context<'_>, plain: impl FnMut(&[u8])) -> Poll<Result<(), TlsSocketError>> {
+    pub(crate) fn poll_read(
+        &mut self,
+        cx: &mut Context<'_>,
+        plain: impl FnMut(&[u8]),
+    ) -> Poll<Result<(), TlsSocketError>> {
         READ.with_borrow_mut(|buffer| {
-            let mut buffer = ReadBuf::new(buffer);
-            ready!(Pin::new(&mut self.tcp).poll_read(cx, &mut buffer))?;
-            if buffer.filled().is_empty() {
+            let bytes = ready!(poll_into(&mut self.tcp, cx, buffer))?;
+            if bytes.is_empty() {
                 return Poll::Ready(Err(TlsSocketError::Closed));
             }
-            Poll::Ready(self.feed(buffer.filled(), plain))
+            Poll::Ready(self.feed(bytes, plain))
         })
     }
 
-    /// Sends what waits. Returns whether anything was sent in this call, once nothing waits any more or the socket takes no more.
+    /// Sends what waits; ready when nothing waits any more.
     ///
     /// # Errors
     /// When the connection broke.
@@ -99,7 +129,7 @@ impl TlsSocket {
             let mut socket = Polled { tcp: &mut self.tcp, cx };
             match self.tls.write_tls(&mut socket) {
                 Ok(0) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                Ok(_) => {}
+                Ok(written) => self.sent = self.sent.wrapping_add(written as u64),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Poll::Pending,
                 Err(error) => return Poll::Ready(Err(error)),
             }
@@ -122,23 +152,33 @@ impl TlsSocket {
     ///
     /// # Errors
     /// When the peer closed, the connection broke or TLS failed.
-    pub(crate) async fn handshake(&mut self, flight: std::time::Duration, mut plain: impl FnMut(&[u8])) -> Result<(), HandshakeError> {
+    pub(crate) async fn handshake(
+        &mut self,
+        flight: Duration,
+        mut plain: impl FnMut(&[u8]),
+    ) -> Result<(), HandshakeError> {
         while self.tls.is_handshaking() {
             let step = async {
                 self.flush().await?;
                 self.read(&mut plain).await
             };
-            tokio::time::timeout(flight, step).await.map_err(|_| HandshakeError::Flight)??;
+            timeout(flight, step).await.map_err(|_| HandshakeError::Flight)??;
         }
         Ok(())
     }
 
-    /// Says goodbye on both layers without waiting for an answer.
-    pub(crate) async fn close(&mut self) {
+    /// Says goodbye on both layers and waits, no longer than `patience`, for the peer to go: closing with unread bytes would reset the
+    /// connection and could destroy the last words on their way.
+    pub(crate) async fn close(mut self, patience: Duration) {
         self.tls.send_close_notify();
+        let goodbye = async {
+            self.flush().await?;
+            poll_fn(|cx| Pin::new(&mut self.tcp).poll_shutdown(cx)).await?;
+            while read_shared(&mut self.tcp, |_| ()).await? > 0 {}
+            io::Result::Ok(())
+        };
         // The peer may be gone already, and then nobody is left to tell.
-        let _ = self.flush().await;
-        let _ = poll_fn(|cx| Pin::new(&mut self.tcp).poll_shutdown(cx)).await;
+        let _ = timeout(patience, goodbye).await;
     }
 
     fn drain(&mut self, plain: &mut impl FnMut(&[u8])) -> Result<(), TlsSocketError> {

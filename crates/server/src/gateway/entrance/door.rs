@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::oneshot;
 
-use super::limits::GatewayLimits;
 use super::lobby::Source;
+use crate::gateway::limits::GatewayLimits;
 
 /// Admits connections to their handshake.
 ///
@@ -120,7 +120,11 @@ impl State {
     }
 
     fn forget_if_unused(&mut self, source: Source) {
-        if self.sources.get(&source).is_some_and(|queue| queue.inside == 0 && queue.waiting.is_empty() && !queue.in_turn) {
+        if self
+            .sources
+            .get(&source)
+            .is_some_and(|queue| queue.inside == 0 && queue.waiting.is_empty() && !queue.in_turn)
+        {
             self.sources.remove(&source);
         }
     }
@@ -221,7 +225,13 @@ mod tests {
 
     #[test]
     fn a_full_queue_of_one_address_does_not_refuse_who_can_come_in_at_once() {
-        let door = Door::new(&GatewayLimits { door: 2, door_per_source: 1, waiting: 1, waiting_per_source: 1, ..GatewayLimits::default() });
+        let door = Door::new(&GatewayLimits {
+            door: 2,
+            door_per_source: 1,
+            waiting: 1,
+            waiting_per_source: 1,
+            ..GatewayLimits::default()
+        });
         let _crowd = (enter(&door, 2), enter(&door, 2));
         assert!(door.enter(source(2)).is_err());
         assert!(inside(&mut enter(&door, 3)).is_some());
@@ -246,7 +256,13 @@ mod tests {
 
     #[test]
     fn thousands_who_left_do_not_exhaust_the_stack() {
-        let limits = GatewayLimits { door: 1, door_per_source: 1, waiting: 100_000, waiting_per_source: 100_000, ..GatewayLimits::default() };
+        let limits = GatewayLimits {
+            door: 1,
+            door_per_source: 1,
+            waiting: 100_000,
+            waiting_per_source: 100_000,
+            ..GatewayLimits::default()
+        };
         let door = Door::new(&limits);
         let mut first = enter(&door, 2);
         let pass = inside(&mut first).unwrap();

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::oneshot;
 
-use super::limits::GatewayLimits;
+use crate::gateway::limits::GatewayLimits;
 
 /// Where a connection comes from: an IPv4 address or an IPv6 /64, which is what one subscriber has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -50,11 +50,7 @@ pub(crate) struct LobbyPlace {
 
 impl Lobby {
     pub(crate) fn new(limits: &GatewayLimits) -> Arc<Self> {
-        Arc::new(Self {
-            most: limits.lobby,
-            most_per_source: limits.lobby_per_source,
-            state: Mutex::default(),
-        })
+        Arc::new(Self { most: limits.lobby, most_per_source: limits.lobby_per_source, state: Mutex::default() })
     }
 
     /// Takes a place. The source's oldest connection leaves when the source has too many, the oldest of all when there are too many.

@@ -23,7 +23,9 @@ pub struct Listen {
 
 /// A port cannot be had.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot listen on {addr} (for port {rule_port} of the rule): {source}. Is another program there, or does the port need a privilege?")]
+#[error(
+    "cannot listen on {addr} (for port {rule_port} of the rule): {source}. Is another program there, or does the port need a privilege?"
+)]
 pub struct BindError {
     rule_port: u16,
     addr: SocketAddr,
@@ -83,7 +85,10 @@ impl Listener {
 fn is_about_one_connection(error: &io::Error) -> bool {
     matches!(
         error.kind(),
-        io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionRefused | io::ErrorKind::Interrupted
+        io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionRefused
+            | io::ErrorKind::Interrupted
     )
 }
 
@@ -96,7 +101,8 @@ mod tests {
         for addr in ["127.0.0.1:0", "[::1]:0"] {
             let listener = Listener::bind(Listen { rule_port: 31_314, addr: addr.parse().unwrap() }).unwrap();
             assert_eq!(listener.listen.rule_port, 31_314);
-            let (client, (server, peer)) = tokio::join!(TcpStream::connect(listener.listen.addr), listener.accept(|_| ()));
+            let (client, (server, peer)) =
+                tokio::join!(TcpStream::connect(listener.listen.addr), listener.accept(|_| ()));
             assert_eq!(client.unwrap().local_addr().unwrap(), peer);
             assert!(server.nodelay().unwrap());
         }

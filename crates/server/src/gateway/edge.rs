@@ -1,0 +1,219 @@
+//! The gateway itself: its listeners, what all connections share, and what one connection carries along.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use keys::pki::ServingPki;
+use keys::time::{FloorClock, Now};
+use keys::tls::{ServerTls, ServerTlsMaterial, TlsError};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::arrival::{TurnedAway, arrive};
+use super::counters::{Counted, GatewayCounters, Gauge, Turned};
+use super::entrance::door::Door;
+use super::entrance::listener::{BindError, Listen, Listener};
+use super::entrance::lobby::Lobby;
+use super::events::{GatewayEvent, GatewayEventKind, GatewayEvents};
+use super::limits::GatewayLimits;
+use crate::bus::Bus;
+use crate::fleet::AgentUrls;
+use crate::store::{Store, unix_ms};
+
+/// How often a listener that cannot accept says so in the log.
+const ACCEPT_LOG_PAUSE: Duration = Duration::from_secs(5);
+
+/// What an operator decides about the gateway.
+#[derive(Clone, Debug)]
+pub struct GatewayConfig {
+    /// Where to listen. All listeners behave the same.
+    pub listen: Vec<Listen>,
+    /// Bounds and deadlines.
+    pub limits: GatewayLimits,
+    /// After how many seconds of silence a device is asked whether it is there.
+    pub keepalive_s: u32,
+    /// Where agents' URLs begin; devices are told their own.
+    pub agent_urls: AgentUrls,
+}
+
+/// Why a gateway does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum GatewayError {
+    /// A port cannot be had.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// The keys and certificates do not make a TLS configuration.
+    #[error("the gateway's TLS keys cannot be used: {0}")]
+    Tls(#[from] TlsError),
+}
+
+/// The gateway, bound to its ports.
+pub struct Gateway {
+    edge: Arc<Edge>,
+    listeners: Vec<Listener>,
+}
+
+/// What all connections share.
+pub(super) struct Edge {
+    pub(super) limits: GatewayLimits,
+    pub(super) keepalive_s: u32,
+    pub(super) agent_urls: AgentUrls,
+    pub(super) tls: ServerTls,
+    pub(super) pki: Arc<ServingPki>,
+    pub(super) store: Store,
+    pub(super) bus: Bus,
+    pub(super) lobby: Arc<Lobby>,
+    pub(super) door: Arc<Door>,
+    pub(super) issuing: Semaphore,
+    pub(super) counters: Arc<GatewayCounters>,
+    pub(super) events: GatewayEvents,
+    pub(super) stop: CancellationToken,
+    pub(super) tasks: TaskTracker,
+    started: Instant,
+    numbers: AtomicU64,
+}
+
+/// One connection, as every stage knows it.
+pub(super) struct Caller {
+    pub(super) edge: Arc<Edge>,
+    pub(super) peer: SocketAddr,
+    number: u64,
+    rule_port: u16,
+    _counted: Counted,
+}
+
+impl Gateway {
+    /// Binds every listener; connections wait in the kernel until [`Gateway::run`]. Call it within the runtime.
+    ///
+    /// # Errors
+    /// [`GatewayError`]: a port is taken or needs a privilege, or the keys are not usable.
+    pub fn bind(config: GatewayConfig, pki: Arc<ServingPki>, store: Store, bus: Bus) -> Result<Self, GatewayError> {
+        let GatewayConfig { listen, limits, keepalive_s, agent_urls } = config;
+        let tls = ServerTls::new(ServerTlsMaterial { pki: &pki, time: Arc::new(FloorClock::default()) })?;
+        let listeners = listen.into_iter().map(Listener::bind).collect::<Result<_, _>>()?;
+        let edge = Arc::new(Edge {
+            lobby: Lobby::new(&limits),
+            door: Door::new(&limits),
+            issuing: Semaphore::new(limits.issuing),
+            limits,
+            keepalive_s,
+            agent_urls,
+            tls,
+            pki,
+            store,
+            bus,
+            counters: Arc::default(),
+            events: GatewayEvents::default(),
+            stop: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+            started: Instant::now(),
+            numbers: AtomicU64::new(0),
+        });
+        Ok(Self { edge, listeners })
+    }
+
+    /// Where it listens, with the ports that were bound.
+    pub fn listens(&self) -> Vec<Listen> {
+        self.listeners.iter().map(|listener| listener.listen).collect()
+    }
+
+    /// What it counts.
+    pub fn counters(&self) -> Arc<GatewayCounters> {
+        self.edge.counters.clone()
+    }
+
+    /// What happens at it.
+    pub fn events(&self) -> GatewayEvents {
+        self.edge.events.clone()
+    }
+
+    /// Serves until `stop`, then tells every device to come back later and waits for the sessions to end, no longer than the limit says.
+    pub async fn run(self, stop: CancellationToken) {
+        let accepting = self.listeners.into_iter().map(|listener| {
+            let edge = self.edge.clone();
+            tokio::spawn(async move { accept_all(edge, listener).await })
+        });
+        let accepting: Vec<_> = accepting.collect();
+        stop.cancelled().await;
+        for task in accepting {
+            task.abort();
+        }
+        self.edge.stop.cancel();
+        self.edge.tasks.close();
+        if tokio::time::timeout(self.edge.limits.drain_deadline, self.edge.tasks.wait()).await.is_err() {
+            tracing::warn!(left = self.edge.tasks.len(), "connections did not end in time and are cut");
+        }
+    }
+}
+
+async fn accept_all(edge: Arc<Edge>, listener: Listener) {
+    let rule_port = listener.listen.rule_port;
+    let mut complained: Option<Instant> = None;
+    loop {
+        let (tcp, peer) = listener
+            .accept(|error| {
+                edge.counters.count_accept_error();
+                if complained.is_none_or(|at| at.elapsed() >= ACCEPT_LOG_PAUSE) {
+                    complained = Some(Instant::now());
+                    tracing::warn!(rule_port, %error, "cannot accept a connection; is the limit of open files too low?");
+                }
+            })
+            .await;
+        let caller = Caller::new(edge.clone(), rule_port, peer);
+        if edge.counters.connections() > edge.limits.connections as u64 {
+            caller.turned(&Turned::TooMany.into());
+            continue;
+        }
+        // A connection that is not a session yet ends with the server at once.
+        let stop = edge.stop.clone();
+        edge.tasks.spawn(async move {
+            let _ = stop.run_until_cancelled_owned(arrive(caller, tcp)).await;
+        });
+    }
+}
+
+impl Edge {
+    /// The present.
+    pub(super) fn now(&self) -> Now {
+        let mono_ms = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        Now { mono_ms, unix_ms: unix_ms() }
+    }
+
+    /// The moment of a time of the monotonic clock.
+    pub(super) fn instant(&self, mono_ms: u64) -> tokio::time::Instant {
+        (self.started + Duration::from_millis(mono_ms)).into()
+    }
+}
+
+impl Caller {
+    fn new(edge: Arc<Edge>, rule_port: u16, peer: SocketAddr) -> Self {
+        edge.counters.count_accepted();
+        let counted = edge.counters.hold(Gauge::Connections);
+        let number = edge.numbers.fetch_add(1, Ordering::Relaxed);
+        Self { edge, peer, number, rule_port, _counted: counted }
+    }
+
+    /// Tells what happened to whoever listens; nothing is built when nobody does.
+    pub(super) fn emit(&self, what: impl FnOnce() -> GatewayEventKind) {
+        if self.edge.events.wanted() {
+            self.edge.events.publish(GatewayEvent {
+                unix_ms: unix_ms(),
+                connection: self.number,
+                rule_port: self.rule_port,
+                peer: self.peer,
+                what: what(),
+            });
+        }
+    }
+
+    /// Records that the connection is turned away. Strangers can make as many of these as they like, so they are not logged above DEBUG.
+    pub(super) fn turned(&self, away: &TurnedAway) {
+        let TurnedAway { reason, detail } = away;
+        tracing::debug!(connection = self.number, peer = %self.peer, ?reason, detail, "connection turned away");
+        self.edge.counters.count_turned(*reason);
+        self.emit(|| GatewayEventKind::Turned { reason: *reason, detail: detail.clone() });
+    }
+}

@@ -1,0 +1,452 @@
+//! An authenticated device: a small task that waits, and works in batches when woken.
+
+use std::future::{Future, pending, poll_fn};
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use keys::public::{DeviceId, SpkiHash};
+use protocol::error::SendError;
+use protocol::limits::LIMITS;
+use protocol::reason::{CloseReason, RestartReason};
+use protocol::session::{ServerEvent, ServerSession};
+use tokio::time::{Instant, Sleep, sleep_until};
+use tokio_util::sync::WaitForCancellationFuture;
+
+use super::arrival::LAST_WORDS;
+use super::counters::Gauge;
+use super::edge::{Caller, Edge};
+use super::events::GatewayEventKind;
+use super::login::app_ref;
+use super::report::{Reporter, downloading};
+use super::tls_socket::{TlsSocket, TlsSocketError};
+use crate::bus::{AppMessage, Full, SessionInbox, SessionTicket, ToSession};
+use crate::fleet::{AppRef, DeviceLogin};
+
+/// Room that must be free before a message of the bus is taken: then the largest one fits.
+const ROOM_FOR_MESSAGE: usize = LIMITS.app_value + LIMITS.app_name;
+/// Room that must be free before the device's requests are acted upon: then a piece of an app fits.
+const ROOM_FOR_ANSWER: usize = LIMITS.chunk + 1024;
+/// When a device shall come back after a drain: from this many milliseconds on, up to twice that, spread evenly.
+const COME_BACK_MS: u32 = 1_000;
+/// When a device shall come back after the server failed to read its own records, milliseconds.
+const COME_BACK_AFTER_FAILURE_MS: u32 = 10_000;
+
+/// Something that the session waits for before it takes more from its device. One at a time: what a device can pile up is bounded.
+type Busy = Pin<Box<dyn Future<Output = Done> + Send>>;
+
+/// What became of it.
+enum Done {
+    /// The agent or the log took what it was given.
+    Taken,
+    /// An image that the device asked for, from this byte on; none if it does not exist any more.
+    Image { image: Option<Arc<[u8]>>, offset: u32 },
+    /// The device's records were read again; none if it does not exist any more.
+    Records { found: Option<Box<DeviceLogin>>, restart: bool },
+    /// The records cannot be read.
+    Failed,
+}
+
+/// Why the session goes on.
+enum Wake {
+    Io(Result<(), TlsSocketError>),
+    Bus(Result<ToSession, CloseReason>),
+    Done(Done),
+    Timer,
+    Stop,
+}
+
+/// Why the session is over.
+enum End {
+    Device(String),
+    Server(CloseReason),
+}
+
+/// A session between its login and its end. It holds no buffer while nothing is under way.
+pub(super) struct Session {
+    socket: TlsSocket,
+    machine: ServerSession,
+    inbox: SessionInbox,
+    ticket: SessionTicket,
+    id: DeviceId,
+    report: Reporter,
+    busy: Option<Busy>,
+    /// The app that the device was told about last; it is sent no other.
+    app: Option<AppRef>,
+    /// The image of it, while the device fetches it.
+    image: Option<Arc<[u8]>>,
+    /// Set when the records changed; true when the app shall start again in any case.
+    stale: Option<bool>,
+    write: WriteProgress,
+}
+
+/// Whether the device takes what waits for it.
+struct WriteProgress {
+    sent: u64,
+    stuck_since: Option<Instant>,
+}
+
+impl Session {
+    /// The session of a device that is attached to the bus; its welcome waits to be sent.
+    pub(super) fn new(
+        socket: TlsSocket,
+        machine: ServerSession,
+        ticket: SessionTicket,
+        inbox: SessionInbox,
+        found: &DeviceLogin,
+    ) -> Self {
+        Self {
+            socket,
+            machine,
+            inbox,
+            ticket,
+            id: found.id,
+            report: Reporter { device: found.spki, production: found.production },
+            busy: None,
+            app: found.app,
+            image: None,
+            stale: None,
+            write: WriteProgress { sent: 0, stuck_since: None },
+        }
+    }
+
+    /// Serves the device until either end, the bus or the server closes.
+    pub(super) async fn run(mut self, caller: Caller) {
+        let counted = caller.edge.counters.hold(Gauge::Sessions);
+        let edge = Arc::clone(&caller.edge);
+        self.log(self.report.status(edge.now(), "Device connected"), &edge);
+        let end = self.live(&caller).await;
+        // The last words of the machine, if the device still takes them.
+        let bytes = self.machine.poll_transmit().unwrap_or_default();
+        let Self { mut socket, ticket, inbox, report, id, .. } = self;
+        drop((ticket, inbox));
+        let reason = match &end {
+            End::Device(detail) => detail.clone(),
+            End::Server(reason) => reason.to_string(),
+        };
+        // A newer session of the device has said that it is connected; it still is.
+        if !matches!(end, End::Server(CloseReason::Replaced)) {
+            let gone = report.status(edge.now(), "Device disconnected");
+            Box::pin(edge.bus.log(gone)).await;
+        }
+        drop(counted);
+        caller.emit(|| GatewayEventKind::Ended { device_id: id.to_string(), reason });
+        if socket.write(&bytes).is_ok() {
+            Box::pin(socket.close(LAST_WORDS)).await;
+        }
+    }
+
+    async fn live(&mut self, caller: &Caller) -> End {
+        let edge = &*caller.edge;
+        let mut timer = pin!(sleep_until(Instant::now()));
+        let mut stop = pin!(edge.stop.cancelled());
+        loop {
+            if let Some(end) = self.work(caller) {
+                return end;
+            }
+            if let Err(error) = self.fill() {
+                return End::Device(error.to_string());
+            }
+            self.breathe(edge);
+            let deadline = self.deadline(edge);
+            // Moving the timer costs more than one early wake-up for each keep-alive.
+            if timer.is_elapsed() || deadline < timer.deadline() {
+                timer.as_mut().reset(deadline);
+            }
+            match self.wait(edge, timer.as_mut(), stop.as_mut()).await {
+                Wake::Io(Ok(())) => {}
+                Wake::Io(Err(TlsSocketError::Closed)) => self.machine.handle_eof(),
+                Wake::Io(Err(error)) => return End::Device(error.to_string()),
+                Wake::Bus(message) => {
+                    if let Err(reason) = message.and_then(|message| self.take(message)) {
+                        return self.end(reason, None);
+                    }
+                }
+                Wake::Done(done) => {
+                    self.busy = None;
+                    if let Some(end) = self.done(done, caller) {
+                        return end;
+                    }
+                }
+                Wake::Timer => {
+                    self.machine.handle_timeout(edge.now());
+                    if self.write.stuck_for(edge) {
+                        return End::Device("the device does not read".to_owned());
+                    }
+                }
+                Wake::Stop => return self.end(CloseReason::Drain, Some(come_back_ms())),
+            }
+        }
+    }
+
+    fn end(&mut self, reason: CloseReason, come_back_ms: Option<u32>) -> End {
+        self.machine.close(reason, come_back_ms);
+        End::Server(reason)
+    }
+
+    /// Acts on what came, until something is to be waited for or the device must first take what waits for it.
+    fn work(&mut self, caller: &Caller) -> Option<End> {
+        while self.busy.is_none()
+            && (self.machine.is_closed() || self.machine.room() >= ROOM_FOR_ANSWER)
+            && let Some(event) = self.machine.poll_event()
+        {
+            if let Some(end) = self.act(event, caller) {
+                return Some(end);
+            }
+        }
+        if self.busy.is_none()
+            && let Some(restart) = self.stale.take()
+        {
+            let (store, device) = (caller.edge.store.clone(), self.report.device);
+            self.busy = Some(Box::pin(async move {
+                match store.device_login(device).await {
+                    Ok(found) => Done::Records { found: found.map(Box::new), restart },
+                    Err(error) => failed(device, &error),
+                }
+            }));
+        }
+        None
+    }
+
+    fn act(&mut self, event: ServerEvent, caller: &Caller) -> Option<End> {
+        let bus = &caller.edge.bus;
+        match event {
+            ServerEvent::App { name, value } => {
+                if let Err(Full(message)) = bus.try_to_agent(&self.report.device, Box::new(AppMessage { name, value }))
+                {
+                    let sending = bus.to_agent(&self.report.device, message);
+                    self.busy = Some(Box::pin(async move {
+                        sending.await;
+                        Done::Taken
+                    }));
+                }
+            }
+            ServerEvent::Logs(lines) => {
+                let (bus, report) = (bus.clone(), self.report);
+                self.busy = Some(Box::pin(async move {
+                    for line in lines {
+                        bus.log(report.line(line)).await;
+                    }
+                    Done::Taken
+                }));
+            }
+            ServerEvent::Diary(entries) => {
+                let (journal, device) = (bus.journal().clone(), self.report.device);
+                let diary = self.report.diary(caller.edge.now(), &entries);
+                self.busy = Some(Box::pin(async move {
+                    journal.diary(device, diary).await;
+                    Done::Taken
+                }));
+            }
+            ServerEvent::WantApp { sha256, offset } => self.want_app(sha256, offset, caller),
+            ServerEvent::AppState(state) => bus.journal().free_memory(self.report.device, state.free_memory),
+            ServerEvent::Broken(error) => return Some(End::Device(error.to_string())),
+            // The machine yields these before the welcome only.
+            ServerEvent::Identify { .. } | ServerEvent::Authenticated(_) | ServerEvent::Refused(_) => {}
+        }
+        None
+    }
+
+    fn want_app(&mut self, sha256: [u8; 32], offset: u32, caller: &Caller) {
+        let Some(app) = self.app.filter(|app| app.sha256 == sha256) else { return self.tell_app() };
+        if let Some(image) = self.image.clone() {
+            return self.send_piece(&image, offset, caller);
+        }
+        let (store, bus, device) = (caller.edge.store.clone(), caller.edge.bus.clone(), self.report.device);
+        let started = self.report.status(caller.edge.now(), &downloading(app.len));
+        self.busy = Some(Box::pin(async move {
+            if offset == 0 {
+                bus.log(started).await;
+            }
+            match store.image(&sha256).await {
+                Ok(image) => Done::Image { image, offset },
+                Err(error) => failed(device, &error),
+            }
+        }));
+    }
+
+    fn send_piece(&mut self, image: &Arc<[u8]>, offset: u32, caller: &Caller) {
+        let Some(app) = self.app else { return };
+        let start = (offset as usize).min(image.len());
+        let end = start.saturating_add(LIMITS.chunk).min(image.len());
+        let piece = &image[start..end];
+        // An empty piece is not sendable; a device that asks beyond the end is told again what there is.
+        if piece.is_empty() || self.machine.send_chunk(app.sha256, offset, piece).is_err() {
+            return self.tell_app();
+        }
+        self.image = Some(Arc::clone(image)).filter(|image| end < image.len());
+        if self.image.is_none() {
+            caller.emit(|| GatewayEventKind::AppServed {
+                device_id: self.id.to_string(),
+                sha256: const_hex::encode(app.sha256),
+                length: image.len() as u64,
+                bytes: self.machine.app_bytes_sent(),
+            });
+        }
+    }
+
+    /// Tells the device what it is to run; when that finds no room, it is told when there is.
+    fn tell_app(&mut self) {
+        let told = match self.app {
+            Some(app) => self.machine.app_available(app_ref(app)),
+            None => self.machine.app_removed(),
+        };
+        if told == Err(SendError::Full) {
+            self.stale.get_or_insert(false);
+            self.app = None;
+        }
+    }
+
+    fn done(&mut self, done: Done, caller: &Caller) -> Option<End> {
+        match done {
+            Done::Taken => {}
+            Done::Image { image: Some(image), offset } => self.send_piece(&image, offset, caller),
+            // Deleted since the device was told of it: the records know what there is now.
+            Done::Image { image: None, .. } => drop(self.stale.get_or_insert(false)),
+            Done::Records { found: Some(found), restart } if !found.revoked => {
+                self.report.production = found.production;
+                if found.app != self.app {
+                    self.app = found.app;
+                    self.image = None;
+                    self.tell_app();
+                } else if restart && self.machine.restart(RestartReason::Asked) == Err(SendError::Full) {
+                    self.stale = Some(true);
+                }
+            }
+            Done::Records { .. } => return Some(self.end(CloseReason::Revoked, None)),
+            Done::Failed => return Some(self.end(CloseReason::Drain, Some(COME_BACK_AFTER_FAILURE_MS))),
+        }
+        None
+    }
+
+    /// Takes what the bus brings, and all that came with it, so that one write carries it.
+    fn take(&mut self, first: ToSession) -> Result<(), CloseReason> {
+        let mut next = Some(first);
+        while let Some(message) = next {
+            match message {
+                ToSession::App(message) => {
+                    // There is room for the largest one; what breaks a bound was not made by our agent host.
+                    if let Err(error) = self.machine.send_app(&message.name, &message.value) {
+                        tracing::debug!(device = %self.id, %error, "a message to the device is dropped");
+                    }
+                }
+                ToSession::AppChanged => drop(self.stale.get_or_insert(false)),
+                ToSession::Restart => self.stale = Some(true),
+            }
+            next = if self.machine.room() >= ROOM_FOR_MESSAGE { self.inbox.try_recv()? } else { None };
+        }
+        Ok(())
+    }
+
+    /// Hands everything that is to be sent to TLS, once it has sent what it was handed before.
+    fn fill(&mut self) -> std::io::Result<()> {
+        if !self.socket.wants_write()
+            && let Some(bytes) = self.machine.poll_transmit()
+        {
+            self.socket.write(&bytes)?;
+        }
+        Ok(())
+    }
+
+    fn reads(&self) -> bool {
+        self.busy.is_none() && !self.machine.has_events() && self.machine.room() >= ROOM_FOR_ANSWER
+    }
+
+    /// Keeps the two watches: on the device's silence, which says nothing while nothing is read, and on bytes it does not take.
+    fn breathe(&mut self, edge: &Edge) {
+        if self.reads() {
+            self.machine.resume(edge.now());
+        } else {
+            self.machine.pause();
+        }
+        self.write.look(&self.socket);
+    }
+
+    fn deadline(&self, edge: &Edge) -> Instant {
+        let silence = self.machine.poll_timeout().map(|mono_ms| edge.instant(mono_ms));
+        let stuck = self.write.stuck_since.map(|since| since + edge.limits.write_deadline);
+        let far = || Instant::now() + edge.limits.write_deadline;
+        silence.into_iter().chain(stuck).min().unwrap_or_else(far)
+    }
+
+    async fn wait(
+        &mut self,
+        edge: &Edge,
+        timer: Pin<&mut Sleep>,
+        stop: Pin<&mut WaitForCancellationFuture<'_>>,
+    ) -> Wake {
+        let reads = self.reads();
+        let takes = self.machine.room() >= ROOM_FOR_MESSAGE;
+        let Self { socket, machine, inbox, busy, .. } = self;
+        let bus = async {
+            // Without room for a message, its reason to close is still heard.
+            if takes { inbox.recv().await } else { Err(inbox.ended().await) }
+        };
+        let busy = async {
+            match busy {
+                Some(busy) => busy.await,
+                None => pending().await,
+            }
+        };
+        tokio::select! {
+            io = poll_fn(|cx| poll_io(socket, machine, edge, reads, cx)) => Wake::Io(io),
+            message = bus => Wake::Bus(message),
+            done = busy => Wake::Done(done),
+            () = timer => Wake::Timer,
+            () = stop => Wake::Stop,
+        }
+    }
+
+    /// Writes a line into the device's log before anything else is done.
+    fn log(&mut self, line: crate::fleet::LogEntry, edge: &Edge) {
+        let bus = edge.bus.clone();
+        self.busy = Some(Box::pin(async move {
+            bus.log(line).await;
+            Done::Taken
+        }));
+    }
+}
+
+/// Writes what waits, and reads when asked to. Ready when everything is written or something was read.
+fn poll_io(
+    socket: &mut TlsSocket,
+    machine: &mut ServerSession,
+    edge: &Edge,
+    reads: bool,
+    cx: &mut Context<'_>,
+) -> Poll<Result<(), TlsSocketError>> {
+    let waits = socket.wants_write();
+    match socket.poll_write(cx) {
+        Poll::Ready(Ok(())) if waits => return Poll::Ready(Ok(())),
+        Poll::Ready(Err(error)) => return Poll::Ready(Err(error.into())),
+        Poll::Ready(Ok(())) | Poll::Pending => {}
+    }
+    if !reads {
+        return Poll::Pending;
+    }
+    socket.poll_read(cx, |plain| machine.handle_bytes(plain, edge.now()))
+}
+
+impl WriteProgress {
+    fn look(&mut self, socket: &TlsSocket) {
+        if !socket.wants_write() {
+            self.stuck_since = None;
+        } else if self.stuck_since.is_none() || self.sent != socket.sent() {
+            self.sent = socket.sent();
+            self.stuck_since = Some(Instant::now());
+        }
+    }
+
+    fn stuck_for(&self, edge: &Edge) -> bool {
+        self.stuck_since.is_some_and(|since| since.elapsed() >= edge.limits.write_deadline)
+    }
+}
+
+fn failed(device: SpkiHash, error: &crate::store::StoreError) -> Done {
+    tracing::error!(%device, %error, "cannot read the records of a connected device; it is told to come back");
+    Done::Failed
+}
+
+fn come_back_ms() -> u32 {
+    COME_BACK_MS + u32::from_le_bytes(keys::hashes::random()) % COME_BACK_MS
+}
