@@ -1,0 +1,90 @@
+//! Every bound of the device runtime in one place: sizes, counts and waits.
+
+use std::time::Duration;
+
+/// The bounds in use. Tests and constrained boards may pass smaller ones; [`LIMITS`] is the default.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// How long one DNS server may take to answer one question.
+    pub dns_wait: Duration,
+    /// How many name servers are asked at most.
+    pub dns_servers: usize,
+    /// How many aliases (CNAME) are followed from the name that was asked for.
+    pub dns_aliases: usize,
+    /// How many packets that do not answer our question are thrown away before a name server is given up.
+    pub dns_strays: usize,
+    /// How many addresses of one name are tried.
+    pub addresses: usize,
+    /// How long TCP may take to connect.
+    pub tcp_wait: Duration,
+    /// The same for a port that gave no answer in the round before.
+    pub tcp_wait_after_silence: Duration,
+    /// How long the proxy may take for its answer to CONNECT.
+    pub proxy_wait: Duration,
+    /// The longest answer head taken from a proxy, in bytes.
+    pub proxy_head: usize,
+    /// The most header lines taken from a proxy.
+    pub proxy_headers: usize,
+    /// How long the TLS handshake may take.
+    pub tls_wait: Duration,
+    /// How long a frame may wait to be taken by the network before the session counts as broken.
+    pub write_wait: Duration,
+    /// How long the last words on a connection may take.
+    pub close_wait: Duration,
+    /// The shortest upper bound of a pause between two rounds.
+    pub backoff_first: Duration,
+    /// The longest pause between two rounds.
+    pub backoff_most: Duration,
+    /// The longest pause between two rounds of a device that the server has revoked.
+    pub backoff_revoked: Duration,
+    /// The longest pause that a server may ask for.
+    pub backoff_directed: Duration,
+    /// How long a session must have lasted before the back-off starts again from the beginning.
+    pub steady_session: Duration,
+    /// How many attempts the diary keeps for the server.
+    pub diary_entries: usize,
+    /// How many bytes each of the two diary files may have.
+    pub diary_file: u64,
+    /// How many log lines are kept while there is no session.
+    pub log_lines: usize,
+    /// How many bytes of log text are kept while there is no session.
+    pub log_bytes: usize,
+    /// How many entries go to the app, or come from it, before the other side has to wait.
+    pub app_queue: usize,
+    /// How many events wait for the observer; more are counted and dropped, never waited for.
+    pub events: usize,
+}
+
+/// The bounds of a device in the field.
+pub const LIMITS: Limits = Limits {
+    dns_wait: Duration::from_secs(2),
+    dns_servers: 3,
+    dns_aliases: 8,
+    dns_strays: 16,
+    addresses: 8,
+    tcp_wait: Duration::from_secs(5),
+    tcp_wait_after_silence: Duration::from_secs(2),
+    proxy_wait: Duration::from_secs(10),
+    proxy_head: 8 * 1024,
+    proxy_headers: 64,
+    tls_wait: Duration::from_secs(10),
+    write_wait: Duration::from_secs(30),
+    close_wait: Duration::from_secs(2),
+    backoff_first: Duration::from_secs(2),
+    backoff_most: Duration::from_secs(300),
+    backoff_revoked: Duration::from_secs(6 * 3600),
+    backoff_directed: Duration::from_secs(24 * 3600),
+    steady_session: Duration::from_secs(60),
+    diary_entries: 64,
+    diary_file: 256 * 1024,
+    log_lines: 1000,
+    log_bytes: 256 * 1024,
+    app_queue: 64,
+    events: 1024,
+};
+
+impl Default for Limits {
+    fn default() -> Self {
+        LIMITS
+    }
+}

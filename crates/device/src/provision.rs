@@ -1,0 +1,242 @@
+//! Provisioning: the device's keys are born here and the server that the token pins enrols them.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use keys::pki::{CertDer, CertificateFacts, Credential, Csr, PkiError, RootsBundle};
+use keys::profile::Profile;
+use keys::purpose::KeyPurpose;
+use keys::signer::{KeyError, Signer};
+use keys::tls::{SeenServer, ServerName, TlsError, danger_client_enrolment};
+use protocol::eat::AttestationLevel;
+use protocol::enrol::{DeviceEnrolmentConfig, Enrolled, EnrolmentToken, TokenError};
+use protocol::reason::EnrolRefusal;
+use zeroize::Zeroizing;
+
+use crate::attempt::{Attempt, AttemptResult, ConnectionPurpose};
+use crate::clock::DeviceClock;
+use crate::config::{ConfigError, DeviceConfig};
+use crate::connect::{Connection, Dialer, Security};
+use crate::enrol::{EnrolEnd, Enrolling};
+use crate::events::{DeviceEvent, Observer};
+use crate::folder::{DeviceKeys, FolderError, Unfinished};
+use crate::limits::Limits;
+
+/// What is needed to make a folder a device.
+#[derive(Debug)]
+pub struct ProvisionOptions {
+    /// The folder; made when it is missing, refused when it already holds something.
+    pub dir: PathBuf,
+    /// How to reach the server and what to call this device.
+    pub config: DeviceConfig,
+    /// The enrolment token `id.secret.roots-hash`; white space around it is ignored.
+    pub token: Zeroizing<String>,
+    /// The bounds.
+    pub limits: Limits,
+}
+
+/// A device that the server knows from now on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Provisioned {
+    /// The device's id: 16 hex digits.
+    pub device_id: String,
+    /// SHA-256 over the identity key (SubjectPublicKeyInfo, DER), in hex.
+    pub identity_spki_sha256: String,
+    /// The folder that now holds the device.
+    pub dir: PathBuf,
+}
+
+/// Why there is no new device.
+#[derive(Debug, thiserror::Error)]
+pub enum ProvisionError {
+    /// The configuration cannot be used.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The token cannot be used.
+    #[error(transparent)]
+    Token(#[from] TokenError),
+    /// The folder cannot be used.
+    #[error(transparent)]
+    Folder(#[from] FolderError),
+    /// A key could not be made.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// The certificate request could not be made, or what came back is no certificate of this device.
+    #[error("the TLS certificate: {0}")]
+    Certificate(#[from] PkiError),
+    /// TLS could not be set up.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// A background task was ended from outside.
+    #[error("the making of the keys was interrupted; run it again")]
+    Interrupted,
+    /// No attempt reached the token's server. The token is not used up.
+    #[error("the server was not reached, the token is not used up:\n{0}")]
+    NotReached(AttemptList),
+    /// The server refuses.
+    #[error("the server does not enrol this device: {0}")]
+    Refused(EnrolRefusal),
+    /// The connection broke after the request was sent.
+    #[error(
+        "the connection broke off after the request was sent ({0}); the server may have enrolled this device. \
+         Look there, remove it if it is listed, and try again with a new token"
+    )]
+    Uncertain(String),
+}
+
+/// Attempts, one a line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AttemptList(pub Vec<Attempt>);
+
+/// The keys of a device in the making.
+struct NewKeys {
+    identity: Arc<Signer>,
+    agreement: Signer,
+    tls: Signer,
+    csr: Vec<u8>,
+}
+
+/// What an enrolment brought.
+struct Success {
+    enrolled: Enrolled,
+    roots: RootsBundle,
+    server: CertificateFacts,
+}
+
+/// One provisioning.
+struct Provisioning<'a> {
+    options: &'a ProvisionOptions,
+    token: EnrolmentToken,
+    keys: NewKeys,
+    clock: Arc<DeviceClock>,
+    name: ServerName<'static>,
+    observer: &'a Observer,
+}
+
+/// Makes keys, has them enrolled, and stores the device. When it fails, nothing that looks like a device is left behind.
+///
+/// # Errors
+/// [`ProvisionError`]; each says what to do next.
+pub async fn provision(options: ProvisionOptions, observer: &Observer) -> Result<Provisioned, ProvisionError> {
+    options.config.check()?;
+    let token = EnrolmentToken::parse(&options.token)?;
+    let unfinished = Unfinished::begin(&options.dir)?;
+    let profile = options.config.profile;
+    let keys = tokio::task::spawn_blocking(move || NewKeys::make(profile));
+    let keys = keys.await.map_err(|_| ProvisionError::Interrupted)??;
+    let server = &options.config.server;
+    let name = ServerName::try_from(server.clone()).map_err(|_| ConfigError::Server(server.clone()))?;
+    let clock = Arc::new(DeviceClock::new(0));
+    let provisioning = Provisioning { options: &options, token, keys, clock, name, observer };
+    provisioning.finish(unfinished).await
+}
+
+impl Provisioning<'_> {
+    async fn finish(self, unfinished: Unfinished) -> Result<Provisioned, ProvisionError> {
+        let Success { enrolled, roots, server } = self.enrol().await?;
+        let chain = enrolled.tls_chain.into_iter().map(CertDer::from).collect();
+        let NewKeys { identity, agreement, tls, .. } = self.keys;
+        let floor = self.clock.told_by(enrolled.unix_ms, &server).unwrap_or_else(|_| self.clock.floor_unix_ms());
+        let identity_spki_sha256 = identity.public().spki_hash().to_string();
+        let keys = DeviceKeys { identity, agreement, tls: Credential::new(tls, chain)? };
+        unfinished.finish(&self.options.config, &keys, &roots, floor)?;
+        Ok(Provisioned {
+            device_id: enrolled.device_id.to_string(),
+            identity_spki_sha256,
+            dir: self.options.dir.clone(),
+        })
+    }
+
+    /// Goes through the places in the rule's order until one leads to the token's server.
+    async fn enrol(&self) -> Result<Success, ProvisionError> {
+        let mut failed = Vec::new();
+        let mut dialer = self.dialer()?;
+        let mut round = match dialer.round().await {
+            Ok(round) => round,
+            Err(attempt) => {
+                self.observer.tell(DeviceEvent::Attempt(attempt.clone()));
+                return Err(ProvisionError::NotReached(AttemptList(vec![*attempt])));
+            }
+        };
+        while let Some(place) = round.next_place() {
+            match dialer.dial(&place, &round).await {
+                Err(attempt) => {
+                    self.observer.tell(DeviceEvent::Attempt(attempt.clone()));
+                    round.learn(&attempt);
+                    failed.push(*attempt);
+                }
+                Ok(connection) => match self.enrol_on(*connection).await? {
+                    Ok(success) => return Ok(success),
+                    Err(attempt) => failed.push(attempt),
+                },
+            }
+        }
+        Err(ProvisionError::NotReached(AttemptList(failed)))
+    }
+
+    /// Enrols on one connection. The inner error is an attempt that leaves the token untouched.
+    async fn enrol_on(&self, connection: Connection) -> Result<Result<Success, Attempt>, ProvisionError> {
+        let Connection { stream, attempt, server, exporter } = connection;
+        if let Some(facts) = &attempt.tls {
+            self.observer.tell(DeviceEvent::Tls(facts.clone()));
+        }
+        let config = DeviceEnrolmentConfig {
+            token: self.token.clone(),
+            exporter,
+            profile: self.options.config.profile,
+            identity: self.keys.identity.public().clone(),
+            key_agreement: self.keys.agreement.public().clone(),
+            csr: self.keys.csr.clone(),
+            model: self.options.config.model.clone(),
+            attestation: AttestationLevel::Software,
+            limits: protocol::limits::LIMITS,
+        };
+        let identity = Arc::clone(&self.keys.identity);
+        let end = Enrolling::new(stream, config, identity, &self.name, &self.clock).drive().await;
+        let result = match &end {
+            EnrolEnd::Enrolled(..) => AttemptResult::Enrolled,
+            EnrolEnd::Refused(reason) => AttemptResult::Refused { reason: reason.to_string() },
+            EnrolEnd::Unsent(result) => result.clone(),
+            EnrolEnd::Uncertain(why) => AttemptResult::LoginBroken { why: why.clone() },
+        };
+        let attempt = attempt.ended(result, self.clock.now());
+        self.observer.tell(DeviceEvent::Attempt(Box::new(attempt.clone())));
+        match end {
+            EnrolEnd::Enrolled(enrolled, roots) => Ok(Ok(Success { enrolled: *enrolled, roots: *roots, server })),
+            EnrolEnd::Refused(reason) => Err(ProvisionError::Refused(reason)),
+            EnrolEnd::Uncertain(why) => Err(ProvisionError::Uncertain(why)),
+            EnrolEnd::Unsent(_) => Ok(Err(attempt)),
+        }
+    }
+
+    fn dialer(&self) -> Result<Dialer, ProvisionError> {
+        let seen = Arc::new(SeenServer::default());
+        let clock: Arc<DeviceClock> = Arc::clone(&self.clock);
+        let tls = danger_client_enrolment(self.options.config.profile, clock, Arc::clone(&seen))?;
+        let security = Security { purpose: ConnectionPurpose::Enrolment, tls, seen, client_spki_sha256: None };
+        Ok(Dialer::new(self.options.config.clone(), security, Arc::clone(&self.clock), self.options.limits))
+    }
+}
+
+impl NewKeys {
+    fn make(profile: Profile) -> Result<NewKeys, ProvisionError> {
+        let tls = Signer::generate(KeyPurpose::device_tls(profile))?;
+        Ok(NewKeys {
+            identity: Arc::new(Signer::generate(KeyPurpose::DeviceIdentity)?),
+            agreement: Signer::generate(KeyPurpose::DeviceKeyAgreement)?,
+            csr: Csr::create(&tls)?,
+            tls,
+        })
+    }
+}
+
+impl fmt::Display for AttemptList {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, attempt) in self.0.iter().enumerate() {
+            let line_end = if index == 0 { "" } else { "\n" };
+            write!(f, "{line_end}  {attempt}")?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,214 @@
+//! A provisioned device at work: rounds of attempts, sessions, its app, and the pauses between.
+
+use std::future::Future;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use keys::tls::{SeenServer, SessionMaterial, TlsError, client_session};
+use tokio::time::{Instant, sleep};
+
+use crate::app::{AppContext, AppRunner};
+use crate::attempt::ConnectionPurpose;
+use crate::backoff::Backoff;
+use crate::clock::DeviceClock;
+use crate::connect::{Dialer, Security};
+use crate::device::{Device, SOFTWARE_VERSION};
+use crate::diary::Diary;
+use crate::events::{DeviceEvent, Observer, Sha256Hex, Started};
+use crate::folder::{Folder, FolderError};
+use crate::limits::Limits;
+use crate::logs::LogRing;
+use crate::session::{Session, SessionEnd};
+
+/// What is needed to run a device.
+#[derive(Clone, Debug)]
+pub struct RunOptions {
+    /// The folder that `provision` made.
+    pub dir: PathBuf,
+    /// The bounds.
+    pub limits: Limits,
+}
+
+/// Why a device does not run.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The folder cannot be used.
+    #[error(transparent)]
+    Folder(#[from] FolderError),
+    /// The diary cannot be opened.
+    #[error("{dir}: the diary cannot be opened: {source}")]
+    Diary {
+        /// The folder.
+        dir: PathBuf,
+        /// What the operating system said.
+        source: io::Error,
+    },
+    /// TLS could not be set up from the folder's keys.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The task of the app ended, which it never does by itself.
+    #[error("the app's task ended; this is a fault of the runtime, please report it")]
+    AppTask,
+}
+
+/// How a round of attempts ended.
+#[derive(Debug, PartialEq, Eq)]
+enum RoundEnd {
+    /// No place led to a verdict of the server.
+    NotReached,
+    /// The server refused, or a session ended that lasted this long.
+    Session { end: SessionEnd, lasted: Duration },
+}
+
+/// Runs a device until `shutdown` ends: reaches the server again and again, and keeps the app going meanwhile.
+///
+/// # Errors
+/// [`RunError`] when it cannot start. A server that is not reached is no error: it is tried again, for ever.
+pub async fn run(options: RunOptions, shutdown: impl Future<Output = ()>, observer: Observer) -> Result<(), RunError> {
+    let folder = Folder::open(&options.dir)?;
+    let clock = Arc::new(DeviceClock::new(folder.time_floor_unix_ms));
+    let dialer = dialer(&folder, &clock, options.limits)?;
+    let logs = Arc::new(LogRing::new(&options.limits));
+    let (runner, app) = AppRunner::new(AppContext {
+        device_id: folder.keys.identity.public().device_id().to_string(),
+        software_version: SOFTWARE_VERSION.to_owned(),
+        limits: options.limits,
+        clock: Arc::clone(&clock),
+        logs: Arc::clone(&logs),
+        observer: observer.clone(),
+    });
+    let diary = Diary::open(&options.dir, &options.limits)
+        .map_err(|source| RunError::Diary { dir: options.dir.clone(), source })?;
+    let device = Device {
+        folder,
+        limits: options.limits,
+        clock,
+        diary,
+        logs,
+        observer: observer.clone(),
+        app: app.commands,
+        app_state: app.state,
+        running: None,
+        unusable: None,
+        partial: None,
+    };
+    observer.tell(DeviceEvent::Started(started(&device)));
+    tokio::select! {
+        () = shutdown => {}
+        () = Box::pin(keep_connected(device, dialer)) => {}
+        () = Box::pin(runner.run()) => return Err(RunError::AppTask),
+    }
+    observer.tell(DeviceEvent::Stopped);
+    Ok(())
+}
+
+fn dialer(folder: &Folder, clock: &Arc<DeviceClock>, limits: Limits) -> Result<Dialer, TlsError> {
+    let seen = Arc::new(SeenServer::default());
+    let time: Arc<DeviceClock> = Arc::clone(clock);
+    let tls = client_session(SessionMaterial {
+        profile: folder.config.profile,
+        roots: &folder.roots,
+        credential: &folder.keys.tls,
+        time,
+        seen: Arc::clone(&seen),
+    })?;
+    let client_spki_sha256 = Some(Sha256Hex(*folder.keys.tls.spki_hash().as_bytes()));
+    let security = Security { purpose: ConnectionPurpose::Session, tls, seen, client_spki_sha256 };
+    Ok(Dialer::new(folder.config.clone(), security, Arc::clone(clock), limits))
+}
+
+fn started(device: &Device) -> Started {
+    let identity = device.folder.keys.identity.public();
+    Started {
+        device_id: identity.device_id().to_string(),
+        identity_spki_sha256: Sha256Hex(*identity.spki_hash().as_bytes()),
+        model: device.folder.config.model.clone(),
+        profile: device.folder.config.profile.to_string(),
+        server: device.folder.config.server.clone(),
+        time_floor_unix_ms: device.clock.floor_unix_ms(),
+    }
+}
+
+/// One round after the other, for ever.
+async fn keep_connected(mut device: Device, mut dialer: Dialer) {
+    let mut pauses = Pauses::new(&device.limits, u64::from_ne_bytes(keys::hashes::random()));
+    loop {
+        let end = one_round(&mut device, &mut dialer).await;
+        if let RoundEnd::Session { end: end @ (SessionEnd::Closed { .. } | SessionEnd::Broken(_)), .. } = &end {
+            device.observer.tell(DeviceEvent::Disconnected { why: end.to_string() });
+        }
+        let (pause, why) = pauses.after(&end);
+        device.observer.tell(DeviceEvent::Waiting { ms: crate::proxy::millis(pause), why });
+        sleep(pause).await;
+    }
+}
+
+/// Tries the places in the rule's order until the server has given its verdict; a session lasts as long as it lasts.
+async fn one_round(device: &mut Device, dialer: &mut Dialer) -> RoundEnd {
+    let mut round = match dialer.round().await {
+        Ok(round) => round,
+        Err(attempt) => {
+            device.note(&attempt);
+            return RoundEnd::NotReached;
+        }
+    };
+    while let Some(place) = round.next_place() {
+        let connection = match dialer.dial(&place, &round).await {
+            Ok(connection) => *connection,
+            Err(attempt) => {
+                device.note(&attempt);
+                round.learn(&attempt);
+                continue;
+            }
+        };
+        if let Some(facts) = &connection.attempt.tls {
+            device.observer.tell(DeviceEvent::Tls(facts.clone()));
+        }
+        let began = Instant::now();
+        match Session::new(device, connection).drive().await {
+            // Something between may let TLS pass on one port and not on another.
+            SessionEnd::LoginBroken => {}
+            end => return RoundEnd::Session { end, lasted: began.elapsed() },
+        }
+    }
+    RoundEnd::NotReached
+}
+
+/// Decides how long to pause after each round.
+struct Pauses {
+    usual: Backoff,
+    revoked: Backoff,
+    steady: Duration,
+}
+
+impl Pauses {
+    fn new(limits: &Limits, seed: u64) -> Pauses {
+        Pauses {
+            usual: Backoff::between_rounds(limits, seed),
+            revoked: Backoff::while_revoked(limits, seed),
+            steady: limits.steady_session,
+        }
+    }
+
+    fn after(&mut self, end: &RoundEnd) -> (Duration, String) {
+        let (end, lasted) = match end {
+            RoundEnd::NotReached => return (self.usual.next_pause(), "the server was not reached".to_owned()),
+            RoundEnd::Session { end, lasted } => (end, *lasted),
+        };
+        if end.is_revoked() {
+            let why = "this device is revoked; it asks again now and then, in case that was a mistake";
+            return (self.revoked.next_pause(), why.to_owned());
+        }
+        self.revoked.reset();
+        if lasted >= self.steady {
+            self.usual.reset();
+        }
+        let pause = match end.asked_pause() {
+            Some(asked) => self.usual.directed_pause(asked),
+            None => self.usual.next_pause(),
+        };
+        (pause, end.to_string())
+    }
+}

@@ -1,0 +1,380 @@
+//! The driver of one session: bytes between the connection and the protocol's machine, its events to those who act on them.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use apphost::{Code, End, NotSent};
+use keys::pki::CertificateFacts;
+use protocol::eat::AttestationLevel;
+use protocol::error::SendError;
+use protocol::message::AppRef;
+use protocol::reason::{CloseReason, Refusal};
+use protocol::session::{DeviceEvent as Event, DeviceSession, DeviceSessionConfig, Welcomed};
+use protocol::sign::SignRequest;
+use tokio::io::{AsyncReadExt, ReadHalf, WriteHalf};
+use tokio::net::TcpStream;
+use tokio::sync::mpsc;
+use tokio::time::{sleep_until, timeout};
+use tokio_rustls::client::TlsStream;
+
+use crate::app::{FromApp, ToApp};
+use crate::attempt::{Attempt, AttemptResult};
+use crate::connect::{Connection, tls_result};
+use crate::device::{Device, SOFTWARE_VERSION};
+use crate::events::{Base64, ChallengeRecord, DeviceEvent, Sha256Hex, Welcomed as WelcomeSeen};
+use crate::writer::Writer;
+
+/// The bytes read from the connection at once.
+const READ_BYTES: usize = 16 * 1024;
+/// The room that must be left before the app may queue one more message: the largest one.
+const MESSAGE_ROOM: usize = protocol::limits::LIMITS.app_value + protocol::limits::LIMITS.app_name + 64;
+
+/// How a session ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SessionEnd {
+    /// The connection did not last until the server's verdict; another port may do better.
+    LoginBroken,
+    /// The server does not let this device in.
+    Refused {
+        /// Why.
+        reason: Refusal,
+        /// When it wants to be asked again.
+        retry_after: Option<Duration>,
+    },
+    /// The server ended the open session.
+    Closed {
+        /// Why.
+        reason: CloseReason,
+        /// When it wants the device back.
+        come_back_after: Option<Duration>,
+    },
+    /// The open session broke.
+    Broken(String),
+}
+
+impl SessionEnd {
+    /// Whether the server says that this device is revoked.
+    pub fn is_revoked(&self) -> bool {
+        matches!(
+            self,
+            SessionEnd::Refused { reason: Refusal::Revoked, .. }
+                | SessionEnd::Closed { reason: CloseReason::Revoked, .. }
+        )
+    }
+
+    /// The pause that the server asked for.
+    pub fn asked_pause(&self) -> Option<Duration> {
+        match self {
+            SessionEnd::Refused { retry_after, .. } => *retry_after,
+            SessionEnd::Closed { come_back_after, .. } => *come_back_after,
+            SessionEnd::LoginBroken | SessionEnd::Broken(_) => None,
+        }
+    }
+}
+
+impl fmt::Display for SessionEnd {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            SessionEnd::LoginBroken => write!(f, "the login broke off"),
+            SessionEnd::Refused { reason, .. } => write!(f, "the server refuses this device: {reason}"),
+            SessionEnd::Closed { reason, .. } => write!(f, "the server ended the session: {reason}"),
+            SessionEnd::Broken(why) => write!(f, "the connection is lost: {why}"),
+        }
+    }
+}
+
+/// One session from hello to its end.
+pub(crate) struct Session<'a> {
+    device: &'a mut Device,
+    machine: DeviceSession,
+    reader: ReadHalf<TlsStream<TcpStream>>,
+    writer: Writer<WriteHalf<TlsStream<TcpStream>>>,
+    /// The attempt until its result is known.
+    attempt: Option<Attempt>,
+    server: CertificateFacts,
+    /// What the app has no room for yet; nothing more is read meanwhile.
+    to_app: VecDeque<ToApp>,
+    from_app: Option<mpsc::Receiver<FromApp>>,
+    state_told: bool,
+}
+
+/// What the loop waited for.
+enum Woken {
+    Read(io::Result<usize>),
+    Written(io::Result<()>),
+    Time,
+    Message(FromApp),
+    AppTook,
+    SomethingToTell,
+}
+
+impl<'a> Session<'a> {
+    /// A session on a connection on which nothing was said yet.
+    pub(crate) fn new(device: &'a mut Device, connection: Connection) -> Session<'a> {
+        let Connection { stream, attempt, server, exporter } = connection;
+        let config = DeviceSessionConfig {
+            identity: device.folder.keys.identity.public().clone(),
+            exporter,
+            profile: device.folder.config.profile,
+            model: device.folder.config.model.clone(),
+            os_version: SOFTWARE_VERSION.to_owned(),
+            attestation: AttestationLevel::Software,
+            boot: None,
+            vault_generation: None,
+            limits: protocol::limits::LIMITS,
+        };
+        let machine = DeviceSession::new(config, device.clock.now());
+        let (reader, writer) = tokio::io::split(stream);
+        let writer = Writer::new(writer, device.limits.write_wait);
+        Session {
+            device,
+            machine,
+            reader,
+            writer,
+            attempt: Some(attempt),
+            server,
+            to_app: VecDeque::new(),
+            from_app: None,
+            state_told: false,
+        }
+    }
+
+    /// Drives the session to its end.
+    pub(crate) async fn drive(mut self) -> SessionEnd {
+        let mut buffer = vec![0; READ_BYTES];
+        let end = loop {
+            if let Some(end) = self.act().await {
+                break end;
+            }
+            self.report();
+            if !self.writer.is_busy()
+                && let Some(bytes) = self.machine.poll_transmit()
+            {
+                self.writer.start(bytes);
+            }
+            match self.wait(&mut buffer).await {
+                Woken::Read(Ok(0)) => self.machine.handle_eof(),
+                Woken::Read(Ok(length)) => {
+                    let now = self.device.clock.now();
+                    self.machine.handle_bytes(buffer.get(..length).unwrap_or_default(), now);
+                }
+                Woken::Read(Err(error)) | Woken::Written(Err(error)) => break self.broken_by(&error),
+                Woken::Time => self.machine.handle_timeout(self.device.clock.now()),
+                Woken::Message(message) => self.send(message),
+                Woken::AppTook | Woken::SomethingToTell | Woken::Written(Ok(())) => {}
+            }
+        };
+        self.leave(&end).await;
+        end
+    }
+
+    /// Hands over what the next session and the app still need, and closes a connection that still works.
+    async fn leave(mut self, end: &SessionEnd) {
+        self.device.partial = self.machine.take_partial();
+        // With the receiver gone, the app learns that its message did not go.
+        self.from_app = None;
+        self.to_app.push_back(ToApp::Disconnected);
+        for command in self.to_app {
+            // The app's task ends only together with this one.
+            let _ = self.device.app.send(command).await;
+        }
+        if matches!(end, SessionEnd::Refused { .. } | SessionEnd::Closed { .. }) {
+            let last = self.machine.poll_transmit();
+            let _ = timeout(self.device.limits.close_wait, self.writer.finish(last)).await;
+        }
+    }
+
+    async fn wait(&mut self, buffer: &mut [u8]) -> Woken {
+        let deadline = self.machine.poll_timeout().map(|mono_ms| self.device.clock.instant(mono_ms));
+        let open = self.machine.is_open();
+        let room = self.machine.room() >= MESSAGE_ROOM;
+        let Device { app, app_state, logs, clock, .. } = &mut *self.device;
+        let never = clock.instant(u64::MAX);
+        tokio::select! {
+            done = self.writer.done(), if self.writer.is_busy() => Woken::Written(done),
+            Ok(permit) = app.reserve(), if !self.to_app.is_empty() => {
+                if let Some(next) = self.to_app.pop_front() {
+                    permit.send(next);
+                }
+                Woken::AppTook
+            }
+            read = self.reader.read(buffer), if self.to_app.is_empty() => Woken::Read(read),
+            message = next_message(&mut self.from_app), if room => Woken::Message(message),
+            () = logs.arrived(), if room => Woken::SomethingToTell,
+            Ok(()) = app_state.changed(), if open => {
+                self.state_told = false;
+                Woken::SomethingToTell
+            }
+            () = sleep_until(deadline.unwrap_or(never)) => Woken::Time,
+        }
+    }
+
+    /// Acts on everything that has happened; says so when it was the end.
+    async fn act(&mut self) -> Option<SessionEnd> {
+        while let Some(event) = self.machine.poll_event() {
+            match event {
+                Event::Sign(request) => self.sign(request).await,
+                Event::Welcomed(welcomed) => self.welcomed(*welcomed),
+                Event::App { name, value } => self.to_app.push_back(ToApp::Message { name, value }),
+                Event::AppAvailable(app) => self.assigned(Some(app)),
+                Event::AppComplete { app, bytes } => self.downloaded(app, &bytes),
+                Event::AppDamaged(app) => {
+                    let why = "what came has another SHA-256 than was promised; it is thrown away".to_owned();
+                    self.device.app_unusable(app.sha256, why);
+                }
+                Event::AppRemoved => self.assigned(None),
+                Event::Restart(_) => self.to_app.push_back(ToApp::Restart),
+                Event::Refused { reason, retry_after_ms } => {
+                    let retry_after = retry_after_ms.map(|ms| Duration::from_millis(ms.into()));
+                    return Some(self.refused(reason, retry_after));
+                }
+                Event::Closed { reason, come_back_after_ms } => {
+                    let come_back_after = come_back_after_ms.map(|ms| Duration::from_millis(ms.into()));
+                    return Some(SessionEnd::Closed { reason, come_back_after });
+                }
+                Event::Broken(error) => return Some(self.broken(error.to_string())),
+            }
+        }
+        None
+    }
+
+    /// Signing may be slow (a TPM takes most of a second), so it has a thread of its own.
+    async fn sign(&mut self, request: SignRequest) {
+        let identity = Arc::clone(&self.device.folder.keys.identity);
+        let signing = tokio::task::spawn_blocking(move || identity.sign(&request.to_be_signed()));
+        let wait = Duration::from_millis(protocol::limits::LIMITS.proof_ms);
+        // Without a signature the machine's own time limit ends the login.
+        if let Ok(Ok(Ok(signature))) = timeout(wait, signing).await {
+            self.machine.signature(signature, self.device.clock.now());
+        }
+    }
+
+    fn welcomed(&mut self, Welcomed { welcome, record }: Welcomed) {
+        self.device.observer.tell(DeviceEvent::Challenge(ChallengeRecord {
+            identity_spki: Base64(record.identity_spki),
+            external_aad: Base64(record.external_aad.to_vec()),
+            nonce: Base64(record.nonce.to_vec()),
+            exporter: Base64(record.exporter.to_vec()),
+            eat: Base64(record.eat_cose),
+        }));
+        if let Some(attempt) = self.attempt.take() {
+            self.device.attempt_ended(attempt, AttemptResult::Welcomed);
+        }
+        self.device.time_told(welcome.unix_ms, &self.server);
+        self.device.observer.tell(DeviceEvent::Welcomed(WelcomeSeen {
+            device_id: welcome.device_id.to_string(),
+            unix_ms: welcome.unix_ms,
+            keepalive_s: welcome.keepalive_s,
+            agent_url: welcome.agent_url.unwrap_or_default(),
+        }));
+        let (session, from_app) = mpsc::channel(1);
+        self.from_app = Some(from_app);
+        self.to_app.push_back(ToApp::Connected(session));
+        self.assigned(welcome.app);
+    }
+
+    /// The server says which app is to run. The one that runs stays until its successor is complete.
+    fn assigned(&mut self, app: Option<AppRef>) {
+        let Some(app) = app else {
+            self.device.running = None;
+            self.to_app.push_back(ToApp::Remove);
+            return;
+        };
+        let known = [self.device.running, self.device.unusable].contains(&Some(app.sha256));
+        if known {
+            return;
+        }
+        self.device.observer.tell(DeviceEvent::AppNamed { sha256: Sha256Hex(app.sha256), len: app.len.into() });
+        let kept = self.device.partial.take();
+        if let Err(error) = self.machine.want_app(app, kept, self.device.clock.now()) {
+            self.device.app_unusable(app.sha256, format!("it cannot be fetched: {error}"));
+        }
+    }
+
+    fn downloaded(&mut self, app: AppRef, image: &[u8]) {
+        let sha256 = Sha256Hex(keys::hashes::sha256(image));
+        let bytes = self.machine.app_bytes_received();
+        self.device.observer.tell(DeviceEvent::AppDownloaded { sha256, bytes });
+        match Code::from_image(image, End::Device) {
+            Ok(code) => {
+                self.device.running = Some(app.sha256);
+                self.to_app.push_back(ToApp::Run { sha256: app.sha256, code });
+            }
+            Err(error) => {
+                self.device.unusable = Some(app.sha256);
+                self.device.app_unusable(app.sha256, error.to_string());
+            }
+        }
+    }
+
+    /// Queues what waits for the server, as far as there is room: the diary, the app's state, log lines.
+    fn report(&mut self) {
+        if self.machine.room() < MESSAGE_ROOM {
+            return;
+        }
+        let entries = self.device.diary_entries();
+        if let Ok(taken) = self.machine.send_diary(&entries) {
+            self.device.diary.sent(taken);
+        }
+        if !self.state_told {
+            let state = self.device.app_state.borrow_and_update().clone();
+            self.state_told = self.machine.app_state(state).is_ok();
+        }
+        let machine = &mut self.machine;
+        self.device.logs.offer(|lines| machine.send_logs(lines).unwrap_or(0));
+    }
+
+    fn send(&mut self, FromApp { name, value, taken }: FromApp) {
+        let result = match self.machine.send_app(&name, &value) {
+            Ok(()) => Ok(()),
+            Err(SendError::NotOpen) => Err(NotSent::NotConnected),
+            // There was room for the largest message, and the app host keeps the bounds.
+            Err(SendError::Full | SendError::Invalid(_)) => Err(NotSent::TimedOut),
+        };
+        // The app may have been replaced meanwhile; then nobody waits for the answer.
+        let _ = taken.send(result);
+    }
+
+    fn refused(&mut self, reason: Refusal, retry_after: Option<Duration>) -> SessionEnd {
+        if let Some(attempt) = self.attempt.take() {
+            self.device.attempt_ended(attempt, AttemptResult::Refused { reason: reason.to_string() });
+        }
+        let retry_after_ms = retry_after.map(|pause| u64::try_from(pause.as_millis()).unwrap_or(u64::MAX));
+        self.device.observer.tell(DeviceEvent::Refused { reason: reason.to_string(), retry_after_ms });
+        SessionEnd::Refused { reason, retry_after }
+    }
+
+    /// A failure of the connection itself. In TLS 1.3 the server's refusal of our certificate comes this late.
+    fn broken_by(&mut self, error: &io::Error) -> SessionEnd {
+        match (self.attempt.take(), tls_result(error)) {
+            (Some(attempt), result @ AttemptResult::TlsAlert { .. }) => self.login_broken(attempt, result),
+            (Some(attempt), other) => self.login_broken(attempt, AttemptResult::LoginBroken { why: other.to_string() }),
+            (None, other) => SessionEnd::Broken(other.to_string()),
+        }
+    }
+
+    fn broken(&mut self, why: String) -> SessionEnd {
+        match self.attempt.take() {
+            Some(attempt) => self.login_broken(attempt, AttemptResult::LoginBroken { why }),
+            None => SessionEnd::Broken(why),
+        }
+    }
+
+    fn login_broken(&mut self, attempt: Attempt, result: AttemptResult) -> SessionEnd {
+        self.device.attempt_ended(attempt, result);
+        SessionEnd::LoginBroken
+    }
+}
+
+/// The next message of the app; never, while the session is not open.
+async fn next_message(from_app: &mut Option<mpsc::Receiver<FromApp>>) -> FromApp {
+    if let Some(receiver) = from_app
+        && let Some(message) = receiver.recv().await
+    {
+        return message;
+    }
+    std::future::pending().await
+}
