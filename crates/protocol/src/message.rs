@@ -1,5 +1,6 @@
 //! What each end may say in a session; the numbers are those of `docs/wire.cddl`.
 
+use minicbor::encode::{self, Encoder, Write};
 use minicbor::{Decode, Encode};
 
 use keys::public::{DeviceId, SpkiHash};
@@ -270,12 +271,29 @@ impl AppMessage<'_> {
 }
 
 impl<C> Encode<C> for AppMessage<'_> {
-    fn encode<W: minicbor::encode::Write>(
-        &self,
-        e: &mut minicbor::Encoder<W>,
-        _: &mut C,
-    ) -> Result<(), minicbor::encode::Error<W::Error>> {
+    fn encode<W: Write>(&self, e: &mut Encoder<W>, _: &mut C) -> Result<(), encode::Error<W::Error>> {
         e.array(3)?.u8(self.number)?.str(self.name)?.bytes(self.value)?.ok()
+    }
+}
+
+/// A piece of an app that borrows, so that sending copies it once, into the outbox.
+pub(crate) struct ChunkMessage<'a> {
+    pub(crate) sha256: &'a [u8; 32],
+    pub(crate) offset: u32,
+    pub(crate) data: &'a [u8],
+}
+
+impl ChunkMessage<'_> {
+    const NUMBER: u8 = 7;
+
+    pub(crate) fn check(&self, limits: &Limits) -> Result<(), CodecError> {
+        check_chunk(self.data, limits)
+    }
+}
+
+impl<C> Encode<C> for ChunkMessage<'_> {
+    fn encode<W: Write>(&self, e: &mut Encoder<W>, _: &mut C) -> Result<(), encode::Error<W::Error>> {
+        e.array(4)?.u8(Self::NUMBER)?.bytes(self.sha256)?.u32(self.offset)?.bytes(self.data)?.ok()
     }
 }
 

@@ -39,6 +39,11 @@ impl LogLine {
     pub fn new(unix_ms: i64, level: LogLevel, text: impl Into<String>) -> Self {
         Self { unix_ms, level, text: cut(text.into(), LIMITS.log_text) }
     }
+
+    /// No less than its encoding takes, in bytes.
+    pub(crate) fn size(&self) -> usize {
+        self.text.len() + 16
+    }
 }
 
 /// How far an attempt to connect came.
@@ -174,6 +179,19 @@ impl AppState {
     pub(crate) fn check(&self, limits: &Limits) -> Result<(), CodecError> {
         at_most("the app's error", self.error.as_ref().map_or(0, String::len), limits.error_text)
     }
+}
+
+/// How many items, from the first on, fit into `room` bytes and are no more than `most`.
+pub(crate) fn fitting(sizes: impl Iterator<Item = usize>, room: usize, most: usize) -> usize {
+    let mut left = room.saturating_sub(16);
+    sizes
+        .take(most)
+        .take_while(|size| {
+            let fits = *size <= left;
+            left = left.saturating_sub(*size);
+            fits
+        })
+        .count()
 }
 
 /// Cuts `text` to at most `max` bytes at a character's end and marks the cut.

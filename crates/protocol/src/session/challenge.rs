@@ -54,6 +54,17 @@ pub struct ChallengeRecord {
     pub identity_spki: Vec<u8>,
 }
 
+/// A device that was refused, with what it brought forward.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RefusedDevice {
+    /// Why.
+    pub reason: Refusal,
+    /// The identity that it named; absent when it was refused before it named one.
+    pub identity: Option<SpkiHash>,
+    /// Its answer to the challenge; absent when it was refused before.
+    pub record: Option<ChallengeRecord>,
+}
+
 /// Whether an enrolled device may connect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Standing {
@@ -105,7 +116,7 @@ impl Connection {
         known: &KnownDevice,
         eat_cose: Vec<u8>,
         limits: &Limits,
-    ) -> Result<Authenticated<Device>, (Refusal, ChallengeRecord)> {
+    ) -> Result<Authenticated<Device>, Box<RefusedDevice>> {
         let record = ChallengeRecord {
             nonce: self.nonce,
             exporter: self.exporter,
@@ -118,7 +129,10 @@ impl Connection {
                 let identity = known.identity.spki_hash();
                 Ok(Authenticated(Device { id: DeviceId::from(identity), identity, claims, record }))
             }
-            Err(refusal) => Err((refusal, record)),
+            Err(reason) => {
+                let identity = Some(known.identity.spki_hash());
+                Err(Box::new(RefusedDevice { reason, identity, record: Some(record) }))
+            }
         }
     }
 

@@ -16,9 +16,9 @@ use crate::limits::Limits;
 use crate::link::Link;
 use crate::message::{AppMessage, AppRef, ToDevice, ToServer, Welcome};
 use crate::reason::{CloseReason, Refusal, RestartReason};
-use crate::report::{AppState, DiaryEntry, LogLine};
+use crate::report::{AppState, DiaryEntry, LogLine, fitting};
 use crate::session::challenge::ChallengeRecord;
-use crate::session::download::{Download, PartialApp, Progress};
+use crate::session::download::{Fetching, PartialApp, Progress};
 use crate::session::keepalive::{KeepAlive, Silence};
 use crate::sign::SignRequest;
 
@@ -107,9 +107,7 @@ pub struct DeviceSession {
     state: State,
     link: Link,
     events: Events<DeviceEvent>,
-    download: Option<Download>,
-    chunk_deadline: Option<u64>,
-    app_bytes: u64,
+    fetching: Fetching,
     limits: Limits,
 }
 
@@ -142,9 +140,7 @@ impl DeviceSession {
             state: State::AwaitChallenge { config: Box::new(config), deadline },
             link,
             events: Events::new(),
-            download: None,
-            chunk_deadline: None,
-            app_bytes: 0,
+            fetching: Fetching::default(),
             limits,
         }
     }
@@ -163,7 +159,9 @@ impl DeviceSession {
 
     /// The connection has ended. May change `poll_event` and `poll_timeout`.
     pub fn handle_eof(&mut self) {
-        self.broken(self.link.end());
+        if !self.is_closed() {
+            self.broken(self.link.end());
+        }
     }
 
     /// The time of `poll_timeout` has come. May change every poll; harmless when called too early.
@@ -183,7 +181,7 @@ impl DeviceSession {
                 }
             }
         }
-        if !self.is_closed() && self.chunk_deadline.is_some_and(|deadline| at >= deadline) {
+        if !self.is_closed() && self.fetching.deadline().is_some_and(|deadline| at >= deadline) {
             self.broken(ProtocolError::TimedOut { waiting: "waiting for a piece of the app" });
         }
     }
@@ -233,7 +231,7 @@ impl DeviceSession {
     /// [`SendError`]; nothing is sent then.
     pub fn send_logs(&mut self, lines: &[LogLine]) -> Result<usize, SendError> {
         let room = self.link.room();
-        let fit = fitting(lines.iter().map(|line| line.text.len() + 16), room, self.limits.log_lines);
+        let fit = fitting(lines.iter().map(LogLine::size), room, self.limits.log_lines);
         self.send_list(&ToServer::Logs(lines[..fit].to_vec()), fit, lines.len())
     }
 
@@ -265,14 +263,14 @@ impl DeviceSession {
     /// [`SendError::NotOpen`].
     pub fn want_app(&mut self, app: AppRef, kept: Option<PartialApp>, now: Now) -> Result<(), SendError> {
         self.open()?;
-        self.fetch(Download::new(app, kept), now);
+        let progress = self.fetching.begin(app, kept, self.chunk_deadline(now));
+        self.fetched(progress);
         Ok(())
     }
 
     /// What has come of the app being fetched; the fetching ends. For the next session.
     pub fn take_partial(&mut self) -> Option<PartialApp> {
-        self.chunk_deadline = None;
-        self.download.take().map(Download::into_partial)
+        self.fetching.stop()
     }
 
     /// The next thing that happened.
@@ -296,7 +294,7 @@ impl DeviceSession {
             State::Closed => return None,
             waiting => waiting.deadline(),
         };
-        [main, self.chunk_deadline].into_iter().flatten().min()
+        [main, self.fetching.deadline()].into_iter().flatten().min()
     }
 
     /// Whether app messages can be sent.
@@ -316,7 +314,7 @@ impl DeviceSession {
 
     /// The bytes of apps that came in this session.
     pub fn app_bytes_received(&self) -> u64 {
-        self.app_bytes
+        self.fetching.received()
     }
 
     fn handle(&mut self, message: ToDevice, now: Now) {
@@ -393,11 +391,11 @@ impl DeviceSession {
         match message {
             ToDevice::App { name, value } => self.events.push(DeviceEvent::App { name, value }),
             ToDevice::AppAvailable(app) => {
-                self.keep_download_of(Some(app));
+                self.fetching.keep_only(Some(app));
                 self.events.push(DeviceEvent::AppAvailable(app));
             }
             ToDevice::AppRemoved => {
-                self.keep_download_of(None);
+                self.fetching.keep_only(None);
                 self.events.push(DeviceEvent::AppRemoved);
             }
             ToDevice::AppChunk { sha256, offset, data } => self.handle_chunk(sha256, offset, &data, now),
@@ -417,42 +415,23 @@ impl DeviceSession {
     }
 
     fn handle_chunk(&mut self, sha256: [u8; 32], offset: u32, data: &[u8], now: Now) {
-        let Some(mut download) = self.download.take() else {
-            return;
-        };
-        match download.take(sha256, offset, data) {
-            Ok(true) => {
-                self.app_bytes = self.app_bytes.saturating_add(data.len() as u64);
-                self.fetch(download, now);
-            }
-            Ok(false) => self.download = Some(download),
-            Err(error) => {
-                self.download = Some(download);
-                self.broken(error.into());
-            }
+        match self.fetching.take(sha256, offset, data, self.chunk_deadline(now)) {
+            Ok(progress) => self.fetched(progress),
+            Err(error) => self.broken(error.into()),
         }
     }
 
-    fn fetch(&mut self, download: Download, now: Now) {
-        let (download, progress) = download.next();
-        self.download = download;
-        self.chunk_deadline = None;
+    fn fetched(&mut self, progress: Progress) {
         match progress {
-            Progress::Want { sha256, offset } => {
-                self.chunk_deadline = Some(now.mono_ms.saturating_add(self.limits.chunk_ms));
-                self.link.control(&ToServer::WantApp { sha256, offset });
-            }
+            Progress::Nothing => {}
+            Progress::Want { sha256, offset } => self.link.control(&ToServer::WantApp { sha256, offset }),
             Progress::Complete { app, bytes } => self.events.push(DeviceEvent::AppComplete { app, bytes }),
             Progress::Damaged(app) => self.events.push(DeviceEvent::AppDamaged(app)),
         }
     }
 
-    /// Gives up fetching an app that is not to run any more.
-    fn keep_download_of(&mut self, app: Option<AppRef>) {
-        if self.download.as_ref().is_some_and(|download| Some(download.app()) != app) {
-            self.download = None;
-            self.chunk_deadline = None;
-        }
+    fn chunk_deadline(&self, now: Now) -> u64 {
+        now.mono_ms.saturating_add(self.limits.chunk_ms)
     }
 
     fn send_list(&mut self, message: &ToServer, fit: usize, given: usize) -> Result<usize, SendError> {
@@ -473,10 +452,8 @@ impl DeviceSession {
     }
 
     fn broken(&mut self, error: ProtocolError) {
-        if !self.is_closed() {
-            self.state = State::Closed;
-            self.events.push(DeviceEvent::Broken(error));
-        }
+        self.state = State::Closed;
+        self.events.push(DeviceEvent::Broken(error));
     }
 }
 
@@ -498,17 +475,4 @@ impl State {
             Self::Closed => "the session was closed",
         }
     }
-}
-
-/// How many of the items, from the first on, fit into `room` bytes and `most`.
-fn fitting(sizes: impl Iterator<Item = usize>, room: usize, most: usize) -> usize {
-    let mut left = room.saturating_sub(16);
-    sizes
-        .take(most)
-        .take_while(|size| {
-            let fits = *size <= left;
-            left = left.saturating_sub(*size);
-            fits
-        })
-        .count()
 }

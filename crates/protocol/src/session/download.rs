@@ -22,13 +22,25 @@ impl fmt::Debug for PartialApp {
     }
 }
 
-/// The download in progress.
+/// The fetching of apps in one session: at most one at a time, one question under way.
+#[derive(Debug, Default)]
+pub(super) struct Fetching {
+    current: Option<Current>,
+    received: u64,
+}
+
 #[derive(Debug)]
-pub(super) struct Download(PartialApp);
+struct Current {
+    kept: PartialApp,
+    /// When the answer to the last question must be here, in milliseconds of the monotonic clock.
+    deadline: u64,
+}
 
 /// What to do next.
 #[derive(Debug)]
 pub(super) enum Progress {
+    /// Nothing: the piece was late mail of an earlier question.
+    Nothing,
     /// Ask for the bytes from this one on.
     Want { sha256: [u8; 32], offset: u32 },
     /// All is there and is what its name says.
@@ -37,49 +49,74 @@ pub(super) enum Progress {
     Damaged(AppRef),
 }
 
-impl Download {
-    /// Goes on from `kept` when that is the beginning of the same app.
-    pub(super) fn new(app: AppRef, kept: Option<PartialApp>) -> Self {
-        match kept {
-            Some(kept) if kept.app == app && kept.bytes.len() <= app.len as usize => Self(kept),
-            _ => Self(PartialApp { app, bytes: Vec::new() }),
-        }
+impl Fetching {
+    /// Begins with `app`, at the end of `kept` when that is the beginning of the same app.
+    pub(super) fn begin(&mut self, app: AppRef, kept: Option<PartialApp>, deadline: u64) -> Progress {
+        let kept = match kept {
+            Some(kept) if kept.app == app && kept.bytes.len() <= app.len as usize => kept,
+            _ => PartialApp { app, bytes: Vec::new() },
+        };
+        self.go_on(kept, deadline)
     }
 
-    /// Takes a piece if it is the one that was asked for and says so; another is late mail of an earlier question.
-    pub(super) fn take(&mut self, sha256: [u8; 32], offset: u32, data: &[u8]) -> Result<bool, CodecError> {
-        let PartialApp { app, bytes } = &mut self.0;
-        if sha256 != app.sha256 || offset as usize != bytes.len() {
-            return Ok(false);
+    /// Takes a piece, if it is the one asked for.
+    pub(super) fn take(
+        &mut self,
+        sha256: [u8; 32],
+        offset: u32,
+        data: &[u8],
+        deadline: u64,
+    ) -> Result<Progress, CodecError> {
+        let Some(Current { kept, .. }) = self.current.as_mut() else {
+            return Ok(Progress::Nothing);
+        };
+        if sha256 != kept.app.sha256 || offset as usize != kept.bytes.len() {
+            return Ok(Progress::Nothing);
         }
-        let missing = (app.len as usize).saturating_sub(bytes.len());
+        let missing = (kept.app.len as usize).saturating_sub(kept.bytes.len());
         at_most("a piece of an app, counted to the app's end", data.len(), missing)?;
-        bytes.extend_from_slice(data);
-        Ok(true)
+        kept.bytes.extend_from_slice(data);
+        self.received = self.received.saturating_add(data.len() as u64);
+        match self.current.take() {
+            Some(Current { kept, .. }) => Ok(self.go_on(kept, deadline)),
+            None => Ok(Progress::Nothing),
+        }
     }
 
-    pub(super) fn app(&self) -> AppRef {
-        self.0.app
+    /// Gives up an app that is not to run any more.
+    pub(super) fn keep_only(&mut self, app: Option<AppRef>) {
+        if self.current.as_ref().is_some_and(|current| Some(current.kept.app) != app) {
+            self.current = None;
+        }
     }
 
-    /// What comes next; `Complete` and `Damaged` end it.
-    pub(super) fn next(self) -> (Option<Self>, Progress) {
-        let PartialApp { app, bytes } = &self.0;
-        if bytes.len() < app.len as usize {
+    /// Ends the fetching with what there is.
+    pub(super) fn stop(&mut self) -> Option<PartialApp> {
+        self.current.take().map(|current| current.kept)
+    }
+
+    pub(super) fn deadline(&self) -> Option<u64> {
+        self.current.as_ref().map(|current| current.deadline)
+    }
+
+    /// The bytes of apps that came.
+    pub(super) fn received(&self) -> u64 {
+        self.received
+    }
+
+    fn go_on(&mut self, kept: PartialApp, deadline: u64) -> Progress {
+        let app = kept.app;
+        if kept.bytes.len() < app.len as usize {
             // Shorter than a u32 length, so it fits one.
-            let offset = u32::try_from(bytes.len()).unwrap_or(app.len);
-            let want = Progress::Want { sha256: app.sha256, offset };
-            return (Some(self), want);
+            let offset = u32::try_from(kept.bytes.len()).unwrap_or(app.len);
+            self.current = Some(Current { kept, deadline });
+            return Progress::Want { sha256: app.sha256, offset };
         }
-        let PartialApp { app, bytes } = self.0;
-        if sha256(&bytes) == app.sha256 {
-            (None, Progress::Complete { app, bytes })
+        self.current = None;
+        if sha256(&kept.bytes) == app.sha256 {
+            Progress::Complete { app, bytes: kept.bytes }
         } else {
-            (None, Progress::Damaged(app))
+            Progress::Damaged(app)
         }
-    }
-
-    pub(super) fn into_partial(self) -> PartialApp {
-        self.0
     }
 }

@@ -13,7 +13,7 @@ mod download;
 mod keepalive;
 pub mod server;
 
-pub use challenge::{Authenticated, ChallengeRecord, Device, KnownDevice, Standing};
+pub use challenge::{Authenticated, ChallengeRecord, Device, KnownDevice, RefusedDevice, Standing};
 pub use device::{DeviceEvent, DeviceSession, DeviceSessionConfig, Welcomed};
 pub use download::PartialApp;
-pub use server::{Greeting, RefusedDevice, ServerEvent, ServerSession, ServerSessionConfig};
+pub use server::{Greeting, ServerEvent, ServerSession, ServerSessionConfig};

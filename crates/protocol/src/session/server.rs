@@ -4,16 +4,16 @@ use keys::profile::Profile;
 use keys::public::SpkiHash;
 use keys::time::Now;
 
-use crate::codec::{Message, at_most};
+use crate::codec::Message;
 use crate::error::{ProtocolError, SendError};
 use crate::events::Events;
 use crate::facts::{EXPORTER_LEN, NONCE_LEN, PROTOCOL_VERSION};
 use crate::limits::Limits;
 use crate::link::Link;
-use crate::message::{AppMessage, AppRef, ToDevice, ToServer, Welcome};
+use crate::message::{AppMessage, AppRef, ChunkMessage, ToDevice, ToServer, Welcome};
 use crate::reason::{CloseReason, Refusal, RestartReason};
 use crate::report::{AppState, DiaryEntry, LogLine};
-use crate::session::challenge::{Authenticated, ChallengeRecord, Connection, Device, KnownDevice};
+use crate::session::challenge::{Authenticated, Connection, Device, KnownDevice, RefusedDevice};
 use crate::session::keepalive::{KeepAlive, Silence};
 
 /// What the server knows of a connection before its first message.
@@ -77,17 +77,6 @@ pub enum ServerEvent {
     AppState(AppState),
     /// The device broke the protocol, or is gone; the session is over.
     Broken(ProtocolError),
-}
-
-/// A device that was refused, with what it brought forward.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RefusedDevice {
-    /// Why.
-    pub reason: Refusal,
-    /// The identity that it named; absent when it was refused before it named one.
-    pub identity: Option<SpkiHash>,
-    /// Its answer to the challenge; absent when it was refused before.
-    pub record: Option<ChallengeRecord>,
 }
 
 /// The server's end of a session.
@@ -192,7 +181,9 @@ impl ServerSession {
                 let deadline = now.mono_ms.saturating_add(self.limits.proof_ms);
                 self.state = State::AwaitProof { connection, known: Box::new(known), deadline };
             }
-            Err(reason) => self.refused(RefusedDevice { reason, identity: Some(claimed), record: None }, None),
+            Err(reason) => {
+                self.refused(Box::new(RefusedDevice { reason, identity: Some(claimed), record: None }), None)
+            }
         }
     }
 
@@ -229,7 +220,7 @@ impl ServerSession {
             State::AwaitProof { known, .. } => Some(known.identity.spki_hash()),
             State::AwaitWelcome { identity, .. } => Some(*identity),
         };
-        self.refused(RefusedDevice { reason, identity, record: None }, retry_after_ms);
+        self.refused(Box::new(RefusedDevice { reason, identity, record: None }), retry_after_ms);
     }
 
     /// Queues a message to the device app. May change `poll_transmit`.
@@ -266,8 +257,9 @@ impl ServerSession {
     /// [`SendError`]; nothing is sent then.
     pub fn send_chunk(&mut self, sha256: [u8; 32], offset: u32, data: &[u8]) -> Result<(), SendError> {
         self.open()?;
-        at_most("a piece of an app", data.len(), self.limits.chunk)?;
-        self.send(&ToDevice::AppChunk { sha256, offset, data: data.to_vec() })?;
+        let message = ChunkMessage { sha256: &sha256, offset, data };
+        message.check(&self.limits)?;
+        self.link.send(&message, data.len())?;
         self.app_bytes = self.app_bytes.saturating_add(data.len() as u64);
         Ok(())
     }
@@ -367,7 +359,7 @@ impl ServerSession {
         };
         if version != PROTOCOL_VERSION {
             let reason = Refusal::UnsupportedVersion;
-            return self.refused(RefusedDevice { reason, identity: Some(identity), record: None }, None);
+            return self.refused(Box::new(RefusedDevice { reason, identity: Some(identity), record: None }), None);
         }
         let deadline = now.mono_ms.saturating_add(self.limits.lookup_ms);
         self.state = State::Lookup { connection, claimed: identity, deadline };
@@ -392,10 +384,7 @@ impl ServerSession {
                 self.state = State::AwaitWelcome { nonce: connection.nonce, identity, deadline };
                 self.events.push(ServerEvent::Authenticated(Box::new(device)));
             }
-            Err((reason, record)) => {
-                let identity = Some(known.identity.spki_hash());
-                self.refused(RefusedDevice { reason, identity, record: Some(record) }, None);
-            }
+            Err(refused) => self.refused(refused, None),
         }
     }
 
@@ -431,10 +420,10 @@ impl ServerSession {
         self.broken(error);
     }
 
-    fn refused(&mut self, refused: RefusedDevice, retry_after_ms: Option<u32>) {
+    fn refused(&mut self, refused: Box<RefusedDevice>, retry_after_ms: Option<u32>) {
         self.link.control(&ToDevice::Refused { reason: refused.reason, retry_after_ms });
         self.state = State::Closed;
-        self.events.push(ServerEvent::Refused(Box::new(refused)));
+        self.events.push(ServerEvent::Refused(refused));
     }
 
     /// A device that was let in is told what it did; a stranger is told nothing.
