@@ -8,7 +8,7 @@ use thiserror::Error;
 
 use crate::api::{Api, Exchanges, Reply};
 use crate::code::Code;
-use crate::input::{HttpRequest, Input, InputRefused};
+use crate::input::{Input, InputRefused};
 use crate::limits::{Limits, NESTING};
 use crate::output::{LogLevel, Output};
 use crate::side::{End, Side, WakeReason};
@@ -365,7 +365,7 @@ impl App {
     }
 
     fn http_gone(&mut self, id: u64) {
-        let waiting = |input: &Input| matches!(input, Input::Http(HttpRequest { id: queued, .. }) if *queued == id);
+        let waiting = |input: &Input| matches!(input, Input::Http(request) if request.id == id);
         self.queue.retain(|input| !waiting(input));
         self.exchanges.gone(id, self.limits.http_open);
     }

@@ -19,7 +19,7 @@ pub enum Input {
     /// No session is open any more.
     Disconnected,
     /// A request to the agent's URL.
-    Http(HttpRequest),
+    Http(Box<HttpRequest>),
     /// Nobody waits for the answer to this request any more.
     HttpGone(u64),
     /// The answer to [`crate::Output::Send`].

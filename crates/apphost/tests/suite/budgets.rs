@@ -89,3 +89,27 @@ fn a_message_larger_than_the_memory_ends_only_its_receiver() {
     assert_eq!(end.settle(), Turn::Ended);
     assert!(end.failed.as_deref().is_some_and(|error| error.contains("memory")), "{:?}", end.failed);
 }
+
+#[test]
+fn code_runs_on_its_own_end_only_and_needs_some_memory() {
+    use crate::pair::{code, start};
+    use vouch_apphost::{App, DeviceInfo, End as Place, Side, StartError};
+
+    let side =
+        || Side::Device(DeviceInfo { device_id: String::new(), software_version: String::new(), connected: false });
+    let refused = |place, limits| App::new(&code("x", "", place), side(), limits, WakeReason::PowerOn, start()).err();
+    assert_eq!(refused(Place::Agent, Limits::device()), Some(StartError::OtherEnd));
+    assert_eq!(
+        refused(Place::Device, Limits { memory_bytes: 100, ..Limits::device() }),
+        Some(StartError::NoMemory(100))
+    );
+    assert_eq!(refused(Place::Device, Limits::device()), None);
+}
+
+#[test]
+fn damaged_images_are_refused() {
+    use vouch_apphost::{Code, End as Place};
+    for bytes in [&b""[..], b"x", &[0; 64]] {
+        assert!(Code::from_image(bytes, Place::Device).is_err());
+    }
+}

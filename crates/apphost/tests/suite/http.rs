@@ -133,7 +133,7 @@ fn bad_json_throws() {
 
 #[test]
 fn json_nests_to_its_limit_and_no_deeper() {
-    let most = Limits::agent().nesting;
+    let most = vouch_apphost::limits::NESTING;
     let logs = agent_logs(&format!(
         r#"foreach (depth in [{most}, {most} + 1, 30000]) {{
                local s = ""; for (local i = 0; i < depth; i++) s += "["; for (local i = 0; i < depth; i++) s += "]";

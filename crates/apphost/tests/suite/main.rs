@@ -1,4 +1,5 @@
 //! Apps driven in virtual time by a host that is a few lines of test code.
+#![allow(clippy::expect_used, clippy::panic, reason = "a test ends at what it did not expect")]
 
 mod budgets;
 mod codec;

@@ -1,11 +1,11 @@
 //! A host in virtual time: one app, or a device app and its agent back to back.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 
+use squirrel::{CompileOptions, Program, Source, compile};
 use vouch_apphost::{
-    AgentInfo, App, DeviceInfo, HttpRequest, HttpResponse, Input, Limits, LogLevel, NotSent, Now, Output, Side, Turn,
-    WakeReason,
+    AgentInfo, App, Code, DeviceInfo, End as Place, HttpRequest, HttpResponse, Input, Limits, LogLevel, NotSent, Now,
+    Output, Side, Turn, WakeReason,
 };
 
 /// More turns than any test needs: a loop that never ends fails instead of hanging.
@@ -102,14 +102,14 @@ impl End {
     }
 
     pub fn request(&mut self, id: u64, method: &str, path: &str, body: &[u8]) {
-        self.input(Input::Http(HttpRequest {
+        self.input(Input::Http(Box::new(HttpRequest {
             id,
             method: method.into(),
             path: path.into(),
             query: vec![("q".into(), "1".into())],
             headers: vec![("host".into(), b"example".to_vec())],
             body: body.to_vec(),
-        }));
+        })));
     }
 }
 
@@ -127,7 +127,8 @@ pub fn device(source: &str) -> End {
 
 pub fn device_with(source: &str, limits: Limits, wake: WakeReason) -> End {
     let info = DeviceInfo { device_id: "0123456789abcdef".into(), software_version: "test 1".into(), connected: true };
-    End::new(App::new(program("device_code", source), Side::Device(info), limits, wake, start()), start())
+    let code = code("device_code", source, Place::Device);
+    End::new(App::new(&code, Side::Device(info), limits, wake, start()).expect("an app"), start())
 }
 
 pub fn agent(source: &str) -> End {
@@ -141,7 +142,8 @@ pub fn agent_with(source: &str, limits: Limits, saved: Option<Vec<u8>>) -> End {
         saved,
         connected: false,
     };
-    End::new(App::new(program("agent_code", source), Side::Agent(info), limits, WakeReason::PowerOn, start()), start())
+    let code = code("agent_code", source, Place::Agent);
+    End::new(App::new(&code, Side::Agent(info), limits, WakeReason::PowerOn, start()).expect("an app"), start())
 }
 
 /// What a device script logs.
@@ -218,7 +220,10 @@ impl Pair {
     }
 }
 
-fn program(name: &str, source: &str) -> Arc<squirrel::Program> {
-    let _ = (name, source);
-    unimplemented!("awaits the compiler")
+/// Compiled, through its image, as a device and a server get it.
+pub fn code(name: &str, source: &str, place: Place) -> Code {
+    let sources = [Source { name, text: source.as_bytes() }];
+    let program: Program =
+        compile(&sources, &CompileOptions::default()).unwrap_or_else(|error| panic!("{}", error.with_caret()));
+    Code::from_image(&program.to_image(), place).expect("an image just made")
 }

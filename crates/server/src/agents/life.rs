@@ -10,7 +10,7 @@ use tracing::error;
 
 use super::agent::Order;
 use super::supervisor::Shared;
-use crate::bus::{AgentInbox, AppMessage, Delivery, Full, HttpCall, HttpReply, ToAgent, ToSession};
+use crate::bus::{AgentInbox, AppMessage, Delivery, Full, HttpCall, HttpReply, ToAgent};
 use crate::fleet::{AgentStart, LogEntry, LogType};
 use crate::store::unix_ms;
 
@@ -110,7 +110,7 @@ impl Life {
         let mut request = call.request;
         request.id = self.next_request;
         self.requests.insert(request.id, call.reply);
-        Input::Http(request)
+        Input::Http(Box::new(request))
     }
 
     /// Tells the app of requests whose clients went away.
@@ -168,7 +168,7 @@ impl Life {
 
     async fn send(&self, message: AppMessage) -> Result<(), NotSent> {
         let (bus, device) = (&self.shared.bus, &self.start.device);
-        match bus.to_session(device, ToSession::App(Box::new(message))) {
+        match bus.to_session(device, Box::new(message)) {
             Ok(Delivery::Queued) => Ok(()),
             Ok(Delivery::Offline) => Err(NotSent::NotConnected),
             Err(Full(message)) => {
