@@ -185,6 +185,37 @@ fn roots_beyond_their_bound_are_not_even_hashed() {
 }
 
 #[test]
+fn an_enrolment_frame_beyond_its_bound_is_refused_by_its_length_alone() {
+    let keys = Keys::born(Profile::Modern);
+    for (length, over) in [(LIMITS.enrol_frame, false), (LIMITS.enrol_frame + 1, true)] {
+        let header = u32::try_from(length).unwrap().to_be_bytes();
+        let mut device = DeviceEnrolment::new(config(&keys, &roots(), Profile::Modern), START);
+        let mut server = server(&roots(), Profile::Modern);
+        device.handle_bytes(&header, START);
+        server.handle_bytes(&header, START);
+        assert_eq!((device.is_closed(), server.is_closed()), (over, over));
+    }
+}
+
+#[test]
+fn a_model_name_beyond_its_bound_is_refused() {
+    let keys = Keys::born(Profile::Modern);
+    for (length, fine) in [(LIMITS.label, true), (LIMITS.label + 1, false)] {
+        let config = DeviceEnrolmentConfig { model: "m".repeat(length), ..config(&keys, &roots(), Profile::Modern) };
+        let mut server = server(&roots(), Profile::Modern);
+        let (_, bytes) = request(config, &mut server, &keys.identity);
+        server.handle_bytes(&bytes, START);
+        match server.poll_event() {
+            Some(ServerEnrolmentEvent::Redeem(_)) => assert!(fine),
+            Some(ServerEnrolmentEvent::Refused(reason)) => {
+                assert_eq!((reason, fine), (EnrolRefusal::BadRequest, false))
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[test]
 fn a_request_relayed_from_another_connection_is_refused() {
     let roots = roots();
     let keys = Keys::born(Profile::Modern);

@@ -524,3 +524,35 @@ fn a_busy_server_says_when_to_come_back_but_not_beyond_a_day() {
         assert_eq!((reason, retry_after_ms), (Refusal::Busy, told));
     }
 }
+
+#[test]
+fn labels_and_measurements_keep_their_bounds() {
+    let setup = Setup::honest();
+    let key = Rc::clone(&setup.signs);
+    let most = "m".repeat(LIMITS.label);
+    let more = "m".repeat(LIMITS.label + 1);
+    let cases = [(&most, &most, 1, true), (&more, &most, 1, false), (&most, &more, 1, false), (&most, &most, 0, false)];
+    for (model, version, measured, fine) in cases {
+        let refused = verdict(&setup, |claims| {
+            let claims =
+                Eat { model: model.clone(), os_version: version.clone(), boot: Some([measured; 32]), ..claims };
+            answer(CosePurpose::Challenge, &key, &claims.to_cbor())
+        });
+        assert_eq!(refused, (!fine).then_some(Refusal::BadClaims), "zero stands for nothing");
+    }
+}
+
+#[test]
+fn an_agents_url_beyond_its_bound_is_not_sent() {
+    let setup = Setup::honest();
+    for (length, fine) in [(LIMITS.agent_url, true), (LIMITS.agent_url + 1, false)] {
+        let (mut server, claims) = challenged(&setup);
+        server.handle_bytes(&answer(CosePurpose::Challenge, &setup.signs, &claims.to_cbor()), START);
+        let Some(ServerEvent::Authenticated(token)) = server.poll_event() else { panic!("not authenticated") };
+        let greeting = Greeting { agent_url: Some("u".repeat(length)), ..setup.greeting.clone() };
+        assert_eq!(server.welcome(&token, greeting, START).is_ok(), fine);
+        assert_eq!(server.is_open(), fine);
+        server.welcome(&token, setup.greeting.clone(), START).ok();
+        assert!(server.is_open(), "a greeting that is refused leaves the session as it was");
+    }
+}

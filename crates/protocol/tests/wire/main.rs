@@ -1,7 +1,14 @@
 //! The promises of the wire, told with both ends in one thread and a clock that only the test moves.
 
+#[cfg(test)]
 mod enrolment;
+#[cfg(test)]
 mod golden;
+#[cfg(test)]
 mod login;
+#[cfg(test)]
 mod open_session;
+#[cfg(test)]
 mod pair;
+#[cfg(test)]
+mod properties;

@@ -9,7 +9,7 @@ use vouch_protocol::limits::{LIMITS, Limits};
 use vouch_protocol::message::{AppRef, ToDevice, ToServer, Welcome};
 use vouch_protocol::reason::{CloseReason, Refusal, RestartReason};
 use vouch_protocol::report::{AppState, DiaryEntry, DiaryStage, LogLevel, LogLine, SeenCertificate};
-use vouch_protocol::session::{DeviceEvent, PartialApp, ServerEvent};
+use vouch_protocol::session::{DeviceEvent, PartialApp, ServerEvent, ServerSession};
 
 const KEEPALIVE_MS: u64 = 60_000;
 const DEAD_MS: u64 = 2 * KEEPALIVE_MS + LIMITS.keepalive_grace_ms;
@@ -269,6 +269,12 @@ fn an_idle_session_lives_on_with_one_wake_for_each_keepalive_and_holds_no_memory
     assert_eq!(pair.wakes, 100);
     assert_eq!(pair.server.held_by_partial_message(), 0);
     assert_eq!(pair.server.transmit_backlog(), 0);
+}
+
+#[test]
+fn a_session_of_an_idle_device_is_small() {
+    let bytes = size_of::<ServerSession>();
+    assert!(bytes <= 512, "{bytes} bytes");
 }
 
 #[test]
