@@ -188,9 +188,15 @@ impl App {
         output
     }
 
-    /// When to run next though nothing happens, milliseconds of the clock that never goes back.
+    /// When to run next though nothing happens, milliseconds of the clock that never goes back; not in the future when there is more to
+    /// do now. `None` while the app waits for an input or an answer.
     pub fn poll_timeout(&self) -> Option<u64> {
-        matches!(self.phase, Phase::Fresh | Phase::Resting | Phase::Running).then(|| self.timers.next_due()).flatten()
+        match self.phase {
+            Phase::Fresh | Phase::Running => Some(self.now.mono_ms),
+            Phase::Resting if !self.queue.is_empty() || !self.idle.is_empty() => Some(self.now.mono_ms),
+            Phase::Resting => self.timers.next_due(),
+            Phase::Sending | Phase::Saving(_) | Phase::Ended => None,
+        }
     }
 
     /// Bytes that the script may still use, garbage not counted.

@@ -17,7 +17,7 @@
 //!     match turn {
 //!         More    -> let others have a turn, then run again
 //!         Idle    -> sleep until app.poll_timeout() or the next input
-//!         Waiting -> sleep until the answer (Sent, Saved) or the next input; inputs may queue meanwhile
+//!         Waiting -> sleep until app.poll_timeout() (now, once the answer was given) or the answer (Sent, Saved) or the next input
 //!         Ended   -> Failed or RestartRequested was given
 //!     }
 //! }

@@ -78,7 +78,7 @@ impl World {
         let secret_sha256 = [9; 32];
         let id = vouch_server::fleet::TokenId::new([1; 9]);
         let new = NewToken {
-            id: id.clone(),
+            id,
             secret_sha256,
             owner: self.account,
             group: Some(self.group),
@@ -405,4 +405,18 @@ async fn timers_run_and_connections_are_told() {
 async fn one_bus_has_one_set_of_agents() {
     let world = World::new(HELLO, 0, quick()).await;
     assert!(Agents::start(world.store.clone(), world.bus.clone(), AgentUrls::new("x"), quick()).is_err());
+}
+
+#[tokio::test]
+async fn an_agent_that_floods_the_log_slows_itself_down() {
+    let source = "http.onrequest(function(q, r) { for (local i = 0; i < 25; i++) server.log(i); r.send(200, \"\"); });";
+    let world = World::new(source, 1, AgentLimits { log_lines_per_second: 10, ..quick() }).await;
+    world.get_until(0, "/", StatusCode::OK).await;
+    let mut reader = world.follow(0);
+    let begin = std::time::Instant::now();
+    assert_eq!(world.get(0, "/").await.0, StatusCode::OK);
+    for number in 0..25 {
+        assert_eq!(line(&mut reader).await, (LogType::AgentLog, number.to_string()));
+    }
+    assert!(begin.elapsed() >= Duration::from_millis(1_500), "{:?}", begin.elapsed());
 }

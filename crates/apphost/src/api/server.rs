@@ -64,7 +64,12 @@ impl App {
         let saved = agent.saved.as_deref().unwrap_or(b"{}");
         let loaded = self.vm.build(|heap| {
             // A CBOR table never begins with a brace: what was written says itself how to read it.
-            if saved.starts_with(b"{") { decode_json(heap, saved, NESTING) } else { decode_cbor(heap, saved, NESTING) }
+            let loaded = if saved.starts_with(b"{") {
+                decode_json(heap, saved, NESTING)?
+            } else {
+                decode_cbor(heap, saved, NESTING)?
+            };
+            if matches!(loaded, Value::Table(_)) { Ok(loaded) } else { Err(Throw::message("it is no table")) }
         });
         let loaded = match loaded {
             Err(Throw::Message(error)) => {

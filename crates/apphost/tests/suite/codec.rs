@@ -84,3 +84,51 @@ fn a_message_takes_256_kib_with_its_name_and_not_a_byte_more() {
         assert_eq!(end.sent.len(), usize::from(fits));
     }
 }
+
+mod from_outside {
+    use proptest::prelude::*;
+    use vouch_apphost::{Input, Limits, Turn};
+
+    use crate::pair::{agent, agent_with, device};
+
+    proptest! {
+        #[test]
+        fn no_message_does_harm(value in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let mut end = device("agent.on(\"x\", @(v) agent.send(\"y\", v));");
+            end.input(Input::Message { name: "x".into(), value });
+            prop_assert_eq!(end.settle(), Turn::Idle);
+            prop_assert_eq!(end.failed, None);
+        }
+
+        #[test]
+        fn no_text_taken_for_json_does_harm(text in "[\\[\\]{}:,\"\\\\a-u0-9.eE+\\- \u{80}-\u{ff}]{0,60}") {
+            let mut end = agent("http.onrequest(function(q, r) {
+                try { r.send(200, http.jsonencode(http.jsondecode(q.body))); } catch (e) { r.send(400, e); } });");
+            end.request(1, "POST", "/", text.as_bytes());
+            prop_assert_eq!(end.settle(), Turn::Idle);
+            let ours = end.responses[0].status == 200;
+            // The reader of the tests nests deeper than ours; the texts here are too short for that.
+            prop_assert_eq!(ours, serde_json::from_str::<serde_json::Value>(&text).is_ok(), "{}", text);
+        }
+
+        #[test]
+        fn json_comes_back_as_it_was(number in any::<i32>(), float in any::<f32>(), text in "\\PC*") {
+            prop_assume!(float.is_finite());
+            let body = serde_json::json!({ "n": number, "t": text, "a": [null, true, [float]] });
+            let mut end = agent("http.onrequest(@(q, r) r.send(200, http.jsonencode(http.jsondecode(q.body))));");
+            end.request(1, "POST", "/", body.to_string().as_bytes());
+            end.settle();
+            let back: serde_json::Value = serde_json::from_slice(&end.responses[0].body).expect("JSON");
+            prop_assert_eq!(&back["n"], &body["n"]);
+            prop_assert_eq!(&back["t"], &body["t"]);
+            prop_assert_eq!(back["a"][2][0].as_f64().map(|f| f as f32), Some(float));
+        }
+
+        #[test]
+        fn no_saved_bytes_do_harm(saved in proptest::collection::vec(any::<u8>(), 0..100)) {
+            let mut end = agent_with("server.log(typeof server.load());", Limits::agent(), Some(saved));
+            prop_assert_eq!(end.settle(), Turn::Idle);
+            prop_assert_eq!(end.logs.last().map(String::as_str), Some("table"));
+        }
+    }
+}

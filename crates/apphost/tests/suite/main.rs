@@ -6,5 +6,6 @@ mod codec;
 mod events;
 mod hello;
 mod http;
+mod limits;
 mod pair;
 mod save;

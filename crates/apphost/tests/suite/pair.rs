@@ -12,23 +12,23 @@ use vouch_apphost::{
 const TURNS_MAX: usize = 5_000_000;
 
 /// One app and all that came out of it.
-pub struct End {
-    pub app: App,
-    pub logs: Vec<String>,
-    pub sent: VecDeque<(String, Vec<u8>)>,
-    pub saves: Vec<Vec<u8>>,
-    pub responses: Vec<HttpResponse>,
-    pub failed: Option<String>,
-    pub restart: bool,
-    pub turns: usize,
+pub(crate) struct End {
+    pub(crate) app: App,
+    pub(crate) logs: Vec<String>,
+    pub(crate) sent: VecDeque<(String, Vec<u8>)>,
+    pub(crate) saves: Vec<Vec<u8>>,
+    pub(crate) responses: Vec<HttpResponse>,
+    pub(crate) failed: Option<String>,
+    pub(crate) restart: bool,
+    pub(crate) turns: usize,
     /// What the host answers to a save; `None` leaves the script waiting.
-    pub save_answer: Option<Result<(), String>>,
-    pub send_answer: Result<(), NotSent>,
-    pub now: Now,
+    pub(crate) save_answer: Option<Result<(), String>>,
+    pub(crate) send_answer: Result<(), NotSent>,
+    pub(crate) now: Now,
 }
 
 impl End {
-    pub fn new(app: App, now: Now) -> Self {
+    pub(crate) fn new(app: App, now: Now) -> Self {
         Self {
             app,
             logs: Vec::new(),
@@ -45,7 +45,7 @@ impl End {
     }
 
     /// Runs until the app has nothing more to do at this moment.
-    pub fn settle(&mut self) -> Turn {
+    pub(crate) fn settle(&mut self) -> Turn {
         for _ in 0..TURNS_MAX {
             let turn = self.app.run(self.now);
             self.turns += 1;
@@ -58,7 +58,7 @@ impl End {
     }
 
     /// Whether an output was answered, so that the script can go on.
-    pub fn take_outputs(&mut self) -> bool {
+    pub(crate) fn take_outputs(&mut self) -> bool {
         let mut answered = false;
         while let Some(output) = self.app.poll_output() {
             match output {
@@ -87,7 +87,7 @@ impl End {
     }
 
     /// Lets `ms` milliseconds pass, stopping at each timer on the way.
-    pub fn pass(&mut self, ms: u64) {
+    pub(crate) fn pass(&mut self, ms: u64) {
         let end = self.now.mono_ms + ms;
         self.settle();
         while let Some(due) = self.app.poll_timeout().filter(|due| *due <= end) {
@@ -97,11 +97,11 @@ impl End {
         self.now = later(self.now, end);
     }
 
-    pub fn input(&mut self, input: Input) {
+    pub(crate) fn input(&mut self, input: Input) {
         self.app.input(input, self.now).expect("room in the queue");
     }
 
-    pub fn request(&mut self, id: u64, method: &str, path: &str, body: &[u8]) {
+    pub(crate) fn request(&mut self, id: u64, method: &str, path: &str, body: &[u8]) {
         self.input(Input::Http(Box::new(HttpRequest {
             id,
             method: method.into(),
@@ -113,29 +113,29 @@ impl End {
     }
 }
 
-pub fn later(now: Now, mono_ms: u64) -> Now {
+pub(crate) fn later(now: Now, mono_ms: u64) -> Now {
     Now { mono_ms, unix_ms: now.unix_ms + i64::try_from(mono_ms - now.mono_ms).expect("short") }
 }
 
-pub fn start() -> Now {
+pub(crate) fn start() -> Now {
     Now { mono_ms: 5_000, unix_ms: 1_800_000_000_000 }
 }
 
-pub fn device(source: &str) -> End {
+pub(crate) fn device(source: &str) -> End {
     device_with(source, Limits::device(), WakeReason::PowerOn)
 }
 
-pub fn device_with(source: &str, limits: Limits, wake: WakeReason) -> End {
+pub(crate) fn device_with(source: &str, limits: Limits, wake: WakeReason) -> End {
     let info = DeviceInfo { device_id: "0123456789abcdef".into(), software_version: "test 1".into(), connected: true };
     let code = code("device_code", source, Place::Device);
     End::new(App::new(&code, Side::Device(info), limits, wake, start()).expect("an app"), start())
 }
 
-pub fn agent(source: &str) -> End {
+pub(crate) fn agent(source: &str) -> End {
     agent_with(source, Limits::agent(), None)
 }
 
-pub fn agent_with(source: &str, limits: Limits, saved: Option<Vec<u8>>) -> End {
+pub(crate) fn agent_with(source: &str, limits: Limits, saved: Option<Vec<u8>>) -> End {
     let info = AgentInfo {
         agent_url: "http://server/agent/abc".into(),
         software_version: "test 1".into(),
@@ -147,27 +147,27 @@ pub fn agent_with(source: &str, limits: Limits, saved: Option<Vec<u8>>) -> End {
 }
 
 /// What a device script logs.
-pub fn device_logs(source: &str) -> Vec<String> {
+pub(crate) fn device_logs(source: &str) -> Vec<String> {
     let mut end = device(source);
     end.settle();
     end.logs
 }
 
 /// What an agent script logs.
-pub fn agent_logs(source: &str) -> Vec<String> {
+pub(crate) fn agent_logs(source: &str) -> Vec<String> {
     let mut end = agent(source);
     end.settle();
     end.logs
 }
 
 /// A device app and its agent, with a perfect wire between them.
-pub struct Pair {
-    pub device: End,
-    pub agent: End,
+pub(crate) struct Pair {
+    pub(crate) device: End,
+    pub(crate) agent: End,
 }
 
 impl Pair {
-    pub fn new(device_source: &str, agent_source: &str) -> Self {
+    pub(crate) fn new(device_source: &str, agent_source: &str) -> Self {
         let mut pair = Self { device: device(device_source), agent: agent(agent_source) };
         pair.agent.settle();
         pair.agent.input(Input::Connected);
@@ -176,7 +176,7 @@ impl Pair {
     }
 
     /// Lets `ms` milliseconds pass on both ends, message by message.
-    pub fn pass(&mut self, ms: u64) {
+    pub(crate) fn pass(&mut self, ms: u64) {
         let end = self.device.now.mono_ms + ms;
         loop {
             self.exchange();
@@ -191,7 +191,7 @@ impl Pair {
     }
 
     /// Settles both ends and carries messages until none is left.
-    pub fn exchange(&mut self) {
+    pub(crate) fn exchange(&mut self) {
         loop {
             self.device.settle();
             self.agent.settle();
@@ -212,7 +212,7 @@ impl Pair {
         }
     }
 
-    pub fn http(&mut self, id: u64, path: &str, body: &[u8]) -> HttpResponse {
+    pub(crate) fn http(&mut self, id: u64, path: &str, body: &[u8]) -> HttpResponse {
         self.agent.request(id, "POST", path, body);
         self.exchange();
         let place = self.agent.responses.iter().position(|response| response.id == id).expect("an answer");
@@ -221,7 +221,7 @@ impl Pair {
 }
 
 /// Compiled, through its image, as a device and a server get it.
-pub fn code(name: &str, source: &str, place: Place) -> Code {
+pub(crate) fn code(name: &str, source: &str, place: Place) -> Code {
     let sources = [Source { name, text: source.as_bytes() }];
     let program: Program =
         compile(&sources, &CompileOptions::default()).unwrap_or_else(|error| panic!("{}", error.with_caret()));

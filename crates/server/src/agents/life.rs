@@ -2,10 +2,11 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use apphost::{App, Code, HttpResponse, Input, InputRefused, LogLevel, NotSent, Output, Turn};
 use tokio::sync::{oneshot, watch};
-use tokio::time::{sleep_until, timeout};
+use tokio::time::{Instant, sleep_until, timeout};
 use tracing::error;
 
 use super::agent::Order;
@@ -39,11 +40,24 @@ pub(super) struct Life {
     next_request: u64,
     /// The version of the saved state.
     version: u64,
+    /// Lines logged in the second that began then.
+    lines: u32,
+    lines_since: Instant,
 }
 
 impl Life {
     pub(super) fn new(shared: Arc<Shared>, start: AgentStart, app: App, code: Arc<Code>, version: u64) -> Self {
-        Self { shared, start, app, _code: code, requests: HashMap::new(), next_request: 0, version }
+        Self {
+            shared,
+            start,
+            app,
+            _code: code,
+            requests: HashMap::new(),
+            next_request: 0,
+            version,
+            lines: 0,
+            lines_since: Instant::now(),
+        }
     }
 
     /// Drives the app until it ends or is to end.
@@ -137,9 +151,12 @@ impl Life {
     async fn carry(&mut self, orders: &mut watch::Receiver<Order>) -> Option<LifeEnd> {
         while let Some(output) = self.app.poll_output() {
             match output {
-                Output::Log { level, text } => self.log(level, text).await,
+                Output::Log { level, text } => tokio::select! {
+                    () = self.log(level, text) => {}
+                    _ = orders.changed() => return Some(LifeEnd::Order),
+                },
                 Output::Send { name, value } => {
-                    // Waiting for a slow device is the one wait that a new order cuts short; a save is never left half way.
+                    // A new order cuts short every wait but that for a save, which is never left half way.
                     tokio::select! {
                         sent = self.send(AppMessage { name, value }) => self.tell(Input::Sent(sent)),
                         _ = orders.changed() => return Some(LifeEnd::Order),
@@ -157,7 +174,15 @@ impl Life {
         None
     }
 
-    async fn log(&self, level: LogLevel, text: String) {
+    async fn log(&mut self, level: LogLevel, text: String) {
+        if self.lines >= self.shared.limits.log_lines_per_second {
+            sleep_until(self.lines_since + Duration::from_secs(1)).await;
+        }
+        if self.lines_since.elapsed() >= Duration::from_secs(1) {
+            self.lines = 0;
+            self.lines_since = Instant::now();
+        }
+        self.lines += 1;
         let kind = match level {
             LogLevel::Log => LogType::AgentLog,
             LogLevel::Error => LogType::AgentError,

@@ -15,6 +15,8 @@ pub struct AgentLimits {
     pub page: u32,
     /// Longest wait of `device.send` for room in the device's session.
     pub send_wait: Duration,
+    /// Log lines of one agent in a second; it waits beyond, so that it does not fill the queue of all.
+    pub log_lines_per_second: u32,
     /// Wait before an agent runs again whose task was ended by a fault of the server's own.
     pub panic_wait: Duration,
     /// Longest wait for everything to end.
@@ -40,6 +42,7 @@ impl Default for AgentLimits {
             starting: 16,
             page: 500,
             send_wait: Duration::from_secs(30),
+            log_lines_per_second: 100,
             panic_wait: Duration::from_secs(60),
             shutdown: Duration::from_secs(5),
             body_bytes: 1024 * 1024,
