@@ -19,4 +19,7 @@ pub mod limits;
 pub mod server;
 pub mod store;
 
+pub use config::{KEEPALIVE_S, ServerConfig};
+pub use init::{FIRST_ACCOUNT, FIRST_PASSWORD_FILE, InitError, InitOptions, InitReport, init};
 pub use limits::{LIMITS, Limits};
+pub use server::{Running, Server, StartError};

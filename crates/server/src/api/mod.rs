@@ -1,1 +1,25 @@
-//! Central's API.
+//! Central's API: JSON over HTTP in the wire format of the impCentral API v5, and our own resources in the same style.
+//!
+//! Start at [`Central`]. One file per resource, of the same name as in `fleet/` and `store/`. Every route but `/v5/auth`, `/v5/auth/token`,
+//! the reading of a log stream (whose id is the capability) and `/health` needs a bearer token.
+
+mod accounts;
+mod auth;
+mod central;
+mod deployments;
+mod devicegroups;
+mod devices;
+mod document;
+mod enrolment_tokens;
+mod error;
+pub mod listener;
+mod login_door;
+mod logs;
+mod logstream;
+mod orders;
+mod products;
+mod query;
+mod request;
+mod routes;
+
+pub use central::Central;

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use keys::public::SpkiHash;
 
-use super::mailbox::{self, Full, Refused, Sending};
+use super::mailbox::{self, Beyond, Full, Refused, Sending};
 use super::message::{AppMessage, HttpCall, ToAgent};
 use super::shards::Shards;
 use super::{Bus, Inner};
@@ -51,10 +51,10 @@ impl Agents {
     pub(super) fn notice(&self, device: &SpkiHash, notice: ToAgent) {
         let Some(agent) = self.by_device.lock(device).get(device).cloned() else { return };
         let connects = matches!(notice, ToAgent::DeviceConnected);
-        agent.sender.notice(notice, |last| match last {
-            ToAgent::DeviceConnected => !connects,
-            ToAgent::DeviceDisconnected => connects,
-            _ => false,
+        agent.sender.notice(notice, |queue| match queue.back() {
+            Some(ToAgent::DeviceConnected) if !connects => Beyond::CancelsLast,
+            Some(ToAgent::DeviceDisconnected) if connects => Beyond::CancelsLast,
+            _ => Beyond::Queue,
         });
     }
 }

@@ -23,6 +23,17 @@ pub(super) enum Refused<T> {
     Ended,
 }
 
+/// What becomes of a notice beyond the bound.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Beyond {
+    /// It is queued nevertheless.
+    Queue,
+    /// The queue says it already.
+    Known,
+    /// It and the last message of the queue cancel each other.
+    CancelsLast,
+}
+
 struct Shared<T, E> {
     state: Mutex<State<T, E>>,
     arrived: Notify,
@@ -87,16 +98,21 @@ impl<T, E> Sender<T, E> {
         Ok(())
     }
 
-    /// Queues a notice that must not be lost. Beyond the bound a notice and its opposite before it cancel each other, so that the queue is
-    /// never longer than its bound and one.
-    pub(super) fn notice(&self, message: T, is_opposite: impl Fn(&T) -> bool) {
+    /// Queues a notice that must not be lost. Beyond the bound `beyond` is asked what to do, so that notices cannot pile up.
+    pub(super) fn notice(&self, message: T, beyond: impl Fn(&VecDeque<T>) -> Beyond) {
         let mut state = self.0.lock();
         if state.ended.is_some() {
             return;
         }
-        if state.queue.len() >= state.capacity && state.queue.back().is_some_and(is_opposite) {
-            state.queue.pop_back();
-            return;
+        if state.queue.len() >= state.capacity {
+            match beyond(&state.queue) {
+                Beyond::Queue => {}
+                Beyond::Known => return,
+                Beyond::CancelsLast => {
+                    state.queue.pop_back();
+                    return;
+                }
+            }
         }
         state.queue.push_back(message);
         drop(state);
@@ -131,6 +147,16 @@ impl<T, E: Copy> Receiver<T, E> {
         loop {
             if let Some(message) = self.try_recv()? {
                 return Ok(message);
+            }
+            self.0.arrived.notified().await;
+        }
+    }
+
+    /// Waits for the end and leaves the messages where they are.
+    pub(super) async fn ended(&mut self) -> E {
+        loop {
+            if let Some(end) = self.0.lock().ended {
+                return end;
             }
             self.0.arrived.notified().await;
         }
@@ -184,16 +210,32 @@ mod tests {
         assert_eq!(receiver.try_recv(), Ok(None));
     }
 
+    fn opposite_of(other: i32) -> impl Fn(&VecDeque<i32>) -> Beyond {
+        move |queue| if queue.back() == Some(&other) { Beyond::CancelsLast } else { Beyond::Queue }
+    }
+
+    #[test]
+    fn a_notice_that_the_full_queue_holds_already_is_not_repeated() {
+        let (sender, mut receiver) = mailbox::<i32, u8>(1, 0);
+        sender.try_send(10).unwrap();
+        for _ in 0..1_000 {
+            sender.notice(1, |queue| if queue.contains(&1) { Beyond::Known } else { Beyond::Queue });
+        }
+        assert_eq!(receiver.try_recv(), Ok(Some(10)));
+        assert_eq!(receiver.try_recv(), Ok(Some(1)));
+        assert_eq!(receiver.try_recv(), Ok(None));
+    }
+
     #[test]
     fn notices_never_grow_the_queue_beyond_its_bound_and_one() {
         let (sender, mut receiver) = mailbox::<i32, u8>(2, 0);
         sender.try_send(10).unwrap();
         sender.try_send(11).unwrap();
         for _ in 0..1_000 {
-            sender.notice(1, |last| *last == -1);
-            sender.notice(-1, |last| *last == 1);
+            sender.notice(1, opposite_of(-1));
+            sender.notice(-1, opposite_of(1));
         }
-        sender.notice(1, |last| *last == -1);
+        sender.notice(1, opposite_of(-1));
         let mut seen = Vec::new();
         while let Ok(Some(message)) = receiver.try_recv() {
             seen.push(message);
@@ -209,6 +251,18 @@ mod tests {
         sender.end(8);
         assert_eq!(timeout(PATIENCE, receiver.recv()).await.unwrap(), Err(7));
         assert_eq!(sender.try_send(2), Err(Refused::Ended));
+    }
+
+    #[tokio::test]
+    async fn the_end_is_heard_by_who_takes_no_messages() {
+        let (sender, mut receiver) = mailbox::<u32, u8>(4, 0);
+        sender.try_send(1).unwrap();
+        assert!(timeout(Duration::from_millis(20), receiver.ended()).await.is_err());
+        assert_eq!(timeout(PATIENCE, receiver.recv()).await.unwrap(), Ok(1));
+        let ending = tokio::spawn(async move { receiver.ended().await });
+        tokio::task::yield_now().await;
+        sender.end(7);
+        assert_eq!(timeout(PATIENCE, ending).await.unwrap().unwrap(), 7);
     }
 
     #[tokio::test]

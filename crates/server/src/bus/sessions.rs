@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use keys::public::SpkiHash;
 use protocol::reason::CloseReason;
 
-use super::mailbox::{self, Full, Refused, Sending};
-use super::message::{ToAgent, ToSession};
+use super::mailbox::{self, Beyond, Full, Refused, Sending};
+use super::message::{AppMessage, ToAgent, ToSession};
 use super::shards::Shards;
 use super::{Bus, Inner};
 use crate::store::unix_ms;
@@ -17,6 +17,7 @@ use crate::store::unix_ms;
 pub(super) struct Sessions {
     by_device: Shards<SpkiHash, Session>,
     epochs: AtomicU64,
+    changes: AtomicU64,
 }
 
 struct Session {
@@ -53,6 +54,11 @@ impl SessionInbox {
         self.0.recv().await
     }
 
+    /// Waits until the session must end, and says why; messages stay queued.
+    pub async fn ended(&mut self) -> CloseReason {
+        self.0.ended().await
+    }
+
     /// The next message if one is queued.
     ///
     /// # Errors
@@ -81,34 +87,71 @@ impl Bus {
         (SessionTicket { bus: Arc::clone(&self.0), device, epoch }, SessionInbox(receiver))
     }
 
-    /// Queues a message for a device's session if it is connected and has room.
+    /// Queues an app message for a device's session if it is connected and has room.
     ///
     /// # Errors
     /// The message comes back when there is no room.
-    pub fn to_session(&self, device: &SpkiHash, message: ToSession) -> Result<Delivery, Full<ToSession>> {
+    pub fn to_session(&self, device: &SpkiHash, message: Box<AppMessage>) -> Result<Delivery, Full<Box<AppMessage>>> {
         let Some(sender) = self.session_sender(device) else { return Ok(Delivery::Offline) };
-        match sender.try_send(message) {
+        match sender.try_send(ToSession::App(message)) {
             Ok(()) => Ok(Delivery::Queued),
-            Err(Refused::Ended) => Ok(Delivery::Offline),
-            Err(Refused::Full(message)) => Err(Full(message)),
+            Err(Refused::Full(ToSession::App(message))) => Err(Full(message)),
+            Err(_) => Ok(Delivery::Offline),
         }
     }
 
-    /// Queues a message for a device's session, waiting for room; `false` when the device is offline or goes while waiting. Give it a
+    /// Queues an app message for a device's session, waiting for room; `false` when the device is offline or goes while waiting. Give it a
     /// time-out.
-    pub fn send_to_session(&self, device: &SpkiHash, message: ToSession) -> Sending {
+    pub fn send_to_session(&self, device: &SpkiHash, message: Box<AppMessage>) -> Sending {
         match self.session_sender(device) {
-            Some(sender) => Box::pin(sender.send(message)),
+            Some(sender) => Box::pin(sender.send(ToSession::App(message))),
             None => Box::pin(std::future::ready(false)),
+        }
+    }
+
+    /// Tells a device's session, if there is one, to look the device's app up again. Never waits and is never lost.
+    pub fn app_changed(&self, device: &SpkiHash) {
+        self.tell(device, ToSession::AppChanged);
+    }
+
+    /// Tells a device's session, if there is one, to look the device's app up again and to have it start anew. Never waits and is never
+    /// lost.
+    pub fn restart_app(&self, device: &SpkiHash) {
+        self.tell(device, ToSession::Restart);
+    }
+
+    fn tell(&self, device: &SpkiHash, notice: ToSession) {
+        self.changed();
+        if let Some(sender) = self.session_sender(device) {
+            let is_restart = notice == ToSession::Restart;
+            sender.notice(notice, |queue| {
+                let known = |queued: &ToSession| match queued {
+                    ToSession::Restart => true,
+                    ToSession::AppChanged => !is_restart,
+                    ToSession::App(_) => false,
+                };
+                if queue.iter().any(known) { Beyond::Known } else { Beyond::Queue }
+            });
         }
     }
 
     /// Ends a device's session, if it has one. From now on the device counts as offline.
     pub fn close_session(&self, device: &SpkiHash, reason: CloseReason) {
+        self.changed();
         let mut sessions = self.0.sessions.by_device.lock(device);
         if let Some(session) = sessions.remove(device) {
             self.0.left(device, &session, reason);
         }
+    }
+
+    /// Counts what was changed about devices and told to their sessions, or could not be told since they had none. A login that reads this
+    /// before it looks the device up, and the same again after it has attached, has missed nothing.
+    pub fn changes(&self) -> u64 {
+        self.0.sessions.changes.load(Ordering::SeqCst)
+    }
+
+    fn changed(&self) {
+        self.0.sessions.changes.fetch_add(1, Ordering::SeqCst);
     }
 
     /// Since when and from where a device is connected, if it is.

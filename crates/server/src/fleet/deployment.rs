@@ -1,10 +1,12 @@
 //! Deployments: one version of a device app and an agent app for a device group.
 
 use std::fmt;
+use std::str::FromStr;
 
 use keys::hashes::sha256;
 
-use super::ids::{AccountId, DeploymentId, GroupId, ProductId};
+use super::devicegroup::GroupType;
+use super::ids::{AccountId, DeploymentId, GroupId, NoId, ProductId};
 use super::text::{self, Invalid};
 
 /// The longest list of tags, all characters together.
@@ -23,6 +25,14 @@ impl DeploymentSha {
         bytes.extend_from_slice(device_code.as_bytes());
         bytes.extend_from_slice(agent_code.as_bytes());
         Self(sha256(&bytes))
+    }
+}
+
+impl FromStr for DeploymentSha {
+    type Err = NoId;
+
+    fn from_str(text: &str) -> Result<Self, NoId> {
+        const_hex::decode_to_array(text).map(Self).map_err(|_| NoId)
     }
 }
 
@@ -48,6 +58,8 @@ pub struct Deployment {
     pub id: DeploymentId,
     /// The group it is for.
     pub group: GroupId,
+    /// The type of that group.
+    pub group_kind: GroupType,
     /// The product of that group.
     pub product: ProductId,
     /// Who owns it.

@@ -2,6 +2,7 @@
 
 use thiserror::Error;
 
+use super::devicegroup::GroupType;
 use super::ids::{AccountId, GroupId, TokenId};
 use super::text::Invalid;
 
@@ -19,6 +20,8 @@ pub struct EnrolmentToken {
     pub owner: AccountId,
     /// Where its devices are assigned.
     pub group: Option<GroupId>,
+    /// The type of that group.
+    pub group_kind: Option<GroupType>,
     /// How many devices may still enrol with it.
     pub uses_left: u32,
     /// How many could at first.

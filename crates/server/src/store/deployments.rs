@@ -41,10 +41,14 @@ pub struct DeploymentCode {
     pub agent_code: String,
 }
 
+const COLUMNS: &str = "SELECT p.*, g.kind FROM deployments p JOIN devicegroups g ON g.id = p.group_id WHERE 1 = 1";
+const ONE: &str = "SELECT p.*, g.kind FROM deployments p JOIN devicegroups g ON g.id = p.group_id WHERE p.id = $1";
+
 #[derive(FromRow)]
 struct Row {
     id: String,
     group_id: String,
+    kind: String,
     product_id: String,
     owner_id: String,
     creator_id: String,
@@ -69,6 +73,7 @@ impl TryFrom<Row> for Deployment {
         Ok(Self {
             id: row::text("deployments.id", &row.id)?,
             group: row::text("deployments.group_id", &row.group_id)?,
+            group_kind: row::text("devicegroups.kind", &row.kind)?,
             product: row::text("deployments.product_id", &row.product_id)?,
             owner: row::text("deployments.owner_id", &row.owner_id)?,
             creator: row::text("deployments.creator_id", &row.creator_id)?,
@@ -99,18 +104,6 @@ fn joined(tags: &[String]) -> String {
 }
 
 impl Store {
-    /// When the next deployment of a group is made at `now`: later than every older one of the group.
-    ///
-    /// # Errors
-    /// The state could not be read.
-    pub async fn next_deployment_ms(&self, group: GroupId) -> Result<i64, StoreError> {
-        let newest: Option<i64> = sqlx::query_scalar("SELECT MAX(created_ms) FROM deployments WHERE group_id = $1")
-            .bind(group.to_string())
-            .fetch_one(self.readers())
-            .await?;
-        Ok(newest.map_or(0, |newest| newest.saturating_add(1)).max(unix_ms()))
-    }
-
     /// Makes a deployment, which becomes its group's current one; the first also becomes the minimum. Restarts nothing.
     ///
     /// # Errors
@@ -118,8 +111,8 @@ impl Store {
     pub async fn create_deployment(&self, new: &NewDeployment) -> Result<Deployment, ChangeError> {
         new.check()?;
         let mut change = self.begin().await?;
-        let (product, owner, newest) = sqlx::query_as::<_, (String, String, Option<i64>)>(
-            "SELECT product_id, owner_id, (SELECT MAX(created_ms) FROM deployments WHERE group_id = $1) FROM devicegroups WHERE id = $1",
+        let (kind, product, owner, newest) = sqlx::query_as::<_, (String, String, String, Option<i64>)>(
+            "SELECT kind, product_id, owner_id, (SELECT MAX(created_ms) FROM deployments WHERE group_id = $1) FROM devicegroups WHERE id = $1",
         )
         .bind(new.group.to_string())
         .fetch_optional(&mut *change)
@@ -129,6 +122,7 @@ impl Store {
         let deployment = Deployment {
             id: new.id,
             group: new.group,
+            group_kind: row::text("devicegroups.kind", &kind)?,
             product: row::text("devicegroups.product_id", &product)?,
             owner: row::text("devicegroups.owner_id", &owner)?,
             creator: new.creator,
@@ -165,7 +159,7 @@ impl Store {
     /// # Errors
     /// The state could not be read.
     pub async fn deployment(&self, id: DeploymentId) -> Result<Option<Deployment>, StoreError> {
-        sqlx::query_as::<_, Row>("SELECT * FROM deployments WHERE id = $1")
+        sqlx::query_as::<_, Row>(ONE)
             .bind(id.to_string())
             .fetch_optional(self.readers())
             .await?
@@ -190,29 +184,29 @@ impl Store {
     /// # Errors
     /// The state could not be read.
     pub async fn deployments(&self, filter: &DeploymentFilter, page: Page) -> Result<Listed<Deployment>, StoreError> {
-        let mut query = QueryBuilder::<Sqlite>::new("SELECT * FROM deployments WHERE 1 = 1");
+        let mut query = QueryBuilder::<Sqlite>::new(COLUMNS);
         for (column, id) in [
-            (" AND owner_id = ", filter.owner.map(|id| id.to_string())),
-            (" AND creator_id = ", filter.creator.map(|id| id.to_string())),
-            (" AND product_id = ", filter.product.map(|id| id.to_string())),
-            (" AND group_id = ", filter.group.map(|id| id.to_string())),
-            (" AND flagger_id = ", filter.flagger.map(|id| id.to_string())),
+            (" AND p.owner_id = ", filter.owner.map(|id| id.to_string())),
+            (" AND p.creator_id = ", filter.creator.map(|id| id.to_string())),
+            (" AND p.product_id = ", filter.product.map(|id| id.to_string())),
+            (" AND p.group_id = ", filter.group.map(|id| id.to_string())),
+            (" AND p.flagger_id = ", filter.flagger.map(|id| id.to_string())),
         ] {
             if let Some(id) = id {
                 query.push(column).push_bind(id);
             }
         }
         if let Some(sha) = filter.sha {
-            query.push(" AND sha = ").push_bind(sha.0.to_vec());
+            query.push(" AND p.sha = ").push_bind(sha.0.to_vec());
         }
         if let Some(flagged) = filter.flagged {
-            query.push(" AND flagged = ").push_bind(i64::from(flagged));
+            query.push(" AND p.flagged = ").push_bind(i64::from(flagged));
         }
         for tag in &filter.tags {
-            query.push(" AND replace(tags, ").push_bind(format!(" {tag} ")).push(", '') <> tags");
+            query.push(" AND replace(p.tags, ").push_bind(format!(" {tag} ")).push(", '') <> p.tags");
         }
         query
-            .push(" ORDER BY created_ms DESC, id LIMIT ")
+            .push(" ORDER BY p.created_ms DESC, p.id LIMIT ")
             .push_bind(page.limit())
             .push(" OFFSET ")
             .push_bind(page.offset());
@@ -231,7 +225,7 @@ impl Store {
         edit: impl FnOnce(&mut DeploymentNotes) + Send,
     ) -> Result<Deployment, ChangeError> {
         let mut change = self.begin().await?;
-        let found = sqlx::query_as::<_, Row>("SELECT * FROM deployments WHERE id = $1")
+        let found = sqlx::query_as::<_, Row>(ONE)
             .bind(id.to_string())
             .fetch_optional(&mut *change)
             .await?

@@ -43,11 +43,17 @@ impl From<sqlx::Error> for RedeemError {
     }
 }
 
+const ONE: &str =
+    "SELECT t.*, g.kind FROM enrolment_tokens t LEFT JOIN devicegroups g ON g.id = t.group_id WHERE t.id = $1";
+const ALL: &str = "SELECT t.*, g.kind FROM enrolment_tokens t LEFT JOIN devicegroups g ON g.id = t.group_id
+    ORDER BY t.created_ms DESC, t.id LIMIT $1 OFFSET $2";
+
 #[derive(FromRow)]
 struct Row {
     id: String,
     owner_id: String,
     group_id: Option<String>,
+    kind: Option<String>,
     uses: i64,
     uses_left: i64,
     created_ms: i64,
@@ -62,6 +68,7 @@ impl TryFrom<Row> for EnrolmentToken {
             id: row::text("enrolment_tokens.id", &row.id)?,
             owner: row::text("enrolment_tokens.owner_id", &row.owner_id)?,
             group: row::optional("enrolment_tokens.group_id", row.group_id.as_deref())?,
+            group_kind: row::optional("devicegroups.kind", row.kind.as_deref())?,
             uses: row::count("enrolment_tokens.uses", row.uses)?,
             uses_left: row::count("enrolment_tokens.uses_left", row.uses_left)?,
             created_ms: row.created_ms,
@@ -87,9 +94,9 @@ impl Store {
                 .await?
                 .ok_or(ChangeError::NotFound("devicegroup"))?,
         };
-        let made = sqlx::query_as::<_, Row>(
+        sqlx::query(
             "INSERT INTO enrolment_tokens (id, secret_hash, owner_id, group_id, uses, uses_left, created_ms, expires_ms)
-             VALUES ($1, $2, $3, $4, $5, $5, $6, $7) RETURNING *",
+             VALUES ($1, $2, $3, $4, $5, $5, $6, $7)",
         )
         .bind(new.id.to_string())
         .bind(new.secret_sha256.as_slice())
@@ -98,8 +105,9 @@ impl Store {
         .bind(i64::from(new.uses))
         .bind(now)
         .bind(now.saturating_add(i64::from(new.minutes) * 60_000))
-        .fetch_one(&mut *change)
+        .execute(&mut *change)
         .await?;
+        let made = sqlx::query_as::<_, Row>(ONE).bind(new.id.to_string()).fetch_one(&mut *change).await?;
         change.commit().await?;
         Ok(made.try_into()?)
     }
@@ -109,7 +117,7 @@ impl Store {
     /// # Errors
     /// The state could not be read.
     pub async fn enrolment_token(&self, id: TokenId) -> Result<Option<EnrolmentToken>, StoreError> {
-        sqlx::query_as::<_, Row>("SELECT * FROM enrolment_tokens WHERE id = $1")
+        sqlx::query_as::<_, Row>(ONE)
             .bind(id.to_string())
             .fetch_optional(self.readers())
             .await?
@@ -123,11 +131,7 @@ impl Store {
     /// The state could not be read.
     pub async fn enrolment_tokens(&self, page: Page) -> Result<Listed<EnrolmentToken>, StoreError> {
         let rows =
-            sqlx::query_as::<_, Row>("SELECT * FROM enrolment_tokens ORDER BY created_ms DESC, id LIMIT $1 OFFSET $2")
-                .bind(page.limit())
-                .bind(page.offset())
-                .fetch_all(self.readers())
-                .await?;
+            sqlx::query_as::<_, Row>(ALL).bind(page.limit()).bind(page.offset()).fetch_all(self.readers()).await?;
         Ok(page.listed(rows.into_iter().map(EnrolmentToken::try_from).collect::<Result<_, _>>()?))
     }
 
@@ -155,8 +159,9 @@ impl Store {
         id: &TokenId,
         secret_sha256: &[u8; 32],
         now_unix_ms: i64,
-        device: &NewDevice,
+        device: NewDevice,
     ) -> Result<DeviceLogin, RedeemError> {
+        let device = &device;
         device.check().map_err(RedeemRefused::Invalid)?;
         let spki = device.identity.spki_hash();
         let mut change = self.begin().await?;

@@ -18,6 +18,13 @@ pub struct Listed<T> {
     pub more: bool,
 }
 
+impl<T> Listed<T> {
+    /// A listing of nothing.
+    pub fn empty() -> Self {
+        Self { items: Vec::new(), more: false }
+    }
+}
+
 impl Page {
     pub(super) fn offset(self) -> i64 {
         i64::from(self.number.saturating_sub(1)) * i64::from(self.size)

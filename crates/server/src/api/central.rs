@@ -1,0 +1,61 @@
+//! What every handler works with.
+
+use std::sync::Arc;
+
+use axum::Router;
+use tokio::sync::Semaphore;
+
+use super::login_door::LoginDoor;
+use super::routes;
+use crate::bus::Bus;
+use crate::fleet::AgentUrls;
+use crate::limits::Limits;
+use crate::store::Store;
+
+/// Central's API. Cheap to clone.
+#[derive(Clone)]
+pub struct Central(Arc<Shared>);
+
+pub(super) struct Shared {
+    pub(super) store: Store,
+    pub(super) bus: Bus,
+    pub(super) limits: Limits,
+    pub(super) agent_urls: AgentUrls,
+    /// Where links begin: `http://host:port/v5`.
+    pub(super) base: String,
+    /// What enrolment tokens pin.
+    pub(super) roots_sha256: [u8; 32],
+    pub(super) logins: LoginDoor,
+    pub(super) compilations: Arc<Semaphore>,
+    pub(super) requests: Semaphore,
+}
+
+impl Central {
+    /// The API over this store and bus, at this public address of the server (`http://host:port`).
+    pub fn new(store: Store, bus: Bus, public_url: &str, roots_sha256: [u8; 32], limits: &Limits) -> Self {
+        Self(Arc::new(Shared {
+            store,
+            bus,
+            agent_urls: AgentUrls::new(public_url),
+            base: format!("{}/v5", public_url.trim_end_matches('/')),
+            roots_sha256,
+            logins: LoginDoor::new(limits),
+            compilations: Arc::new(Semaphore::new(limits.compilations.max(1))),
+            requests: Semaphore::new(limits.requests.max(1)),
+            limits: limits.clone(),
+        }))
+    }
+
+    /// Its routes.
+    pub fn router(&self) -> Router {
+        routes::router(self)
+    }
+}
+
+impl std::ops::Deref for Central {
+    type Target = Shared;
+
+    fn deref(&self) -> &Shared {
+        &self.0
+    }
+}

@@ -1,0 +1,155 @@
+//! Devices.
+
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::response::Response;
+use serde::Serialize;
+
+use super::Central;
+use super::document::{Relationships, Resource, SelfLink, many, one as show_one, time};
+use super::error::ApiError;
+use super::query::Asked;
+use super::request::{Document, Json};
+use crate::fleet::{Caller, Device, Rule};
+use crate::store::{DeviceFilter, Listed};
+
+#[derive(Serialize)]
+struct Attributes {
+    name: Option<String>,
+    agent_id: Option<String>,
+    agent_url: Option<String>,
+    device_online: bool,
+    device_state_changed_at: Option<String>,
+    agent_running: bool,
+    last_enrolled_at: String,
+    imp_type: String,
+    ip_address: Option<String>,
+    mac_address: Option<String>,
+    free_memory: Option<u32>,
+    rssi: Option<i32>,
+    swversion: Option<String>,
+    plan_id: Option<String>,
+    tls_profile: &'static str,
+    identity_spki_sha256: String,
+    revoked: bool,
+    revoked_at: Option<String>,
+}
+
+pub(super) async fn list(State(central): State<Central>, _: Caller, mut asked: Asked) -> Result<Response, ApiError> {
+    let filters = &mut asked.filters;
+    filters.only(&["owner.id", "product.id", "devicegroup.id", "devicegroup.owner.id", "devicegroup.type"])?;
+    let unassigned = filters.text("devicegroup.owner.id") == Some("null");
+    let filter = DeviceFilter {
+        owner: filters.id("owner.id"),
+        product: filters.id("product.id"),
+        group: filters.id("devicegroup.id"),
+        group_owner: if unassigned { None } else { filters.id("devicegroup.owner.id") },
+        kind: filters.id("devicegroup.type"),
+        unassigned,
+    };
+    let listed = match filters.nothing {
+        true => Listed::empty(),
+        false => central.store.devices(&filter, asked.paging.page).await?,
+    };
+    Ok(many(&asked.paging, listed, |device| show(&central, device)))
+}
+
+pub(super) async fn one(
+    State(central): State<Central>,
+    _: Caller,
+    Path(id): Path<String>,
+) -> Result<Response, ApiError> {
+    Ok(show_one(show(&central, central.device(&id).await?)))
+}
+
+pub(super) async fn update(
+    State(central): State<Central>,
+    _: Caller,
+    Path(id): Path<String>,
+    Json(Document { data }): Json<Document>,
+) -> Result<Response, ApiError> {
+    data.expect("device")?;
+    let device = central.device(&id).await?;
+    if let Some(name) = data.text("name")? {
+        central.store.name_device(device.id, Some(name)).await?;
+    }
+    Ok(show_one(show(&central, central.device(&device.id.to_string()).await?)))
+}
+
+pub(super) async fn remove(
+    State(central): State<Central>,
+    _: Caller,
+    Path(id): Path<String>,
+) -> Result<StatusCode, ApiError> {
+    let device = central.device(&id).await?;
+    let spki = central.store.delete_device(device.id).await?;
+    central.cut_off(&spki).await;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+pub(super) async fn restart(
+    State(central): State<Central>,
+    _: Caller,
+    Path(id): Path<String>,
+) -> Result<StatusCode, ApiError> {
+    let device = central.device(&id).await?;
+    if device.revoked_ms.is_some() {
+        return Err(Rule::DeviceRevoked.into());
+    }
+    if device.assignment.is_none() {
+        return Err(Rule::DeviceNotAssigned.into());
+    }
+    central.restart(&device.spki).await;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Refuses a device from now on and ends its live session.
+pub(super) async fn revoke(
+    State(central): State<Central>,
+    _: Caller,
+    Path(id): Path<String>,
+) -> Result<StatusCode, ApiError> {
+    let device = central.device(&id).await?;
+    let spki = central.store.revoke_device(device.id).await?;
+    tracing::info!(device = %device.id, "revoked");
+    central.cut_off(&spki).await;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+fn show(central: &Central, device: Device) -> Resource<Attributes> {
+    let presence = central.bus.presence(&device.spki);
+    let agent = device.assignment.map(|_| device.agent);
+    let seen_ms = presence.map(|presence| presence.since_ms).or(device.seen_ms);
+    Resource {
+        kind: "device",
+        id: device.id.to_string(),
+        links: SelfLink { this: format!("{}/devices/{}", central.base, device.id) },
+        attributes: Attributes {
+            name: device.name,
+            agent_id: agent.map(|agent| agent.to_string()),
+            agent_url: agent.map(|agent| central.agent_urls.of(agent)),
+            device_online: presence.is_some(),
+            device_state_changed_at: seen_ms.map(time),
+            agent_running: central.bus.agent_runs(&device.spki),
+            last_enrolled_at: time(device.enrolled_ms),
+            imp_type: device.model,
+            ip_address: presence.map(|presence| presence.address.to_string()).or(device.address),
+            mac_address: None,
+            free_memory: device.free_memory,
+            rssi: None,
+            swversion: device.os_version,
+            plan_id: None,
+            tls_profile: device.profile.as_str(),
+            identity_spki_sha256: device.spki.to_string(),
+            revoked: device.revoked_ms.is_some(),
+            revoked_at: device.revoked_ms.map(time),
+        },
+        relationships: match device.assignment {
+            None => Relationships::default().with("owner", "account", device.owner),
+            Some(assignment) => Relationships::default()
+                .with("owner", "account", device.owner)
+                .with("devicegroup", assignment.kind.as_str(), assignment.group)
+                .with("product", "product", assignment.product),
+        },
+    }
+}

@@ -1,0 +1,61 @@
+//! What a change of the fleet means for the devices and agents that run now.
+
+use keys::public::SpkiHash;
+use protocol::reason::CloseReason;
+
+use super::Central;
+use super::error::ApiError;
+use crate::bus::AgentControl;
+use crate::fleet::{Device, GroupId};
+use crate::store::DeviceName;
+
+/// Devices of a group that are read from the store at one time.
+const PAGE: u32 = 500;
+
+impl Central {
+    /// Finds a device by its id or, while it is assigned, by its agent's id.
+    pub(super) async fn device(&self, text: &str) -> Result<Device, ApiError> {
+        let missing = || ApiError::not_found("device");
+        // A device id has 16 characters and an agent's id 12, so that no text is both.
+        let name =
+            text.parse().map(DeviceName::Id).or_else(|_| text.parse().map(DeviceName::Agent)).map_err(|_| missing())?;
+        self.store.device(name).await?.ok_or_else(missing)
+    }
+
+    /// Starts a device's agent and app anew on the current deployment of its group.
+    pub(super) async fn restart(&self, device: &SpkiHash) {
+        self.bus.control_agents(AgentControl::Reload(*device)).await;
+        self.bus.restart_app(device);
+    }
+
+    /// Starts the agents and apps of a whole group anew. The rest of the work goes on when the client goes away.
+    pub(super) async fn restart_group(&self, group: GroupId) -> Result<(), ApiError> {
+        let central = self.clone();
+        let work = tokio::spawn(async move {
+            let mut after = None;
+            loop {
+                let devices = central.store.devices_of_group(group, after, PAGE).await?;
+                for device in &devices {
+                    central.restart(device).await;
+                }
+                after = devices.last().copied();
+                if devices.len() < PAGE as usize {
+                    return Ok(());
+                }
+            }
+        });
+        work.await.map_err(|error| ApiError::internal(&error))?
+    }
+
+    /// Ends a device's agent and takes its app away.
+    pub(super) async fn stop(&self, device: &SpkiHash) {
+        self.bus.control_agents(AgentControl::Stop(*device)).await;
+        self.bus.app_changed(device);
+    }
+
+    /// Ends a device's session and agent: it is revoked, or no longer known.
+    pub(super) async fn cut_off(&self, device: &SpkiHash) {
+        self.bus.close_session(device, CloseReason::Revoked);
+        self.bus.control_agents(AgentControl::Stop(*device)).await;
+    }
+}
