@@ -8,6 +8,7 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use keys::pki::{Credential, PkiError, RootsBundle};
 use keys::private_file::{self, Existing, PrivateFileError};
@@ -30,6 +31,9 @@ pub const ROOTS_FILE: &str = "roots.cbor";
 pub const STATE_FILE: &str = "state.json";
 /// The private keys and the TLS certificate chain, each in a file named after its purpose.
 pub const KEYS_FOLDER: &str = "keys";
+
+const LOCK_TRIES: u32 = 25;
+const LOCK_PAUSE: Duration = Duration::from_millis(20);
 
 /// A complete device, read and checked, held by this process alone.
 #[derive(Debug)]
@@ -244,10 +248,17 @@ fn refuse_used(target: &Path) -> Result<(), FolderError> {
     }
 }
 
+/// Locks the folder for this process. Another holder is waited for a moment: one that is just ending, or a child process
+/// that holds a copy of the lock between fork and exec (flock(2)).
 fn lock(dir: &Path) -> Result<File, FolderError> {
     let file = File::open(dir).map_err(|source| io_error(dir, source))?;
-    flock(&file, FlockOperation::NonBlockingLockExclusive).map_err(|_| FolderError::InUse(dir.to_owned()))?;
-    Ok(file)
+    for _ in 0..LOCK_TRIES {
+        if flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok() {
+            return Ok(file);
+        }
+        std::thread::sleep(LOCK_PAUSE);
+    }
+    Err(FolderError::InUse(dir.to_owned()))
 }
 
 fn read_config(dir: &Path) -> Result<DeviceConfig, FolderError> {

@@ -1,0 +1,219 @@
+//! Addresses, ports in the rule's order, silence and refusal, false servers: what is tried and what the diary says of it.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+
+use keys::profile::Profile;
+use tokio::net::{TcpListener, UdpSocket};
+use vouch_device::attempt::{Attempt, AttemptResult};
+use vouch_device::events::DeviceEvent;
+use vouch_device::limits::Limits;
+
+use crate::server::{QUICK, Running, Seen, TestServer, ports};
+
+/// A port at which nothing listens.
+pub async fn closed_port() -> u16 {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap().local_addr().unwrap().port()
+}
+
+/// A port whose packets are dropped: the queue of its listener is full and nobody takes from it.
+struct DroppingPort {
+    port: u16,
+    _sockets: Vec<OwnedFd>,
+}
+
+impl DroppingPort {
+    fn new() -> DroppingPort {
+        use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, connect, getsockname, listen, socket_with};
+        let socket = |flags| socket_with(AddressFamily::INET, SocketType::STREAM, flags, None).unwrap();
+        let listener = socket(SocketFlags::CLOEXEC);
+        bind(&listener, &SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).unwrap();
+        listen(&listener, 0).unwrap();
+        let address = SocketAddr::try_from(getsockname(&listener).unwrap()).unwrap();
+        let mut sockets = vec![listener];
+        for _ in 0..8 {
+            let filler = socket(SocketFlags::CLOEXEC | SocketFlags::NONBLOCK);
+            // The first ones are queued, the others hang; none is refused.
+            let _ = connect(&filler, &address);
+            sockets.push(filler);
+        }
+        DroppingPort { port: address.port(), _sockets: sockets }
+    }
+}
+
+/// The attempts of a running device up to the first welcome, that one included.
+pub async fn attempts_until_welcome(device: &mut Running) -> Vec<Attempt> {
+    let mut attempts = Vec::new();
+    device
+        .until(|event| {
+            let DeviceEvent::Attempt(attempt) = event else { return None };
+            let welcomed = attempt.result == AttemptResult::Welcomed;
+            attempts.push(*attempt);
+            welcomed.then_some(())
+        })
+        .await;
+    attempts
+}
+
+pub async fn next_attempt(device: &mut Running) -> Attempt {
+    device.until(|event| if let DeviceEvent::Attempt(attempt) = event { Some(*attempt) } else { None }).await
+}
+
+/// A device of this server whose configuration file is changed before it runs.
+async fn device_with_ports(server: &TestServer, map: [u16; 3]) -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    server.provision(&dir.path().join("d"), Profile::Modern).await.unwrap();
+    change_config(dir.path(), |config| config["ports"] = ports(map).to_string().into());
+    dir
+}
+
+pub fn change_config(dir: &std::path::Path, change: impl FnOnce(&mut serde_json::Value)) {
+    let path = dir.join("d/config.json");
+    let mut config = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    change(&mut config);
+    std::fs::write(&path, config.to_string()).unwrap();
+}
+
+fn rule_ports(attempts: &[Attempt]) -> Vec<u16> {
+    attempts.iter().map(|attempt| attempt.rule_port.unwrap()).collect()
+}
+
+#[tokio::test]
+async fn closed_ports_are_passed_in_the_rules_order() {
+    let server = TestServer::start().await;
+    let closed = [closed_port().await, closed_port().await];
+    let dir = device_with_ports(&server, [closed[0], closed[1], server.address.port()]).await;
+    let mut device = Running::start(&dir.path().join("d"), QUICK);
+    let attempts = attempts_until_welcome(&mut device).await;
+    assert_eq!(rule_ports(&attempts), [31314, 993, 443]);
+    assert_eq!(attempts[0].port, Some(closed[0]));
+    assert_eq!(attempts[0].result, AttemptResult::TcpRefused);
+    assert_eq!(attempts[1].result, AttemptResult::TcpRefused);
+    assert_eq!(attempts[2].address, Some(server.address));
+    device.stop().await;
+}
+
+#[tokio::test]
+async fn a_dropped_port_costs_a_wait_that_is_shorter_the_next_time_and_each_round_begins_with_it() {
+    let server = TestServer::start().await;
+    let dropped = DroppingPort::new();
+    let dir = device_with_ports(&server, [dropped.port, closed_port().await, closed_port().await]).await;
+    let limits =
+        Limits { tcp_wait: Duration::from_millis(300), tcp_wait_after_silence: Duration::from_millis(100), ..QUICK };
+    let mut device = Running::start(&dir.path().join("d"), limits);
+    let mut attempts = Vec::new();
+    while attempts.len() < 6 {
+        attempts.push(next_attempt(&mut device).await);
+    }
+    assert_eq!(rule_ports(&attempts), [31314, 993, 443, 31314, 993, 443]);
+    assert_eq!(attempts[0].result, AttemptResult::TcpNoAnswer { waited_ms: 300 });
+    assert_eq!(attempts[1].result, AttemptResult::TcpRefused);
+    assert_eq!(attempts[3].result, AttemptResult::TcpNoAnswer { waited_ms: 100 });
+    assert!(attempts[0].to_string().contains("no answer within 0.300 s (a firewall drops it?)"), "{}", attempts[0]);
+    device.stop().await;
+}
+
+#[tokio::test]
+async fn a_false_server_is_named_in_the_diary_and_the_next_port_is_tried() {
+    let server = TestServer::start().await;
+    let foreign = TestServer::foreign().await;
+    let there = server.address.port();
+    let dir = device_with_ports(&server, [foreign.address.port(), there, there]).await;
+    let mut device = Running::start(&dir.path().join("d"), QUICK);
+    let attempts = attempts_until_welcome(&mut device).await;
+    assert_eq!(rule_ports(&attempts), [31314, 993]);
+    assert!(matches!(attempts[0].result, AttemptResult::TlsCertificate { .. }), "{:?}", attempts[0].result);
+    let (seen, right) = (attempts[0].certificate.as_ref().unwrap(), attempts[1].certificate.as_ref().unwrap());
+    assert_ne!(seen.spki_sha256, right.spki_sha256);
+    assert!(!seen.subject.is_empty());
+    assert!(attempts[0].tls.is_none());
+    device.stop().await;
+}
+
+#[tokio::test]
+async fn a_server_that_swallows_tls_is_given_up() {
+    let server = TestServer::start().await;
+    let silent = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let there = server.address.port();
+    let dir = device_with_ports(&server, [silent.local_addr().unwrap().port(), there, there]).await;
+    let limits = Limits { tls_wait: Duration::from_millis(200), ..QUICK };
+    let mut device = Running::start(&dir.path().join("d"), limits);
+    let attempts = attempts_until_welcome(&mut device).await;
+    assert_eq!(attempts[0].result, AttemptResult::TlsNoAnswer { waited_ms: 200 });
+    device.stop().await;
+}
+
+#[tokio::test]
+async fn a_connection_that_dies_before_the_verdict_sends_the_device_to_the_next_port() {
+    let server = TestServer::start().await;
+    let dir = tempfile::tempdir().unwrap();
+    server.provision(&dir.path().join("d"), Profile::Modern).await.unwrap();
+    server.rules().mute = true;
+    let mut device = Running::start(&dir.path().join("d"), QUICK);
+    for rule_port in [31314, 993, 443] {
+        let attempt = next_attempt(&mut device).await;
+        assert_eq!(attempt.rule_port, Some(rule_port));
+        assert!(matches!(attempt.result, AttemptResult::LoginBroken { .. }), "{:?}", attempt.result);
+    }
+    server.rules().mute = false;
+    assert!(!attempts_until_welcome(&mut device).await.is_empty());
+    device.stop().await;
+}
+
+#[tokio::test]
+async fn a_client_certificate_of_another_operator_gets_an_alert() {
+    let (server, foreign) = (TestServer::start().await, TestServer::foreign().await);
+    let dir = tempfile::tempdir().unwrap();
+    server.provision(&dir.path().join("d"), Profile::Modern).await.unwrap();
+    foreign.provision(&dir.path().join("stranger"), Profile::Modern).await.unwrap();
+    for name in ["device-tls-modern.key", "device-tls-modern.chain"] {
+        let keys = |device: &str| dir.path().join(device).join("keys").join(name);
+        std::fs::copy(keys("stranger"), keys("d")).unwrap();
+    }
+    let mut device = Running::start(&dir.path().join("d"), QUICK);
+    let attempt = next_attempt(&mut device).await;
+    assert!(matches!(attempt.result, AttemptResult::TlsAlert { .. }), "{:?}", attempt.result);
+    device.stop().await;
+}
+
+#[tokio::test]
+async fn the_servers_name_is_looked_up_with_the_configured_name_servers() {
+    let server = TestServer::start().await;
+    let dir = tempfile::tempdir().unwrap();
+    server.provision(&dir.path().join("d"), Profile::Modern).await.unwrap();
+    let name_server = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let dns = name_server.local_addr().unwrap();
+    change_config(dir.path(), |config| {
+        config["dns"] = vec![dns.to_string()].into();
+        config.as_object_mut().unwrap().remove("address");
+    });
+    let limits = Limits { dns_wait: Duration::from_millis(100), ..QUICK };
+    let mut device = Running::start(&dir.path().join("d"), limits);
+    let attempt = next_attempt(&mut device).await;
+    assert!(matches!(attempt.result, AttemptResult::NameNotFound { .. }), "{:?}", attempt.result);
+    assert_eq!(attempt.lookup.unwrap().servers, [dns]);
+    let mut packet = [0; 512];
+    let (length, _) = name_server.recv_from(&mut packet).await.unwrap();
+    let question = hickory_proto::op::Message::from_vec(&packet[..length]).unwrap();
+    assert_eq!(question.queries[0].name().to_string(), "iot.test.");
+    device.stop().await;
+}
+
+#[tokio::test]
+async fn the_server_is_told_of_the_failures_before_the_success() {
+    let server = TestServer::start().await;
+    let there = server.address.port();
+    let dir = device_with_ports(&server, [closed_port().await, there, there]).await;
+    let mut device = Running::start(&dir.path().join("d"), QUICK);
+    let entries = server.until(|seen| if let Seen::Diary(entries) = seen { Some(entries) } else { None }).await;
+    let told: Vec<_> = entries.iter().map(|entry| (entry.rule_port, entry.stage)).collect();
+    use protocol::report::DiaryStage::{Open, Tcp};
+    assert_eq!(told, [(Some(31314), Tcp), (Some(993), Open)]);
+    assert!(entries[0].outcome.contains("refused"), "{}", entries[0].outcome);
+    assert!(entries[1].certificate.is_some());
+    device.until(|event| matches!(event, DeviceEvent::Welcomed(_)).then_some(())).await;
+    device.stop().await;
+    let local = std::fs::read_to_string(dir.path().join("d/diary.jsonl")).unwrap();
+    assert_eq!(local.lines().count(), 2, "{local}");
+}
