@@ -1,6 +1,7 @@
 //! The heap of one VM: every object in a typed slab, every byte charged against the VM's budget.
 
 mod gc;
+mod lookup;
 pub(crate) mod object;
 mod slab;
 pub(crate) mod strings;
@@ -394,6 +395,12 @@ impl Heap {
             (Value::Int(x), Value::Float(y)) | (Value::Float(y), Value::Int(x)) => x as f32 == y,
             (a, b) => a == b,
         }
+    }
+
+    /// Objects that live or wait for collection.
+    pub(crate) fn objects(&self) -> usize {
+        let big = self.tables.len() + self.arrays.len() + self.instances.len() + self.closures.len();
+        big + self.classes.len() + self.generators.len() + self.hosts.len()
     }
 
     /// The root table.

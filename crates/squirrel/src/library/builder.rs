@@ -8,6 +8,7 @@ use crate::heap::object::{HostObject, Meta, Payload};
 use crate::heap::strings::{SharedStrings, Strings};
 use crate::heap::table::Table;
 use crate::value::{Type, Value};
+use crate::vm::SpecialFn;
 
 /// A table of the library that is being built.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,6 +96,7 @@ impl LibraryBuilder {
         }
         builder.blob_class = builder.class("blob").0;
         builder.regexp_class = builder.class("regexp").0;
+        super::add_all(&mut builder);
         builder
     }
 
@@ -165,6 +167,24 @@ impl LibraryBuilder {
             }
             Owner::Type(kind) => self.methods[kind as usize].put(id, native),
         }
+    }
+
+    pub(super) fn special(
+        &mut self,
+        owner: impl Into<Owner>,
+        name: &str,
+        arguments: RangeInclusive<u8>,
+        run: SpecialFn,
+    ) {
+        self.function(owner.into(), name, arguments, Run::Special(run));
+    }
+
+    pub(super) fn blob_class(&self) -> ClassId {
+        ClassId(self.blob_class)
+    }
+
+    pub(super) fn regexp_class(&self) -> ClassId {
+        ClassId(self.regexp_class)
     }
 
     fn slot(&mut self, place: Place, name: &str, value: Value) {

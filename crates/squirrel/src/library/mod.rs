@@ -1,7 +1,19 @@
 //! What scripts find in the root table and in the methods of each type: the dialect's own, and the host's.
 
+mod array;
+mod base;
+pub(crate) mod blob;
+mod blob_stream;
 pub(crate) mod builder;
+mod class;
+mod date;
+pub(crate) mod format;
+mod function;
+mod math;
 pub(crate) mod regexp;
+mod scalar;
+mod string;
+mod table;
 
 use std::sync::Arc;
 
@@ -36,6 +48,10 @@ pub(crate) enum Run {
     Host(u32),
     /// As `Host`, its one argument turned into a string first, `_tostring` included.
     HostText(u32),
+    /// `call` and `pcall` of a function.
+    Call,
+    /// `acall` and `pacall` of a function.
+    Acall,
 }
 
 /// A function that is not written in the language.
@@ -92,4 +108,68 @@ impl Library {
     pub fn class_name(&self, class: ClassId) -> &[u8] {
         self.classes.get(class.0 as usize).map_or(&[], |c| self.strings.bytes(c.name))
     }
+}
+
+/// The dialect's own functions.
+fn add_all(builder: &mut LibraryBuilder) {
+    base::add(builder);
+    scalar::add(builder);
+    string::add(builder);
+    table::add(builder);
+    array::add(builder);
+    function::add(builder);
+    class::add(builder);
+    math::add(builder);
+    blob::add(builder);
+    blob_stream::add(builder);
+    regexp::add(builder);
+    date::add(builder);
+}
+
+/// An argument of the wrong type; `this` is number 0.
+fn wrong_type(number: usize, value: Value, expected: &str) -> Throw {
+    Throw::Message(format!(
+        "parameter {number} has an invalid type '{}' ; expected: '{expected}'",
+        value.type_name()
+    ))
+}
+
+fn int_arg(args: &[Value], number: usize) -> Result<i32, Throw> {
+    match args.get(number).copied().unwrap_or_default() {
+        value @ (Value::Int(_) | Value::Float(_)) => Ok(value.to_int().unwrap_or_default()),
+        value => Err(wrong_type(number, value, "integer|float")),
+    }
+}
+
+fn float_arg(args: &[Value], number: usize) -> Result<f32, Throw> {
+    match args.get(number).copied().unwrap_or_default() {
+        value @ (Value::Int(_) | Value::Float(_)) => Ok(value.to_float().unwrap_or_default()),
+        value => Err(wrong_type(number, value, "integer|float")),
+    }
+}
+
+fn str_arg<'h>(heap: &'h Heap, args: &[Value], number: usize) -> Result<&'h [u8], Throw> {
+    match args.get(number).copied().unwrap_or_default() {
+        Value::Str(s) => Ok(heap.str_bytes(s)),
+        value => Err(wrong_type(number, value, "string")),
+    }
+}
+
+/// Start and end of a slice of something `len` long: negative ones count from the end.
+fn range(args: &[Value], len: usize) -> Result<std::ops::Range<usize>, Throw> {
+    let len = len as i64;
+    let from = |i: i32| if i < 0 { len + i64::from(i) } else { i.into() };
+    let start = from(int_arg(args, 1)?);
+    let end = if args.len() > 2 { from(int_arg(args, 2)?) } else { len };
+    if end < start {
+        return Err(Throw::message("wrong indexes"));
+    }
+    if start < 0 || end > len {
+        return Err(Throw::message("slice out of range"));
+    }
+    Ok(start as usize..end as usize)
+}
+
+fn weakref(heap: &mut Heap, args: &[Value]) -> Result<Value, Throw> {
+    heap.weak(args[0])
 }

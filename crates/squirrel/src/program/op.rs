@@ -255,6 +255,25 @@ impl Op {
         whole && self.operands_fit(bounds)
     }
 
+    /// The place that it may jump forward to.
+    #[cfg(feature = "compile")]
+    pub(crate) fn target_mut(&mut self) -> Option<&mut Ahead> {
+        match self {
+            Op::JumpEq(_, _, _, t) | Op::JumpLt(_, _, _, t) | Op::JumpLe(_, _, _, t) => Some(t),
+            Op::JumpGt(_, _, _, t) | Op::JumpGe(_, _, _, t) | Op::JumpEqI(_, _, _, t) => Some(t),
+            Op::JumpLtI(_, _, _, t) | Op::JumpLeI(_, _, _, t) | Op::JumpGtI(_, _, _, t) => Some(t),
+            Op::JumpGeI(_, _, _, t) | Op::JumpIf(_, _, t) | Op::Jump(t) => Some(t),
+            Op::Foreach(_, t) | Op::Trap(_, t) => Some(t),
+            _ => None,
+        }
+    }
+
+    /// The place that it may jump forward to.
+    #[cfg(feature = "compile")]
+    pub(crate) fn target(mut self) -> Option<u32> {
+        self.target_mut().map(|t| t.0)
+    }
+
     /// Whether the code may end here.
     pub(crate) fn ends(self) -> bool {
         matches!(self, Op::Return(_) | Op::ReturnNull())

@@ -10,9 +10,7 @@ pub(crate) enum Then {
     /// Into a register of the frame below.
     Store(u8),
     Discard,
-    /// A constructor's result is dropped: the register gets its `this`.
-    Instance(u8),
-    /// The truth of a comparison with the returned integer goes to a register.
+    /// Whether the comparison holds for the returned integer goes to a register.
     Truth(u8, Ordering),
     /// The frame below jumps when the comparison with the returned integer is `when`.
     Branch(Ordering, bool, u32),
@@ -55,8 +53,8 @@ pub(crate) enum Kind {
     Script,
     /// A generator's frame: its number.
     Generator(u32),
-    /// A native that calls scripts, as a state machine.
-    Task(Box<Task>),
+    /// A native that calls scripts, as a state machine; it is out while it takes a step.
+    Task(Option<Box<Task>>),
 }
 
 /// One call.
@@ -70,6 +68,8 @@ pub(crate) struct Frame {
     pub(crate) base: u32,
     /// Open handlers of `try`.
     pub(crate) traps: u32,
+    /// A constructor or `_cloned`: the result is its `this`, whatever it returns.
+    pub(crate) gives_this: bool,
     pub(crate) then: Then,
 }
 

@@ -1,9 +1,18 @@
 //! The virtual machine: one script's heap, stack and frames, run slice by slice.
 
+mod access;
+pub(crate) mod arith;
 mod budget;
+mod call;
+mod class;
+mod dispatch;
 mod error;
-mod frame;
-mod task;
+pub(crate) mod frame;
+mod iterate;
+pub(crate) mod sort;
+pub(crate) mod task;
+mod text;
+mod unwind;
 
 use std::sync::Arc;
 
@@ -12,7 +21,7 @@ use crate::program::Linked;
 use crate::throw::{Fatal, Throw};
 use crate::value::Value;
 use budget::Fuel;
-use frame::{Frame, Then, Trap};
+use frame::{Frame, Kind, Then, Trap};
 
 pub use budget::Budgets;
 pub use error::{ScriptError, StackEntry};
@@ -53,6 +62,8 @@ pub struct Pin(u32);
 enum State {
     Idle,
     Running,
+    /// The event begins with this call.
+    Calling(Value, Vec<Value>),
     /// A host function was called; its result goes there.
     Waiting(Then),
     /// The host has answered.
@@ -67,6 +78,8 @@ pub(crate) enum Flow {
     Frame,
     /// The event is over.
     Exit(Value),
+    /// The slice is used up.
+    Slice,
     /// A host function is called.
     Host(HostCall, Then),
 }
@@ -77,7 +90,7 @@ pub(crate) type SpecialFn = fn(&mut Vm, usize, usize, Then) -> Result<Flow, Thro
 /// One script's virtual machine. Plain data: it may move between threads between two calls of `run`.
 #[derive(Debug)]
 pub struct Vm {
-    linked: Arc<Linked>,
+    pub(crate) linked: Arc<Linked>,
     pub(crate) heap: Heap,
     pub(crate) stack: Vec<Value>,
     pub(crate) frames: Vec<Frame>,
@@ -88,6 +101,12 @@ pub struct Vm {
     state: State,
     /// Main functions that have not run yet.
     mains: std::ops::Range<usize>,
+    /// The slice ended before a native's step with this value.
+    unstepped: Option<Option<Value>>,
+    /// Arguments of the host call that is under way.
+    host_args: Vec<Value>,
+    /// Where an operation was repeated for want of memory: calls, place, budget left.
+    retried: Option<(usize, u32, i64)>,
 }
 
 impl Vm {
@@ -108,6 +127,9 @@ impl Vm {
             fuel: Fuel { slice: 0, event: 0 },
             state: State::Idle,
             mains: 0..0,
+            unstepped: None,
+            host_args: Vec::new(),
+            retried: None,
         })
     }
 
@@ -122,20 +144,127 @@ impl Vm {
     /// An event that has not ended is given up.
     pub fn call(&mut self, function: Value, args: &[Value]) {
         self.begin();
-        let _ = (function, args);
+        self.state = State::Calling(function, args.to_vec());
     }
 
     fn begin(&mut self) {
-        self.frames.clear();
-        self.traps.clear();
+        self.end_event();
         self.fuel = Fuel { slice: 0, event: self.budgets.event };
-        self.mains = 0..0;
         self.state = State::Running;
+    }
+
+    /// Forgets what was running.
+    fn end_event(&mut self) {
+        let frames = std::mem::take(&mut self.frames);
+        for frame in frames.iter().rev() {
+            if let Kind::Generator(g) = frame.kind {
+                self.bury(g);
+            }
+        }
+        self.heap.release(frames.capacity() * size_of::<Frame>());
+        if self.stack.len() > 2 * WINDOW {
+            self.heap.release((self.stack.len() - WINDOW) * size_of::<Value>());
+            self.stack = vec![Value::Null; WINDOW];
+        }
+        self.traps = Vec::new();
+        self.host_args.clear();
+        self.mains = 0..0;
+        self.unstepped = None;
+        self.state = State::Idle;
     }
 
     /// Runs until the event is over, the slice is used up, or a host function is called.
     pub fn run(&mut self) -> Step {
-        Step::Done(Value::Null)
+        let slice = u64::from(self.budgets.slice).min(self.fuel.event);
+        self.fuel.slice = slice as i64;
+        let step = self.run_slice();
+        let used = (slice as i64).saturating_sub(self.fuel.slice).max(0);
+        self.fuel.event = self.fuel.event.saturating_sub(used as u64);
+        if self.is_idle() && self.heap.wants_collection() {
+            let result = if let Step::Done(value) = step { value } else { Value::Null };
+            self.collect(Some(result));
+        }
+        step
+    }
+
+    fn run_slice(&mut self) -> Step {
+        let mut flow = match std::mem::replace(&mut self.state, State::Running) {
+            State::Idle => {
+                self.state = State::Idle;
+                return Step::Done(Value::Null);
+            }
+            State::Running if self.fuel.event == 0 => Err(Fatal::Instructions.into()),
+            State::Running => match self.unstepped.take() {
+                Some(value) => self.run_tasks(value),
+                None if self.frames.is_empty() => Ok(Flow::Exit(Value::Null)),
+                None => Ok(Flow::Frame),
+            },
+            State::Calling(function, args) => self.first_call(function, &args),
+            // The host did not answer: there is no value.
+            State::Waiting(then) => self.deliver(then, Value::Null),
+            State::Answered(then, Ok(value)) => self.deliver(then, value),
+            State::Answered(_, Err(throw)) => Err(throw),
+        };
+        self.host_args.clear();
+        loop {
+            flow = match flow {
+                Ok(Flow::Frame) => self.dispatch(),
+                Ok(Flow::Exit(value) | Flow::Value(value)) => match self.next_main() {
+                    Some(flow) => flow,
+                    None => {
+                        self.end_event();
+                        return Step::Done(value);
+                    }
+                },
+                Ok(Flow::Slice) => return Step::SliceEnded,
+                Ok(Flow::Host(call, then)) => {
+                    self.host_args.clone_from(&call.args);
+                    self.host_args.push(call.this);
+                    self.state = State::Waiting(then);
+                    return Step::HostCall(call);
+                }
+                Err(Throw::Fatal(Fatal::Memory)) if self.may_retry() => Ok(Flow::Frame),
+                Err(throw) => match self.unwind(throw) {
+                    Ok(flow) => flow,
+                    Err(error) => return Step::Failed(error),
+                },
+            };
+        }
+    }
+
+    fn first_call(&mut self, function: Value, args: &[Value]) -> Result<Flow, Throw> {
+        let mut values = vec![self.heap.root()];
+        values.extend_from_slice(args);
+        self.call_with(function, &values, Then::Exit)
+    }
+
+    fn next_main(&mut self) -> Option<Result<Flow, Throw>> {
+        let main = self.mains.next()?;
+        let proto = u32::from(*self.linked.mains.get(main)?);
+        let closure = crate::heap::object::Closure { proto, ..Default::default() };
+        let made = self.heap.closure(closure);
+        Some(made.and_then(|f| self.first_call(f, &[])))
+    }
+
+    /// Collects garbage for an operation that found no memory; false when it was repeated already.
+    fn may_retry(&mut self) -> bool {
+        let at = match self.frames.last_mut() {
+            Some(f) if !matches!(f.kind, Kind::Task(_)) && f.pc > 0 => {
+                f.pc -= 1;
+                f.pc
+            }
+            _ => return false,
+        };
+        self.heap.work = 0;
+        let again = |(calls, pc, left): (usize, u32, i64)| {
+            calls == self.frames.len() && pc == at && left - self.fuel.slice <= 2
+        };
+        if self.retried.take().is_some_and(again) {
+            return false;
+        }
+        self.collect(None);
+        self.retried = Some((self.frames.len(), at, self.fuel.slice));
+        true
     }
 
     /// Answers the host call that `run` returned; a message is thrown where the script called.
@@ -193,7 +322,37 @@ impl Vm {
     }
 
     /// Frees everything that the script and the host's pins cannot reach.
-    pub fn collect_garbage(&mut self) {}
+    pub fn collect_garbage(&mut self) {
+        self.collect(None);
+    }
+
+    /// A collection with these values as roots beside the VM's own.
+    pub(crate) fn collect(&mut self, more: impl IntoIterator<Item = Value>) {
+        let mut roots: Vec<Value> = more.into_iter().collect();
+        for frame in &self.frames {
+            match &frame.kind {
+                Kind::Task(task) => roots.extend(task.iter().flat_map(|t| t.roots())),
+                Kind::Generator(g) => roots.extend([Value::Generator(*g), Value::Closure(frame.closure)]),
+                Kind::Script => roots.push(Value::Closure(frame.closure)),
+            }
+        }
+        match &self.state {
+            State::Answered(_, Ok(value)) => roots.push(*value),
+            State::Answered(_, Err(Throw::Value(value))) => roots.push(*value),
+            State::Calling(function, args) => {
+                roots.push(*function);
+                roots.extend_from_slice(args);
+            }
+            _ => {}
+        }
+        roots.extend(self.unstepped.flatten());
+        roots.extend_from_slice(&self.host_args);
+        roots.extend(self.pins.iter().flatten());
+        let top = self.top();
+        let live = self.heap.memory_used() / 256;
+        self.heap.collect(roots.into_iter().chain(self.stack[..top].iter().copied()));
+        self.fuel.slice = self.fuel.slice.saturating_sub(live as i64);
+    }
 
     /// Sets the time that scripts see from now on.
     pub fn set_clock(&mut self, clock: Clock) {
@@ -207,14 +366,19 @@ impl Vm {
 
     /// A slot of the root table.
     pub fn global(&self, name: &str) -> Option<Value> {
-        let _ = name;
-        None
+        let entries = self.heap.tables.get(self.heap.root).iter();
+        let named = |k| matches!(k, Value::Str(s) if self.heap.str_bytes(s) == name.as_bytes());
+        entries.into_iter().find(|&(k, _)| named(k)).map(|(_, v)| self.heap.read(v))
     }
 
     /// A value as `tostring` gives it without metamethods: what `print` shows.
     pub fn text(&self, value: Value) -> Vec<u8> {
-        let _ = value;
-        Vec::new()
+        self.plain_text(value)
+    }
+
+    /// The script function that runs.
+    pub(crate) fn running(&self) -> Option<u32> {
+        self.frames.last().filter(|f| !matches!(f.kind, Kind::Task(_))).map(|f| f.closure)
     }
 
     /// Calls it is nested in now.

@@ -1,0 +1,89 @@
+//! Conditions as jumps, comparisons fused with them.
+
+use super::{Generator, Jumps, Made};
+use crate::compile::ast::{Binary, Kind, Node, Unary};
+use crate::program::op::{Ahead, Op, Reg};
+
+impl Generator<'_> {
+    /// Jumps away when the truth of `node` is `when`, else goes on; the jumps taken.
+    pub(super) fn jump_when(&mut self, node: &Node, when: bool) -> Made<Jumps> {
+        match &node.kind {
+            Kind::Unary(Unary::Not, inner) => self.jump_when(inner, !when),
+            Kind::And(l, r) => self.jump_chain(l, r, when, false),
+            Kind::Or(l, r) => self.jump_chain(l, r, when, true),
+            Kind::Binary(op, l, r) if is_fused(*op) => {
+                let mark = self.next;
+                let b = self.operand(l)?;
+                self.line = node.line;
+                let at = match small(r) {
+                    Some(i) if fused_small(*op, b, i, when).is_some() => {
+                        let op = fused_small(*op, b, i, when).unwrap_or(Op::ReturnNull());
+                        self.emit(op)
+                    }
+                    _ => {
+                        let c = self.operand(r)?;
+                        self.line = node.line;
+                        self.emit(fused(*op, b, c, when))
+                    }
+                };
+                self.next = mark;
+                Ok(vec![at])
+            }
+            _ => {
+                let mark = self.next;
+                let a = self.operand(node)?;
+                self.next = mark;
+                Ok(vec![self.emit(Op::JumpIf(a, when, Ahead(0)))])
+            }
+        }
+    }
+
+    /// `l && r` (decided by false) or `l || r` (decided by true).
+    fn jump_chain(&mut self, l: &Node, r: &Node, when: bool, decides: bool) -> Made<Jumps> {
+        if when == decides {
+            let mut jumps = self.jump_when(l, when)?;
+            jumps.extend(self.jump_when(r, when)?);
+            return Ok(jumps);
+        }
+        let skip = self.jump_when(l, decides)?;
+        let jumps = self.jump_when(r, when)?;
+        self.land(skip);
+        Ok(jumps)
+    }
+}
+
+pub(super) fn is_fused(op: Binary) -> bool {
+    matches!(op, Binary::Eq | Binary::Ne | Binary::Lt | Binary::Le | Binary::Gt | Binary::Ge)
+}
+
+fn small(node: &Node) -> Option<i8> {
+    match node.kind {
+        Kind::Int(i) => i8::try_from(i).ok(),
+        _ => None,
+    }
+}
+
+fn fused_small(op: Binary, b: Reg, i: i8, when: bool) -> Option<Op> {
+    let t = Ahead(0);
+    Some(match op {
+        Binary::Eq => Op::JumpEqI(b, i, when, t),
+        Binary::Ne => Op::JumpEqI(b, i, !when, t),
+        Binary::Lt => Op::JumpLtI(b, i, when, t),
+        Binary::Le => Op::JumpLeI(b, i, when, t),
+        Binary::Gt => Op::JumpGtI(b, i, when, t),
+        Binary::Ge => Op::JumpGeI(b, i, when, t),
+        _ => return None,
+    })
+}
+
+pub(super) fn fused(op: Binary, b: Reg, c: Reg, when: bool) -> Op {
+    let t = Ahead(0);
+    match op {
+        Binary::Ne => Op::JumpEq(b, c, !when, t),
+        Binary::Lt => Op::JumpLt(b, c, when, t),
+        Binary::Le => Op::JumpLe(b, c, when, t),
+        Binary::Gt => Op::JumpGt(b, c, when, t),
+        Binary::Ge => Op::JumpGe(b, c, when, t),
+        _ => Op::JumpEq(b, c, when, t),
+    }
+}

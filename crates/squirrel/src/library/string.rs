@@ -1,0 +1,152 @@
+//! Methods of strings, and the string functions of the root table.
+
+use super::{LibraryBuilder, format, int_arg, range, str_arg, weakref};
+use crate::heap::Heap;
+use crate::throw::Throw;
+use crate::value::{Type, Value};
+use crate::vm::arith::c_string;
+
+pub(super) fn add(b: &mut LibraryBuilder) {
+    let t = Type::String;
+    b.native(t, "len", 0..=0, |heap, args| Ok(Value::Int(str_arg(heap, args, 0)?.len() as i32)));
+    b.native(t, "tointeger", 0..=0, |heap, args| {
+        number(str_arg(heap, args, 0)?).and_then(Value::to_int).map(Value::Int).ok_or_else(cannot_convert)
+    });
+    b.native(t, "tofloat", 0..=0, |heap, args| {
+        number(str_arg(heap, args, 0)?).and_then(Value::to_float).map(Value::Float).ok_or_else(cannot_convert)
+    });
+    b.native(t, "tostring", 0..=0, |_, args| Ok(args[0]));
+    b.native(t, "slice", 1..=2, slice);
+    b.native(t, "find", 1..=2, find);
+    b.native(t, "tolower", 0..=0, |heap, args| mapped(heap, args, |c| c.to_ascii_lowercase()));
+    b.native(t, "toupper", 0..=0, |heap, args| mapped(heap, args, |c| c.to_ascii_uppercase()));
+    b.native(t, "weakref", 0..=0, weakref);
+    let root = b.root();
+    b.native(root, "format", 1..=255, format::format);
+    b.native(root, "strip", 1..=1, |heap, args| stripped(heap, args, true, true));
+    b.native(root, "lstrip", 1..=1, |heap, args| stripped(heap, args, true, false));
+    b.native(root, "rstrip", 1..=1, |heap, args| stripped(heap, args, false, true));
+    b.native(root, "split", 2..=2, split);
+}
+
+fn cannot_convert() -> Throw {
+    Throw::message("cannot convert the string")
+}
+
+fn is_space(b: u8) -> bool {
+    matches!(b, b' ' | 9..=13)
+}
+
+/// The number at the head of a string, as C reads it: a float when there is a point or an exponent anywhere.
+fn number(s: &[u8]) -> Option<Value> {
+    let s = c_string(s);
+    let float = s.iter().any(|b| matches!(b, b'.' | b'e' | b'E'));
+    let start = s.iter().position(|&b| !is_space(b)).unwrap_or(s.len());
+    let s = &s[start..];
+    let sign = usize::from(matches!(s.first(), Some(b'+' | b'-')));
+    let digits = |from: usize| s[from.min(s.len())..].iter().take_while(|b| b.is_ascii_digit()).count();
+    let whole = digits(sign);
+    let mut end = sign + whole;
+    if !float {
+        let text = std::str::from_utf8(&s[..end]).ok()?;
+        if whole == 0 {
+            return None;
+        }
+        let wide = text.parse::<i64>().unwrap_or(if text.starts_with('-') { i64::MIN } else { i64::MAX });
+        return Some(Value::Int(wide.clamp(i32::MIN.into(), i32::MAX.into()) as i32));
+    }
+    let mut fraction = 0;
+    if s.get(end) == Some(&b'.') {
+        fraction = digits(end + 1);
+        end += 1 + fraction;
+    }
+    if whole + fraction == 0 {
+        return None;
+    }
+    if matches!(s.get(end), Some(b'e' | b'E')) {
+        let sign = usize::from(matches!(s.get(end + 1), Some(b'+' | b'-')));
+        let exponent = digits(end + 1 + sign);
+        if exponent > 0 {
+            end += 1 + sign + exponent;
+        }
+    }
+    let text = std::str::from_utf8(&s[..end]).ok()?;
+    Some(Value::Float(text.parse::<f64>().ok()? as f32))
+}
+
+fn slice(heap: &mut Heap, args: &[Value]) -> Result<Value, Throw> {
+    let s = str_arg(heap, args, 0)?;
+    let range = range(args, s.len())?;
+    if range.len() == s.len() {
+        return Ok(args[0]);
+    }
+    let part = s[range].to_vec();
+    heap.string_from(part)
+}
+
+fn find(heap: &mut Heap, args: &[Value]) -> Result<Value, Throw> {
+    let (s, part) = (str_arg(heap, args, 0)?, str_arg(heap, args, 1)?);
+    let start = if args.len() > 2 { int_arg(args, 2)? } else { 0 };
+    let Some(from) = usize::try_from(start).ok().filter(|&n| n <= s.len()) else { return Ok(Value::Null) };
+    let (s, part) = (c_string(&s[from..]), c_string(part));
+    let found = position(s, part);
+    let work = (found.unwrap_or(s.len()) + 1) * (1 + part.len() / 16) / 32;
+    heap.work(work);
+    Ok(found.map_or(Value::Null, |n| Value::Int((n + from) as i32)))
+}
+
+fn position(s: &[u8], part: &[u8]) -> Option<usize> {
+    let Some(&first) = part.first() else { return Some(0) };
+    let last = s.len().checked_sub(part.len())?;
+    let mut at = 0;
+    while at <= last {
+        at += s[at..=last].iter().position(|&b| b == first)?;
+        if s[at..].starts_with(part) {
+            return Some(at);
+        }
+        at += 1;
+    }
+    None
+}
+
+fn mapped(heap: &mut Heap, args: &[Value], f: fn(&u8) -> u8) -> Result<Value, Throw> {
+    let s: Vec<u8> = str_arg(heap, args, 0)?.iter().map(f).collect();
+    heap.string_from(s)
+}
+
+fn stripped(heap: &mut Heap, args: &[Value], left: bool, right: bool) -> Result<Value, Throw> {
+    let s = str_arg(heap, args, 1)?;
+    let start = if left { s.iter().position(|&b| !is_space(b)).unwrap_or(s.len()) } else { 0 };
+    let end = if right { s.iter().rposition(|&b| !is_space(b)).map_or(start, |n| n + 1) } else { s.len() };
+    let part = s[start..end.max(start)].to_vec();
+    heap.string_from(part)
+}
+
+/// As `strtok` splits: empty fields are dropped.
+fn split(heap: &mut Heap, args: &[Value]) -> Result<Value, Throw> {
+    let (s, separators) = (str_arg(heap, args, 1)?, str_arg(heap, args, 2)?);
+    let parts = c_string(s).split(|b| separators.contains(b)).filter(|p| !p.is_empty());
+    let room = heap.memory_free() / 16;
+    let parts: Vec<Vec<u8>> = parts.take(room).map(<[u8]>::to_vec).collect();
+    heap.work(parts.len());
+    let items = parts.iter().map(|p| heap.string(p)).collect::<Result<Vec<Value>, Throw>>()?;
+    heap.array(items)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_read_as_c_reads_them() {
+        let int = |s: &str| number(s.as_bytes()).and_then(Value::to_int);
+        assert_eq!(int("12abc"), Some(12));
+        assert_eq!(int("  -7"), Some(-7));
+        assert_eq!(int("0x1f"), Some(0));
+        assert_eq!(int("1.9"), Some(1));
+        assert_eq!(int("99999999999"), Some(i32::MAX));
+        assert_eq!((int("abc"), int(""), int("-")), (None, None, None));
+        assert_eq!(number(b"1e3"), Some(Value::Float(1000.0)));
+        assert_eq!(number(b".5x"), Some(Value::Float(0.5)));
+    }
+}

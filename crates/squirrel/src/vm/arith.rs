@@ -1,0 +1,214 @@
+//! Arithmetic, bit operations and comparisons: fast forms for numbers, then strings and metamethods.
+
+use super::frame::{Ordering, Then};
+use super::{Flow, Vm};
+use crate::heap::object::Meta;
+use crate::throw::Throw;
+use crate::value::Value;
+use crate::value::Value::{Bool, Float, Int, Null, Str};
+
+/// An arithmetic operator.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Arith {
+    Add,
+    Sub,
+    Mul,
+    Div,
+    Mod,
+}
+
+impl Arith {
+    fn meta(self) -> Meta {
+        match self {
+            Arith::Add => Meta::Add,
+            Arith::Sub => Meta::Sub,
+            Arith::Mul => Meta::Mul,
+            Arith::Div => Meta::Div,
+            Arith::Mod => Meta::Modulo,
+        }
+    }
+
+    fn sign(self) -> char {
+        match self {
+            Arith::Add => '+',
+            Arith::Sub => '-',
+            Arith::Mul => '*',
+            Arith::Div => '/',
+            Arith::Mod => '%',
+        }
+    }
+}
+
+/// `+`, `-` and `*` of numbers.
+#[inline(always)]
+pub(super) fn simple(op: Arith, a: Value, b: Value) -> Option<Value> {
+    let (x, y) = match (a, b) {
+        (Int(x), Int(y)) => {
+            return match op {
+                Arith::Add => Some(Int(x.wrapping_add(y))),
+                Arith::Sub => Some(Int(x.wrapping_sub(y))),
+                Arith::Mul => Some(Int(x.wrapping_mul(y))),
+                Arith::Div if y != 0 && y != -1 => Some(Int(x / y)),
+                Arith::Mod if y != 0 && y != -1 => Some(Int(x % y)),
+                Arith::Div | Arith::Mod => None,
+            };
+        }
+        (Float(x), Float(y)) => (x, y),
+        (Int(x), Float(y)) => (x as f32, y),
+        (Float(x), Int(y)) => (x, y as f32),
+        _ => return None,
+    };
+    Some(Float(match op {
+        Arith::Add => x + y,
+        Arith::Sub => x - y,
+        Arith::Mul => x * y,
+        Arith::Div => x / y,
+        Arith::Mod => x % y,
+    }))
+}
+
+/// `<=>` of numbers for the fused comparisons.
+#[inline(always)]
+pub(super) fn numbers(order: Ordering, a: Value, b: Value) -> Option<bool> {
+    let (x, y) = match (a, b) {
+        (Int(x), Int(y)) => {
+            return Some(match order {
+                Ordering::Lt => x < y,
+                Ordering::Le => x <= y,
+                Ordering::Gt => x > y,
+                Ordering::Ge => x >= y,
+            });
+        }
+        (Float(x), Float(y)) => (x, y),
+        (Int(x), Float(y)) => (x as f32, y),
+        (Float(x), Int(y)) => (x, y as f32),
+        _ => return None,
+    };
+    // The reference reduces both to a three-way result: what is neither equal nor less is greater.
+    let result = if x == y { 0 } else { 1 - 2 * i32::from(x < y) };
+    Some(order.holds(result))
+}
+
+/// A three-way comparison, or the metamethod that must answer.
+pub(super) enum Compared {
+    Is(i32),
+    Ask(Value),
+}
+
+impl Vm {
+    /// Arithmetic that is not just two numbers.
+    #[cold]
+    pub(super) fn arith(&mut self, op: Arith, a: Value, b: Value, then: Then) -> Result<Flow, Throw> {
+        if let (Int(x), Int(y)) = (a, b) {
+            return integer_division(op, x, y).map(Flow::Value);
+        }
+        if op == Arith::Add && (matches!(a, Str(_)) || matches!(b, Str(_))) {
+            return self.concat(a, b, then);
+        }
+        if let Some(v) = simple(op, a, b) {
+            return Ok(Flow::Value(v));
+        }
+        let meta = self.meta(a, op.meta());
+        if meta.is_null() {
+            let (x, y) = (a.type_name(), b.type_name());
+            return Err(Throw::Message(format!("arith op {} on between '{x}' and '{y}'", op.sign())));
+        }
+        self.call_with(meta, &[a, b], then)
+    }
+
+    #[cold]
+    pub(super) fn bits_wrong(a: Value, b: Value) -> Throw {
+        Throw::Message(format!("bitwise op between '{}' and '{}'", a.type_name(), b.type_name()))
+    }
+
+    pub(super) fn negate(&mut self, a: Value, then: Then) -> Result<Flow, Throw> {
+        match a {
+            Int(i) => Ok(Flow::Value(Int(i.wrapping_neg()))),
+            Float(f) => Ok(Flow::Value(Float(-f))),
+            _ => match self.meta(a, Meta::Unm) {
+                Null => Err(Throw::Message(format!("attempt to negate a {}", a.type_name()))),
+                meta => self.call_with(meta, &[a], then),
+            },
+        }
+    }
+
+    /// `<=>` of two values.
+    pub(super) fn compare(&mut self, a: Value, b: Value) -> Result<Compared, Throw> {
+        let sign = |o: std::cmp::Ordering| Compared::Is(o as i32);
+        Ok(match (a, b) {
+            (Int(x), Int(y)) => sign(x.cmp(&y)),
+            (Int(_) | Float(_), Int(_) | Float(_)) => {
+                let (x, y) = (a.to_float().unwrap_or_default(), b.to_float().unwrap_or_default());
+                Compared::Is(if x == y { 0 } else { 1 - 2 * i32::from(x < y) })
+            }
+            (Str(x), Str(y)) => {
+                let (x, y) = (c_string(self.heap.str_bytes(x)), c_string(self.heap.str_bytes(y)));
+                let order = x.cmp(y);
+                let work = x.len().min(y.len()) / 64;
+                self.heap.work(work);
+                sign(order)
+            }
+            (Null, Null) => Compared::Is(0),
+            (Null, _) => Compared::Is(-1),
+            (_, Null) => Compared::Is(1),
+            (Bool(x), Bool(y)) => sign(x.cmp(&y)),
+            (Value::Table(x), Value::Table(y))
+            | (Value::Instance(x), Value::Instance(y))
+            | (Value::Host(x), Value::Host(y)) => match self.meta(a, Meta::Cmp) {
+                Null => sign(x.cmp(&y)),
+                meta => Compared::Ask(meta),
+            },
+            _ if a.kind() == b.kind() => sign(self.number_of(a).cmp(&self.number_of(b))),
+            _ => {
+                let (x, y) = (self.show(a), self.show(b));
+                return Err(Throw::Message(format!("comparsion between '{x}' and '{y}'")));
+            }
+        })
+    }
+
+    fn number_of(&self, v: Value) -> u32 {
+        crate::heap::table::hash_of(v, &self.heap.strings)
+    }
+
+    /// A comparison whose result is a bool.
+    #[cold]
+    pub(super) fn ordered(&mut self, order: Ordering, a: Value, b: Value, then: Then) -> Result<Flow, Throw> {
+        match self.compare(a, b)? {
+            Compared::Is(i) => Ok(Flow::Value(Bool(order.holds(i)))),
+            Compared::Ask(meta) => match self.call_with(meta, &[a, b], then)? {
+                Flow::Value(v) => Ok(Flow::Value(Bool(order.holds(Self::compare_result(v)?)))),
+                flow => Ok(flow),
+            },
+        }
+    }
+
+    pub(super) fn three_way(&mut self, a: Value, b: Value, then: Then) -> Result<Flow, Throw> {
+        match self.compare(a, b)? {
+            Compared::Is(i) => Ok(Flow::Value(Int(i))),
+            Compared::Ask(meta) => self.call_with(meta, &[a, b], then),
+        }
+    }
+
+    /// The integer that a `_cmp` must return.
+    pub(super) fn compare_result(v: Value) -> Result<i32, Throw> {
+        match v {
+            Int(i) => Ok(i),
+            _ => Err(Throw::message("_cmp must return an integer")),
+        }
+    }
+}
+
+fn integer_division(op: Arith, x: i32, y: i32) -> Result<Value, Throw> {
+    match (op, y) {
+        (Arith::Div, 0) => Err(Throw::message("division by zero")),
+        (_, 0) => Err(Throw::message("modulo by zero")),
+        // The reference dies of this one.
+        (Arith::Div, _) => x.checked_div(y).map(Int).ok_or_else(|| Throw::message("integer overflow")),
+        _ => Ok(Int(x.checked_rem(y).unwrap_or(0))),
+    }
+}
+
+/// The bytes before the first NUL, as C compares strings.
+pub(crate) fn c_string(s: &[u8]) -> &[u8] {
+    s.iter().position(|&b| b == 0).map_or(s, |n| &s[..n])
+}

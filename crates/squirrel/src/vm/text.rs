@@ -1,0 +1,104 @@
+//! Values as text: what `+` with a string, `tostring` and `print` show.
+
+use super::frame::Then;
+use super::task::Task;
+use super::{Flow, Vm};
+use crate::heap::object::Meta;
+use crate::throw::{Fatal, Throw};
+use crate::value::Value;
+
+/// A float as C's `%g` prints it.
+pub(crate) fn float_text(f: f32) -> String {
+    crate::library::format::general(f64::from(f), 6, false, false)
+}
+
+impl Vm {
+    /// A value as text, metamethods aside.
+    pub(crate) fn plain_text(&self, value: Value) -> Vec<u8> {
+        let number = match value {
+            Value::Str(s) => return self.heap.str_bytes(s).to_vec(),
+            Value::Int(i) => return i.to_string().into_bytes(),
+            Value::Float(f) => return float_text(f).into_bytes(),
+            Value::Bool(b) => return b.to_string().into_bytes(),
+            Value::Null | Value::Cell(_) => return b"(null : 0x(nil))".to_vec(),
+            Value::Table(i) | Value::Array(i) | Value::Closure(i) | Value::Native(i) | Value::Class(i) => i,
+            Value::Instance(i) | Value::Generator(i) | Value::Weak(i) | Value::Host(i) => i,
+        };
+        let kind = match value {
+            Value::Host(id) => {
+                let name = self.linked.library.classes[self.heap.hosts.get(id).class as usize].name;
+                String::from_utf8_lossy(self.heap.str_bytes(name)).into_owned()
+            }
+            _ => value.type_name().to_owned(),
+        };
+        format!("({kind} : 0x{:08x})", number * 16 + value.kind() as u32).into_bytes()
+    }
+
+    /// For messages: at most 50 bytes.
+    pub(super) fn show(&self, value: Value) -> String {
+        let text = self.plain_text(value);
+        String::from_utf8_lossy(&text[..text.len().min(50)]).into_owned()
+    }
+
+    fn text_meta(&self, value: Value) -> Value {
+        match value {
+            Value::Table(_) | Value::Instance(_) => self.meta(value, Meta::ToString),
+            _ => Value::Null,
+        }
+    }
+
+    /// Joins two values, at least one a string.
+    pub(super) fn concat(&mut self, a: Value, b: Value, then: Then) -> Result<Flow, Throw> {
+        if self.text_meta(a).is_null() && self.text_meta(b).is_null() {
+            return self.join(a, b).map(Flow::Value);
+        }
+        self.start_task(Task::Concat { parts: [a, b], done: 0 }, then)
+    }
+
+    pub(super) fn join(&mut self, a: Value, b: Value) -> Result<Value, Throw> {
+        let mut out;
+        if let (Value::Str(x), Value::Str(y)) = (a, b) {
+            let (x, y) = (self.heap.str_bytes(x), self.heap.str_bytes(y));
+            let len = x.len() + y.len();
+            if len > self.heap.memory_free() {
+                return Err(Fatal::Memory.into());
+            }
+            out = Vec::with_capacity(len);
+            out.extend_from_slice(x);
+            out.extend_from_slice(y);
+        } else {
+            out = self.plain_text(a);
+            let tail = self.plain_text(b);
+            if out.len() + tail.len() > self.heap.memory_free() {
+                return Err(Fatal::Memory.into());
+            }
+            out.extend_from_slice(&tail);
+        }
+        self.heap.string_from(out)
+    }
+
+    /// `tostring()`: the value as a string, by `_tostring` where there is one.
+    pub(crate) fn to_text(&mut self, value: Value, then: Then) -> Result<Flow, Throw> {
+        if matches!(value, Value::Str(_)) {
+            return Ok(Flow::Value(value));
+        }
+        match self.text_meta(value) {
+            Value::Null => {
+                let text = self.plain_text(value);
+                self.heap.string_from(text).map(Flow::Value)
+            }
+            meta => self.call_with(meta, &[value], then),
+        }
+    }
+
+    pub(super) fn type_of(&mut self, value: Value, then: Then) -> Result<Flow, Throw> {
+        if let Value::Host(id) = value {
+            let class = self.heap.hosts.get(id).class;
+            return Ok(Flow::Value(Value::Str(self.linked.library.classes[class as usize].name)));
+        }
+        match self.meta(value, Meta::Typeof) {
+            Value::Null => self.heap.string(value.type_name().as_bytes()).map(Flow::Value),
+            meta => self.call_with(meta, &[value], then),
+        }
+    }
+}

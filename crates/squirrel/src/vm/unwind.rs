@@ -1,0 +1,83 @@
+//! Errors: to the nearest handler, or out with message and call stack.
+
+use super::error::{STACK_ENTRIES_MAX, ScriptError, StackEntry};
+use super::frame::{Kind, Then};
+use super::{Flow, Vm};
+use crate::throw::{Fatal, Throw};
+use crate::value::Value;
+
+impl Vm {
+    /// Goes on at the handler of a throw.
+    ///
+    /// # Errors
+    /// What ends the event.
+    pub(super) fn unwind(&mut self, throw: Throw) -> Result<Result<Flow, Throw>, ScriptError> {
+        let value = match throw {
+            Throw::Fatal(fatal) => return Err(self.fail(fatal.to_string(), Some(fatal))),
+            Throw::Value(value) => value,
+            Throw::Message(text) => match self.heap.string(text.as_bytes()) {
+                Ok(value) => value,
+                Err(_) => return Err(self.fail(text, Some(Fatal::Memory))),
+            },
+        };
+        let catches = |f: &super::Frame| f.traps > 0 || (value.is_null() && matches!(f.then, Then::GetInto(..)));
+        if !self.frames.iter().any(catches) {
+            let text = self.plain_text(value);
+            return Err(self.fail(String::from_utf8_lossy(&text).into_owned(), None));
+        }
+        loop {
+            let Some(frame) = self.frames.last_mut() else {
+                return Err(self.fail("error in error handling".to_owned(), None));
+            };
+            if frame.traps > 0 {
+                frame.traps -= 1;
+                let Some(trap) = self.traps.pop() else { continue };
+                frame.pc = trap.pc;
+                self.store(trap.register, value);
+                return Ok(Ok(Flow::Frame));
+            }
+            let Some(frame) = self.frames.pop() else { continue };
+            if let Kind::Generator(g) = frame.kind {
+                self.bury(g);
+            }
+            if let Then::GetInto(a, bare) = frame.then
+                && value.is_null()
+            {
+                return Ok(self.clean_miss(frame.base as usize, a, bare));
+            }
+        }
+    }
+
+    /// A `_get` threw null: there is nothing under this key.
+    fn clean_miss(&mut self, base: usize, a: u8, bare: bool) -> Result<Flow, Throw> {
+        let open = |v| match v {
+            Value::Cell(c) => *self.heap.cells.get(c),
+            v => v,
+        };
+        let (object, key) = (open(self.stack[base]), open(self.stack[base + 1]));
+        let value = self.get_missing(object, key, bare)?;
+        self.store(a, value);
+        Ok(Flow::Frame)
+    }
+
+    /// Ends the event: message and call stack.
+    fn fail(&mut self, message: String, fatal: Option<Fatal>) -> ScriptError {
+        let stack = self.trace();
+        self.end_event();
+        ScriptError { message, fatal, stack }
+    }
+
+    fn trace(&self) -> Vec<StackEntry> {
+        let text = |id: u32| String::from_utf8_lossy(self.heap.str_bytes(id)).into_owned();
+        let entry = |f: &super::Frame| {
+            let linkage = self.linked.functions.get(f.function as usize)?;
+            Some(StackEntry {
+                function: linkage.name.map_or_else(|| "unknown".to_owned(), text),
+                file: text(linkage.source),
+                line: linkage.function.line((f.pc as usize).saturating_sub(1)),
+            })
+        };
+        let scripts = self.frames.iter().rev().filter(|f| !matches!(f.kind, Kind::Task(_)));
+        scripts.take(STACK_ENTRIES_MAX).filter_map(entry).collect()
+    }
+}
