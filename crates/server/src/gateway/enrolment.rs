@@ -102,9 +102,7 @@ async fn redeem(edge: &Edge, request: &VerifiedRequest) -> Result<DeviceLogin, E
         profile: request.profile,
         model: request.model.clone(),
     };
-    // Both spell the same 72 bits in the same 12 characters.
-    let token = request.token_id.to_string().parse().map_err(|_| EnrolRefusal::UnknownToken)?;
-    let redeemed = edge.store.redeem_token(&token, &request.secret_sha256, edge.now().unix_ms, device).await;
+    let redeemed = edge.store.redeem_token(&request.token_id, &request.secret_sha256, edge.now().unix_ms, device).await;
     redeemed.map_err(|error| match error {
         RedeemError::Refused(refused) => match refused {
             RedeemRefused::Unknown => EnrolRefusal::UnknownToken,

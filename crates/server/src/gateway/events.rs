@@ -30,7 +30,7 @@ pub struct GatewayEvent {
     pub what: GatewayEventKind,
 }
 
-/// What happened. Hashes, nonces and exporters are lower-case hex; DER and CBOR are base64.
+/// What happened. Hashes are lower-case hex; nonces, exporters, DER and CBOR are base64.
 #[derive(Clone, Debug, Serialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum GatewayEventKind {
@@ -125,9 +125,9 @@ pub struct ChallengeAnswer {
     pub identity_spki: String,
     /// The purpose that the signature covers, base64.
     pub external_aad: String,
-    /// The nonce of the challenge, hex.
+    /// The nonce of the challenge, base64.
     pub nonce: String,
-    /// The server's channel binding, hex.
+    /// The server's channel binding, base64.
     pub exporter: String,
     /// The COSE_Sign1 that came, base64.
     pub cose: String,

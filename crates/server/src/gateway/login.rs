@@ -129,8 +129,8 @@ impl Login<'_> {
                 self.machine.known(known, edge.now());
                 self.caller.emit(|| GatewayEventKind::Challenged {
                     identity_spki_sha256: identity.to_string(),
-                    nonce: const_hex::encode(self.nonce),
-                    exporter: const_hex::encode(self.exporter),
+                    nonce: BASE64_STANDARD.encode(self.nonce),
+                    exporter: BASE64_STANDARD.encode(self.exporter),
                 });
             }
             Err(error) => {
@@ -222,8 +222,8 @@ fn answer(record: &ChallengeRecord, refused: Option<Refusal>) -> ChallengeAnswer
     ChallengeAnswer {
         identity_spki: BASE64_STANDARD.encode(&record.identity_spki),
         external_aad: BASE64_STANDARD.encode(record.external_aad),
-        nonce: const_hex::encode(record.nonce),
-        exporter: const_hex::encode(record.exporter),
+        nonce: BASE64_STANDARD.encode(record.nonce),
+        exporter: BASE64_STANDARD.encode(record.exporter),
         cose: BASE64_STANDARD.encode(&record.eat_cose),
         refused: refused.map(|reason| format!("{reason:?}")),
     }
