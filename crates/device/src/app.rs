@@ -3,6 +3,8 @@
 //! The session hands it inputs over a bounded queue and never waits for it; its log lines go into a ring, its messages to
 //! whichever session is open. Nothing of the app is stored: after a restart of the runtime it is fetched again.
 
+pub mod logs;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,10 +13,10 @@ use protocol::report::{AppState, LogLevel, LogLine};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
+use crate::app::logs::LogRing;
 use crate::clock::DeviceClock;
 use crate::events::{DeviceEvent, LogKind, Observer, Sha256Hex};
 use crate::limits::Limits;
-use crate::logs::LogRing;
 
 /// What the session tells the app's task.
 #[derive(Debug)]
@@ -319,6 +321,10 @@ impl AppRunner {
             Slot::Empty | Slot::Pausing { .. } => 0,
         };
         let sha256 = self.assigned.as_ref().map(|assigned| assigned.sha256);
+        let error = error.map(|mut text| {
+            text.truncate(text.floor_char_boundary(protocol::limits::LIMITS.error_text));
+            text
+        });
         self.state.send_replace(AppState { sha256, wake_reason: wake.code(), free_memory, error });
     }
 }

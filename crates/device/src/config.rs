@@ -8,7 +8,7 @@ use keys::profile::Profile;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use crate::ports::PortMap;
+use crate::connect::ports::PortMap;
 
 /// How a device finds its server and what it says about itself.
 #[derive(Clone, Debug)]

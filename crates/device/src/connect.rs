@@ -1,5 +1,12 @@
 //! Reaching the server: each address, each port of the rule in order, through the proxy if there is one, up to the end of TLS.
 
+pub mod attempt;
+pub mod backoff;
+pub mod diary;
+pub mod dns;
+pub mod ports;
+pub mod proxy;
+
 use std::collections::{HashSet, VecDeque};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -13,14 +20,16 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use crate::attempt::{Attempt, AttemptResult, CertificateReport, ConnectionPurpose, LookupReport, ProxyReport};
 use crate::clock::DeviceClock;
 use crate::config::{DeviceConfig, ProxyConfig};
-use crate::dns::Resolver;
+use crate::connect::attempt::{
+    Attempt, AttemptResult, CertificateReport, ConnectionPurpose, LookupReport, ProxyReport,
+};
+use crate::connect::dns::Resolver;
+use crate::connect::ports::PortChoice;
+use crate::connect::proxy::{TunnelError, is_close, millis, open_tunnel};
 use crate::events::{Sha256Hex, TlsFacts};
 use crate::limits::Limits;
-use crate::ports::PortChoice;
-use crate::proxy::{TunnelError, is_close, millis, open_tunnel};
 
 /// How connections of one purpose are secured.
 #[derive(Clone, Debug)]

@@ -8,13 +8,13 @@ use protocol::session::PartialApp;
 use tokio::sync::{mpsc, watch};
 
 use crate::app::ToApp;
-use crate::attempt::{Attempt, AttemptResult};
+use crate::app::logs::LogRing;
 use crate::clock::DeviceClock;
-use crate::diary::Diary;
+use crate::connect::attempt::{Attempt, AttemptResult};
+use crate::connect::diary::Diary;
 use crate::events::{DeviceEvent, Observer, Sha256Hex};
 use crate::folder::Folder;
 use crate::limits::Limits;
-use crate::logs::LogRing;
 
 /// The version of the runtime as the server and the app see it.
 pub const SOFTWARE_VERSION: &str = concat!("vouch ", env!("CARGO_PKG_VERSION"));

@@ -8,7 +8,7 @@ use base64::prelude::{BASE64_STANDARD, Engine as _};
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
-use crate::attempt::Attempt;
+use crate::connect::attempt::Attempt;
 use crate::limits::Limits;
 
 /// One thing that happened. `Display` is the sentence for people, serde the line for machines.

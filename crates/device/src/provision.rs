@@ -1,5 +1,7 @@
 //! Provisioning: the device's keys are born here and the server that the token pins enrols them.
 
+pub(crate) mod enrol;
+
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -14,14 +16,14 @@ use protocol::enrol::{DeviceEnrolmentConfig, Enrolled, EnrolmentToken, TokenErro
 use protocol::reason::EnrolRefusal;
 use zeroize::Zeroizing;
 
-use crate::attempt::{Attempt, AttemptResult, ConnectionPurpose};
 use crate::clock::DeviceClock;
 use crate::config::{ConfigError, DeviceConfig};
+use crate::connect::attempt::{Attempt, AttemptResult, ConnectionPurpose};
 use crate::connect::{Connection, Dialer, Security};
-use crate::enrol::{EnrolEnd, Enrolling};
 use crate::events::{DeviceEvent, Observer};
 use crate::folder::{DeviceKeys, FolderError, Unfinished};
 use crate::limits::Limits;
+use crate::provision::enrol::{EnrolEnd, Enrolling};
 
 /// What is needed to make a folder a device.
 #[derive(Debug)]

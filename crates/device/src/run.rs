@@ -9,17 +9,17 @@ use std::time::Duration;
 use keys::tls::{SeenServer, SessionMaterial, TlsError, client_session};
 use tokio::time::{Instant, sleep};
 
+use crate::app::logs::LogRing;
 use crate::app::{AppContext, AppRunner};
-use crate::attempt::ConnectionPurpose;
-use crate::backoff::Backoff;
 use crate::clock::DeviceClock;
+use crate::connect::attempt::ConnectionPurpose;
+use crate::connect::backoff::Backoff;
+use crate::connect::diary::Diary;
 use crate::connect::{Dialer, Security};
 use crate::device::{Device, SOFTWARE_VERSION};
-use crate::diary::Diary;
 use crate::events::{DeviceEvent, Observer, Sha256Hex, Started};
 use crate::folder::{Folder, FolderError};
 use crate::limits::Limits;
-use crate::logs::LogRing;
 use crate::session::{Session, SessionEnd};
 
 /// What is needed to run a device.
@@ -140,7 +140,7 @@ async fn keep_connected(mut device: Device, mut dialer: Dialer) {
             device.observer.tell(DeviceEvent::Disconnected { why: end.to_string() });
         }
         let (pause, why) = pauses.after(&end);
-        device.observer.tell(DeviceEvent::Waiting { ms: crate::proxy::millis(pause), why });
+        device.observer.tell(DeviceEvent::Waiting { ms: crate::connect::proxy::millis(pause), why });
         sleep(pause).await;
     }
 }

@@ -1,5 +1,7 @@
 //! The driver of one session: bytes between the connection and the protocol's machine, its events to those who act on them.
 
+pub(crate) mod writer;
+
 use std::collections::VecDeque;
 use std::fmt;
 use std::io;
@@ -21,11 +23,11 @@ use tokio::time::{sleep_until, timeout};
 use tokio_rustls::client::TlsStream;
 
 use crate::app::{FromApp, ToApp};
-use crate::attempt::{Attempt, AttemptResult};
+use crate::connect::attempt::{Attempt, AttemptResult};
 use crate::connect::{Connection, tls_result};
 use crate::device::{Device, SOFTWARE_VERSION};
 use crate::events::{Base64, ChallengeRecord, DeviceEvent, Sha256Hex, Welcomed as WelcomeSeen};
-use crate::writer::Writer;
+use crate::session::writer::Writer;
 
 /// The bytes read from the connection at once.
 const READ_BYTES: usize = 16 * 1024;

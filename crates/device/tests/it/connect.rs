@@ -6,14 +6,14 @@ use std::time::Duration;
 
 use keys::profile::Profile;
 use tokio::net::{TcpListener, UdpSocket};
-use vouch_device::attempt::{Attempt, AttemptResult};
+use vouch_device::connect::attempt::{Attempt, AttemptResult};
 use vouch_device::events::DeviceEvent;
 use vouch_device::limits::Limits;
 
 use crate::server::{QUICK, Running, Seen, TestServer, ports};
 
 /// A port at which nothing listens.
-pub async fn closed_port() -> u16 {
+pub(crate) async fn closed_port() -> u16 {
     TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap().local_addr().unwrap().port()
 }
 
@@ -43,7 +43,7 @@ impl DroppingPort {
 }
 
 /// The attempts of a running device up to the first welcome, that one included.
-pub async fn attempts_until_welcome(device: &mut Running) -> Vec<Attempt> {
+pub(crate) async fn attempts_until_welcome(device: &mut Running) -> Vec<Attempt> {
     let mut attempts = Vec::new();
     device
         .until(|event| {
@@ -56,7 +56,7 @@ pub async fn attempts_until_welcome(device: &mut Running) -> Vec<Attempt> {
     attempts
 }
 
-pub async fn next_attempt(device: &mut Running) -> Attempt {
+pub(crate) async fn next_attempt(device: &mut Running) -> Attempt {
     device.until(|event| if let DeviceEvent::Attempt(attempt) = event { Some(*attempt) } else { None }).await
 }
 
@@ -68,7 +68,7 @@ async fn device_with_ports(server: &TestServer, map: [u16; 3]) -> tempfile::Temp
     dir
 }
 
-pub fn change_config(dir: &std::path::Path, change: impl FnOnce(&mut serde_json::Value)) {
+pub(crate) fn change_config(dir: &std::path::Path, change: impl FnOnce(&mut serde_json::Value)) {
     let path = dir.join("d/config.json");
     let mut config = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
     change(&mut config);
@@ -216,4 +216,26 @@ async fn the_server_is_told_of_the_failures_before_the_success() {
     device.stop().await;
     let local = std::fs::read_to_string(dir.path().join("d/diary.jsonl")).unwrap();
     assert_eq!(local.lines().count(), 2, "{local}");
+}
+
+#[test]
+fn the_runtime_never_binds_and_never_listens() {
+    let mut folders = vec![std::path::PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/src"))];
+    let mut looked_at = 0;
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+                continue;
+            }
+            let text = std::fs::read_to_string(&path).unwrap();
+            looked_at += 1;
+            for word in ["bind(", "listen(", "Listener", "accept("] {
+                let code = text.lines().filter(|line| !line.trim_start().starts_with("//"));
+                assert!(!code.into_iter().any(|line| line.contains(word)), "{}: {word}", path.display());
+            }
+        }
+    }
+    assert!(looked_at > 15);
 }

@@ -9,7 +9,7 @@ use hickory_proto::op::{Message, MessageType, ResponseCode};
 use hickory_proto::rr::rdata::{A, AAAA, CNAME};
 use hickory_proto::rr::{Name, RData, Record, RecordType};
 use tokio::net::UdpSocket;
-use vouch_device::dns::{Lookup, Resolver};
+use vouch_device::connect::dns::{Lookup, Resolver};
 use vouch_device::limits::{LIMITS, Limits};
 
 const QUICK: Limits = Limits { dns_wait: Duration::from_millis(300), ..LIMITS };

@@ -6,8 +6,8 @@ use std::path::Path;
 use keys::profile::Profile;
 use protocol::reason::EnrolRefusal;
 use vouch_device::ProvisionError;
-use vouch_device::attempt::AttemptResult;
 use vouch_device::config::{ProxyConfig, ProxyCredentials};
+use vouch_device::connect::attempt::AttemptResult;
 use vouch_device::folder::{Folder, FolderError};
 use zeroize::Zeroizing;
 

@@ -8,8 +8,8 @@ use keys::profile::Profile;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use vouch_device::ProvisionError;
-use vouch_device::attempt::{Attempt, AttemptResult};
 use vouch_device::config::{DeviceConfig, ProxyConfig, ProxyCredentials};
+use vouch_device::connect::attempt::{Attempt, AttemptResult};
 use vouch_device::limits::Limits;
 use vouch_device::{ProvisionOptions, provision};
 use zeroize::Zeroizing;
@@ -164,7 +164,8 @@ async fn a_port_that_the_proxy_forbids_is_passed_to_the_next() {
 async fn each_false_proxy_has_its_own_result_and_the_server_never_hears_of_it() {
     let server = TestServer::start().await;
     let limits = Limits { proxy_wait: Duration::from_millis(200), ..QUICK };
-    let cases: [(&[u8], fn(&AttemptResult) -> bool); 5] = [
+    type Expected = fn(&AttemptResult) -> bool;
+    let cases: [(&[u8], Expected); 5] = [
         (b"HTTP/1.1 407 Proxy Authentication Required\r\n\r\n", |result| {
             *result == AttemptResult::ProxyWantsCredentials
         }),

@@ -28,18 +28,18 @@ use tokio::sync::mpsc;
 use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
 use vouch_device::config::DeviceConfig;
+use vouch_device::connect::ports::PortMap;
 use vouch_device::events::{DeviceEvent, Observer};
 use vouch_device::limits::{LIMITS, Limits};
-use vouch_device::ports::PortMap;
 use vouch_device::{ProvisionError, ProvisionOptions, Provisioned, RunOptions, provision, run};
 use zeroize::Zeroizing;
 
 /// The name in the server's certificate.
-pub const NAME: &str = "iot.test";
+pub(crate) const NAME: &str = "iot.test";
 /// How long a test waits for what must happen, before it fails.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 /// The runtime's bounds with short pauses, so that tests need not wait for long ones.
-pub const QUICK: Limits = Limits {
+pub(crate) const QUICK: Limits = Limits {
     backoff_first: Duration::from_millis(20),
     backoff_most: Duration::from_millis(50),
     backoff_revoked: Duration::from_millis(200),
@@ -48,7 +48,7 @@ pub const QUICK: Limits = Limits {
 
 /// What the server saw.
 #[derive(Debug)]
-pub enum Seen {
+pub(crate) enum Seen {
     Enrolled,
     /// A session was opened; the challenge as the server has it.
     Opened(Box<ChallengeRecord>),
@@ -62,7 +62,7 @@ pub enum Seen {
 }
 
 /// What the server shall do in its open session.
-pub enum Do {
+pub(crate) enum Do {
     Send(String, Vec<u8>),
     Restart,
     Close(CloseReason, Option<u32>),
@@ -73,31 +73,33 @@ pub enum Do {
 }
 
 /// What the server goes by; a test may change it at any time.
-pub struct Rules {
-    pub known: HashMap<SpkiHash, KnownDevice>,
-    pub app: Option<Vec<u8>>,
+pub(crate) struct Rules {
+    pub(crate) known: HashMap<SpkiHash, KnownDevice>,
+    pub(crate) app: Option<Vec<u8>>,
     /// At most this many bytes of an app at once.
-    pub chunk: usize,
+    pub(crate) chunk: usize,
     /// Send an app with one bit wrong.
-    pub falsify: bool,
-    pub keepalive_s: u32,
-    pub unix_ms: Option<i64>,
-    pub refuse_enrolment: Option<EnrolRefusal>,
-    pub cut_after_request: bool,
+    pub(crate) falsify: bool,
+    pub(crate) keepalive_s: u32,
+    pub(crate) unix_ms: Option<i64>,
+    pub(crate) refuse_enrolment: Option<EnrolRefusal>,
+    pub(crate) cut_after_request: bool,
     /// Refuse each login as busy, with this pause.
-    pub busy_ms: Option<u32>,
+    pub(crate) busy_ms: Option<u32>,
     /// Sent in an enrolment instead of the server's own roots.
-    pub false_roots: Option<Vec<u8>>,
+    pub(crate) false_roots: Option<Vec<u8>>,
     /// Close each connection before TLS.
-    pub deaf: bool,
+    pub(crate) deaf: bool,
     /// Close each session right after TLS.
-    pub mute: bool,
+    pub(crate) mute: bool,
+    /// Say nothing in a session.
+    pub(crate) silent: bool,
 }
 
-pub struct TestServer {
-    pub address: SocketAddr,
-    pub rules: Arc<Mutex<Rules>>,
-    pub roots_hash: [u8; 32],
+pub(crate) struct TestServer {
+    pub(crate) address: SocketAddr,
+    pub(crate) rules: Arc<Mutex<Rules>>,
+    pub(crate) roots_hash: [u8; 32],
     seen: tokio::sync::Mutex<mpsc::UnboundedReceiver<Seen>>,
     orders: Arc<Mutex<Option<mpsc::UnboundedSender<Do>>>>,
     task: tokio::task::JoinHandle<()>,
@@ -112,7 +114,7 @@ struct Shared {
     began: Instant,
 }
 
-pub fn unix_ms() -> i64 {
+pub(crate) fn unix_ms() -> i64 {
     i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis()).unwrap()
 }
 
@@ -131,17 +133,17 @@ fn pki(operator: usize) -> ServingPki {
 }
 
 /// The roots bundle of the operator that all servers but foreign ones belong to.
-pub fn true_roots() -> Vec<u8> {
+pub(crate) fn true_roots() -> Vec<u8> {
     pki(0).server_roots.to_cbor()
 }
 
 impl TestServer {
-    pub async fn start() -> TestServer {
+    pub(crate) async fn start() -> TestServer {
         TestServer::of(0).await
     }
 
     /// Another operator's server, for the same names.
-    pub async fn foreign() -> TestServer {
+    pub(crate) async fn foreign() -> TestServer {
         TestServer::of(1).await
     }
 
@@ -164,6 +166,7 @@ impl TestServer {
             false_roots: None,
             deaf: false,
             mute: false,
+            silent: false,
         }));
         let (tell, seen) = mpsc::unbounded_channel();
         let orders = Arc::new(Mutex::new(None));
@@ -184,36 +187,36 @@ impl TestServer {
         TestServer { address, rules, roots_hash, seen: tokio::sync::Mutex::new(seen), orders, task }
     }
 
-    pub fn rules(&self) -> MutexGuard<'_, Rules> {
+    pub(crate) fn rules(&self) -> MutexGuard<'_, Rules> {
         self.rules.lock().unwrap()
     }
 
-    pub fn token(&self) -> Zeroizing<String> {
+    pub(crate) fn token(&self) -> Zeroizing<String> {
         let token = EnrolmentToken::new(TokenId::new(random()), random(), self.roots_hash);
         Zeroizing::new(String::from_utf8(token.danger_expose().expose().to_vec()).unwrap())
     }
 
-    pub fn config(&self, profile: Profile) -> DeviceConfig {
+    pub(crate) fn config(&self, profile: Profile) -> DeviceConfig {
         config(self.address.port(), profile)
     }
 
-    pub async fn provision(&self, dir: &Path, profile: Profile) -> Result<Provisioned, ProvisionError> {
+    pub(crate) async fn provision(&self, dir: &Path, profile: Profile) -> Result<Provisioned, ProvisionError> {
         self.provision_with(dir, self.config(profile)).await
     }
 
-    pub async fn provision_with(&self, dir: &Path, config: DeviceConfig) -> Result<Provisioned, ProvisionError> {
+    pub(crate) async fn provision_with(&self, dir: &Path, config: DeviceConfig) -> Result<Provisioned, ProvisionError> {
         let options = ProvisionOptions { dir: dir.to_owned(), config, token: self.token(), limits: QUICK };
         provision(options, &Observer::nobody()).await
     }
 
     /// What the server sees next.
-    pub async fn next(&self) -> Seen {
+    pub(crate) async fn next(&self) -> Seen {
         let mut seen = self.seen.lock().await;
         tokio::time::timeout(PATIENCE, seen.recv()).await.expect("the server saw nothing").unwrap()
     }
 
     /// The next thing seen for which `pick` gives something; others are passed over.
-    pub async fn until<T>(&self, mut pick: impl FnMut(Seen) -> Option<T>) -> T {
+    pub(crate) async fn until<T>(&self, mut pick: impl FnMut(Seen) -> Option<T>) -> T {
         loop {
             if let Some(found) = pick(self.next().await) {
                 return found;
@@ -221,12 +224,12 @@ impl TestServer {
         }
     }
 
-    pub async fn until_open(&self) {
+    pub(crate) async fn until_open(&self) {
         self.until(|seen| matches!(seen, Seen::Opened(_)).then_some(())).await;
     }
 
     /// Gives an order to the session that is open.
-    pub fn order(&self, order: Do) {
+    pub(crate) fn order(&self, order: Do) {
         let orders = self.orders.lock().unwrap();
         assert!(orders.as_ref().expect("no session is open").send(order).is_ok());
     }
@@ -239,7 +242,7 @@ impl Drop for TestServer {
 }
 
 /// A configuration whose three ports are all the one given.
-pub fn config(port: u16, profile: Profile) -> DeviceConfig {
+pub(crate) fn config(port: u16, profile: Profile) -> DeviceConfig {
     DeviceConfig {
         server: NAME.to_owned(),
         address: Some(IpAddr::V4(Ipv4Addr::LOCALHOST)),
@@ -251,19 +254,19 @@ pub fn config(port: u16, profile: Profile) -> DeviceConfig {
     }
 }
 
-pub fn ports([first, second, third]: [u16; 3]) -> PortMap {
+pub(crate) fn ports([first, second, third]: [u16; 3]) -> PortMap {
     format!("31314={first},993={second},443={third}").parse().unwrap()
 }
 
 /// A device that runs until this is dropped or stopped.
-pub struct Running {
-    pub events: mpsc::Receiver<DeviceEvent>,
+pub(crate) struct Running {
+    pub(crate) events: mpsc::Receiver<DeviceEvent>,
     stop: tokio::sync::oneshot::Sender<()>,
     task: tokio::task::JoinHandle<Result<(), vouch_device::RunError>>,
 }
 
 impl Running {
-    pub fn start(dir: &Path, limits: Limits) -> Running {
+    pub(crate) fn start(dir: &Path, limits: Limits) -> Running {
         let (observer, events) = Observer::channel(&limits);
         let (stop, stopped) = tokio::sync::oneshot::channel();
         let options = RunOptions { dir: PathBuf::from(dir), limits };
@@ -273,7 +276,7 @@ impl Running {
     }
 
     /// The next event for which `pick` gives something; others are passed over.
-    pub async fn until<T>(&mut self, mut pick: impl FnMut(DeviceEvent) -> Option<T>) -> T {
+    pub(crate) async fn until<T>(&mut self, mut pick: impl FnMut(DeviceEvent) -> Option<T>) -> T {
         loop {
             let event = tokio::time::timeout(PATIENCE, self.events.recv()).await.expect("no such event came");
             if let Some(found) = pick(event.expect("the device ended")) {
@@ -282,7 +285,7 @@ impl Running {
         }
     }
 
-    pub async fn stop(self) {
+    pub(crate) async fn stop(self) {
         self.stop.send(()).unwrap();
         self.task.await.unwrap().unwrap();
     }
@@ -304,6 +307,10 @@ impl Shared {
         match kind.listener {
             Listener::Enrolment => self.enrol(stream, kind).await,
             Listener::Session if self.rules.lock().unwrap().mute => {}
+            Listener::Session if self.rules.lock().unwrap().silent => {
+                let mut stream = stream;
+                let _ = tokio::io::copy(&mut stream, &mut tokio::io::sink()).await;
+            }
             Listener::Session => self.session(stream, kind).await,
         }
     }
@@ -464,7 +471,7 @@ fn app_ref(app: &[u8]) -> AppRef {
 }
 
 /// The image of a device app.
-pub fn image(source: &str) -> Vec<u8> {
+pub(crate) fn image(source: &str) -> Vec<u8> {
     let sources = [squirrel::Source { name: "device.nut", text: source.as_bytes() }];
     squirrel::compile(&sources, &squirrel::CompileOptions::default()).unwrap().to_image()
 }

@@ -1,7 +1,6 @@
 //! Whole sessions: login, app, messages, logs, restarts, refusals and everything that happens while there is no session.
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use keys::cose::{self, CosePurpose};
 use keys::hashes::sha256;
@@ -11,7 +10,7 @@ use protocol::eat::Eat;
 use protocol::reason::CloseReason;
 use protocol::report::{AppState, LogLevel, LogLine};
 use protocol::session::Standing;
-use vouch_device::attempt::AttemptResult;
+use vouch_device::connect::attempt::AttemptResult;
 use vouch_device::events::{ChallengeRecord, DeviceEvent, TlsFacts, Welcomed};
 use vouch_device::limits::Limits;
 
@@ -413,15 +412,44 @@ async fn a_certificate_that_expired_before_the_floor_is_refused() {
 }
 
 #[tokio::test]
-async fn keep_alive_holds_an_idle_session_and_a_dead_server_is_noticed() {
+async fn a_server_that_falls_silent_after_tls_is_given_up() {
     let fixture = Fixture::new(Profile::Modern).await;
-    fixture.server.rules().keepalive_s = protocol::limits::LIMITS.keepalive_min_s;
+    fixture.server.rules().silent = true;
     let mut device = fixture.run();
-    assert_eq!(device.welcomed().await.keepalive_s, protocol::limits::LIMITS.keepalive_min_s);
-    fixture.server.until_open().await;
-    let longer = Duration::from_millis(1000 * u64::from(protocol::limits::LIMITS.keepalive_min_s) + 1000);
-    let quiet = tokio::time::timeout(longer, device.events.recv()).await;
-    assert!(quiet.is_err(), "{quiet:?}");
+    let attempt = next_attempt(&mut device).await;
+    assert!(
+        matches!(&attempt.result, AttemptResult::LoginBroken { why } if why.contains("challenge")),
+        "{:?}",
+        attempt.result
+    );
+    device.stop().await;
+}
+
+#[tokio::test]
+async fn a_flood_of_messages_is_answered_in_order_though_each_queue_is_short() {
+    let fixture = Fixture::with_app("agent.on(\"echo\", function(value) { agent.send(\"echoed\", value); });").await;
+    let device = Running::start(&fixture.path(), Limits { app_queue: 2, ..QUICK });
+    fixture.server.state(|state| state.sha256.is_some()).await;
+    // Integers as the app host encodes them: CBOR.
+    let number = |n: u16| [&[0x19][..], &n.to_be_bytes()].concat();
+    for n in 1000..1500 {
+        fixture.server.order(Do::Send("echo".to_owned(), number(n)));
+    }
+    for n in 1000..1500 {
+        let echoed = fixture.server.until(|seen| if let Seen::App(_, value) = seen { Some(value) } else { None }).await;
+        assert_eq!(echoed, number(n));
+    }
+    device.stop().await;
+}
+
+#[tokio::test]
+async fn the_hello_example_runs_as_it_is() {
+    let fixture = Fixture::with_app(include_str!("../../../../examples/hello/device.nut")).await;
+    let mut device = fixture.run();
+    device.logged("started, wake reason 0").await;
+    device.logged("tick 2").await;
+    let ticked = fixture.server.until(|seen| if let Seen::App(name, _) = seen { Some(name) } else { None }).await;
+    assert_eq!(ticked, "tick");
     device.stop().await;
 }
 

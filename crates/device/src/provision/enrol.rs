@@ -14,8 +14,8 @@ use tokio::net::TcpStream;
 use tokio::time::timeout_at;
 use tokio_rustls::client::TlsStream;
 
-use crate::attempt::AttemptResult;
 use crate::clock::DeviceClock;
+use crate::connect::attempt::AttemptResult;
 use crate::connect::tls_result;
 
 /// The bytes read from the connection at once.

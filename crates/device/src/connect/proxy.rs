@@ -10,8 +10,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 use zeroize::Zeroizing;
 
-use crate::attempt::AttemptResult;
 use crate::config::ProxyCredentials;
+use crate::connect::attempt::AttemptResult;
 use crate::limits::Limits;
 
 /// Why there is no tunnel.

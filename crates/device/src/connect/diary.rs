@@ -6,7 +6,7 @@ use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
-use crate::attempt::{Attempt, AttemptResult};
+use crate::connect::attempt::{Attempt, AttemptResult};
 use crate::limits::Limits;
 
 /// The newest attempts, one JSON object a line.
@@ -116,7 +116,7 @@ impl Diary {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::attempt::ConnectionPurpose;
+    use crate::connect::attempt::ConnectionPurpose;
     use crate::limits::LIMITS;
 
     fn attempt(unix_ms: i64, result: AttemptResult) -> Attempt {

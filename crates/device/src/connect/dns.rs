@@ -12,7 +12,7 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use tokio::net::UdpSocket;
 use tokio::time::{Instant, timeout_at};
 
-use crate::attempt::LookupReport;
+use crate::connect::attempt::LookupReport;
 use crate::limits::Limits;
 
 /// The largest answer over UDP that is asked for: fits every path without fragments (dnsflagday.net/2020).
