@@ -313,7 +313,9 @@ async fn agents_in_endless_loops_delay_nobody() {
         response.send(200, "fine");
     });"#;
     let world = World::new(source, 12, quick()).await;
-    world.get_until(0, "/", StatusCode::OK).await;
+    for device in 0..12 {
+        world.get_until(device, "/", StatusCode::OK).await;
+    }
     let bad: Vec<_> = (1..12)
         .map(|number| {
             let path = if number % 2 == 0 { "/loop" } else { "/eat" };
@@ -325,8 +327,7 @@ async fn agents_in_endless_loops_delay_nobody() {
         assert_eq!(answered.0, StatusCode::OK);
     }
     for asking in bad {
-        let status = asking.await.unwrap().0;
-        assert!([StatusCode::BAD_GATEWAY, StatusCode::NOT_FOUND].contains(&status), "{status}");
+        assert_eq!(asking.await.unwrap().0, StatusCode::BAD_GATEWAY);
     }
 }
 
@@ -403,7 +404,7 @@ async fn timers_run_and_connections_are_told() {
 
 #[tokio::test]
 async fn one_bus_has_one_set_of_agents() {
-    let world = World::new(HELLO, 0, quick()).await;
+    let world = World::new(HELLO, 1, quick()).await;
     assert!(Agents::start(world.store.clone(), world.bus.clone(), AgentUrls::new("x"), quick()).is_err());
 }
 
