@@ -1,3 +1,90 @@
-//! The command `vouch`: arguments and configuration only.
+//! The command `vouch`: reads arguments and the environment, calls the crates below, prints what they say.
 
-fn main() {}
+mod central;
+mod commands;
+mod output;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use output::Output;
+
+/// Connected products whose security can be checked by those who must let them in.
+///
+/// A server (`vouch init`, `vouch serve`) and devices (`vouch device ...`) that only ever connect outwards, prove a key of their own,
+/// fetch their application over that channel and talk to their agent. `vouch demo` shows all of it on this machine.
+#[derive(Debug, Parser)]
+#[command(version, propagate_version = true, after_help = "Start here: vouch demo")]
+struct Vouch {
+    /// Print JSON for scripts instead of text for people.
+    #[arg(long, global = true)]
+    json: bool,
+
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Demo(commands::demo::Demo),
+    Init(commands::init::Init),
+    Serve(commands::serve::Serve),
+    Login(commands::login::Login),
+    EnrolmentToken(commands::enrolment_token::EnrolmentToken),
+    #[command(subcommand)]
+    Device(commands::device::Device),
+    Deploy(commands::deploy::Deploy),
+    Logs(commands::logs::Logs),
+    Keys(commands::keys::Keys),
+}
+
+fn main() -> ExitCode {
+    let vouch = Vouch::parse();
+    let output = Output::new(vouch.json);
+    let result = match vouch.command {
+        Command::Demo(command) => command.run(&output),
+        Command::Init(command) => command.run(&output),
+        Command::Serve(command) => command.run(&output),
+        Command::Login(command) => command.run(&output),
+        Command::EnrolmentToken(command) => command.run(&output),
+        Command::Device(command) => command.run(&output),
+        Command::Deploy(command) => command.run(&output),
+        Command::Logs(command) => command.run(&output),
+        Command::Keys(command) => command.run(&output),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            output.error(&error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_tree_is_consistent() {
+        Vouch::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_and_argument_explains_itself() {
+        fn check(command: &clap::Command, path: &str) {
+            assert!(command.get_about().is_some(), "{path} has no description");
+            for argument in
+                command.get_arguments().filter(|argument| !["help", "version"].contains(&argument.get_id().as_str()))
+            {
+                assert!(argument.get_help().is_some(), "{path} {} has no description", argument.get_id());
+            }
+            for child in command.get_subcommands().filter(|child| child.get_name() != "help") {
+                check(child, &format!("{path} {}", child.get_name()));
+            }
+        }
+        check(&Vouch::command(), "vouch");
+    }
+}

@@ -19,6 +19,7 @@ mod server;
 pub use client::{SessionMaterial, client_session};
 pub use deferred::{check_deferred_server, danger_client_enrolment};
 pub use negotiated::{Negotiated, exporter};
+pub use provider::https_provider;
 pub use recheck::{Peer, RecheckError, recheck_client, recheck_server};
 pub use seen::SeenServer;
 pub use server::{HelloRefused, Kind, Listener, ServerTls, ServerTlsMaterial};

@@ -56,6 +56,12 @@ pub(super) fn provider(profile: Profile) -> Arc<CryptoProvider> {
     }
 }
 
+/// The cryptography for a person's own HTTPS client, such as one that talks to central through the operator's proxy. No device and no
+/// gateway uses it.
+pub fn https_provider() -> Arc<CryptoProvider> {
+    Arc::new(default_provider())
+}
+
 /// The one protocol version of a profile.
 pub(super) fn versions(profile: Profile) -> &'static [&'static SupportedProtocolVersion] {
     match profile {

@@ -1,0 +1,252 @@
+//! The demonstration's stage: an operator, a server process and two device processes on loopback addresses of their own.
+
+use std::fs;
+use std::io::Write;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Instant;
+
+use anyhow::{Context, Result, anyhow};
+use protocol::facts::PORTS;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::process::Process;
+use crate::central::{Central, LoginFile};
+use crate::commands::password;
+use crate::output::{Output, Tone, paint};
+
+/// The server's name in the demonstration; it is never looked up.
+pub(super) const SERVER_NAME: &str = "gateway.vouch.test";
+/// The ports used where the privileged ones cannot be bound.
+const UNPRIVILEGED: [u16; 3] = [31314, 10993, 10443];
+/// The application that is deployed, compiled in so that the binary needs no source tree.
+const HELLO: (&str, &str) =
+    (include_str!("../../../../../examples/hello/device.nut"), include_str!("../../../../../examples/hello/agent.nut"));
+
+/// Where the demonstration's parts listen; kept in its folder so that a second run finds the devices' server again.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
+pub(super) struct Places {
+    /// All three ports of the rule are open here.
+    pub(super) open: Ipv4Addr,
+    /// The first port of the rule is closed here.
+    pub(super) first_closed: Ipv4Addr,
+    /// The ports that stand for the rule's.
+    pub(super) ports: [u16; 3],
+}
+
+/// One device of the demonstration.
+pub(super) struct Actor {
+    pub(super) profile: &'static str,
+    pub(super) first_port_closed: bool,
+    pub(super) device_id: String,
+    pub(super) agent_url: String,
+    pub(super) dir: PathBuf,
+    pub(super) log: PathBuf,
+    pub(super) process: Process,
+}
+
+/// Everything that is up and running. Devices stop before the server.
+pub(super) struct Stage {
+    pub(super) actors: Vec<Actor>,
+    pub(super) server: Process,
+    pub(super) places: Places,
+    pub(super) dir: PathBuf,
+    pub(super) central: String,
+    pub(super) account: &'static str,
+    pub(super) password_file: PathBuf,
+    pub(super) login_file: PathBuf,
+    pub(super) interrupted: Arc<AtomicBool>,
+}
+
+impl Stage {
+    /// Makes what is missing in `dir` and starts everything.
+    pub(super) fn raise(dir: &Path, interrupted: Arc<AtomicBool>, output: &Output, deadline: Instant) -> Result<Stage> {
+        fs::create_dir_all(dir).with_context(|| format!("cannot make {}", dir.display()))?;
+        let places = places(dir, output)?;
+        let (server_dir, login_file) = (dir.join("server"), dir.join("login.json"));
+        let password_file = server_dir.join(server::FIRST_PASSWORD_FILE);
+        step(output, "operator", "makes roots of its own (a server CA and a device CA, RSA-2048 and P-256 each)");
+        make_server(&server_dir)?;
+        let (server, central) = serve(dir, &server_dir, places, &interrupted, deadline)?;
+        step(output, "server", &format!("gateway on {} ports {:?}; central on {central}", places.open, places.ports));
+        let account = server::FIRST_ACCOUNT;
+        let login = LoginFile::at(&login_file);
+        let mut client = Central::log_in(&login, &central, None, account, &password::read(Some(&password_file))?)?;
+        deploy(&mut client, output)?;
+        let mut actors = Vec::new();
+        for (profile, first_port_closed) in [("modern", false), ("classic", true)] {
+            let target = if first_port_closed { places.first_closed } else { places.open };
+            let device_dir = dir.join(format!("device-{profile}"));
+            if !device_dir.exists() {
+                let errand = Errand { dir, places, interrupted: &interrupted, deadline };
+                errand.enrol(&mut client, &device_dir, profile, target)?;
+            }
+            let name = format!("device-{profile}");
+            let arguments = ["device", "run", "--dir", text(&device_dir)?];
+            let mut process = Process::start(dir, &name, &arguments, interrupted.clone())?;
+            let started = process.wait("start", deadline, |event| event["event"] == "started")?;
+            let device_id = started["device_id"].as_str().unwrap_or_default().to_owned();
+            let agent_url = agent_url(&mut client, &device_id)?;
+            step(output, "device", &format!("{device_id} ({profile}) has its own keys and starts"));
+            let log = dir.join(format!("{name}.jsonl"));
+            actors.push(Actor { profile, first_port_closed, device_id, agent_url, dir: device_dir, log, process });
+        }
+        let dir = dir.to_owned();
+        Ok(Stage { actors, server, places, dir, central, account, password_file, login_file, interrupted })
+    }
+}
+
+fn step(output: &Output, who: &str, what: &str) {
+    output.say(&format!("{} {what}", paint(Tone::Strong, &format!("{who:<9}"))));
+}
+
+pub(super) fn text(path: &Path) -> Result<&str> {
+    path.to_str().ok_or_else(|| anyhow!("{} is not UTF-8", path.display()))
+}
+
+/// Chooses loopback addresses that nobody else uses, and real ports where this user may bind them.
+fn places(dir: &Path, output: &Output) -> Result<Places> {
+    let file = dir.join("demo.json");
+    if let Ok(known) = fs::read(&file) {
+        return serde_json::from_slice(&known)
+            .with_context(|| format!("{} is damaged: choose another --dir", file.display()));
+    }
+    let [high, low] = (std::process::id() as u16).to_be_bytes();
+    let open = Ipv4Addr::new(127, 64 | (high & 0x3f), low, 1);
+    let first_closed = Ipv4Addr::new(127, 64 | (high & 0x3f), low, 2);
+    let may_bind = |port: u16| TcpListener::bind(SocketAddr::new(IpAddr::V4(open), port)).is_ok();
+    let ports = if PORTS.into_iter().all(may_bind) {
+        PORTS
+    } else {
+        step(
+            output,
+            "note",
+            &format!("ports below 1024 need a privilege: {UNPRIVILEGED:?} stand for {PORTS:?}, in the same order"),
+        );
+        UNPRIVILEGED
+    };
+    let places = Places { open, first_closed, ports };
+    fs::write(&file, serde_json::to_vec_pretty(&places)?)
+        .with_context(|| format!("cannot write {}", file.display()))?;
+    Ok(places)
+}
+
+/// Makes an operator in `dir` unless there is one.
+pub(super) fn make_server(dir: &Path) -> Result<()> {
+    if dir.exists() {
+        return Ok(());
+    }
+    crate::commands::init::make(dir, &[SERVER_NAME.to_owned()]).map(|_| ())
+}
+
+pub(super) fn serve(
+    dir: &Path,
+    server_dir: &Path,
+    places: Places,
+    interrupted: &Arc<AtomicBool>,
+    deadline: Instant,
+) -> Result<(Process, String)> {
+    // The usual place when it is free, so that the printed addresses are easy to remember.
+    let http = if TcpListener::bind("127.0.0.1:8080").is_ok() { "127.0.0.1:8080" } else { "127.0.0.1:0" };
+    let mut arguments =
+        vec!["serve".to_owned(), "--dir".into(), text(server_dir)?.into(), "--http".into(), http.into()];
+    for (index, (rule_port, port)) in PORTS.into_iter().zip(places.ports).enumerate() {
+        arguments.extend(["--gateway".to_owned(), format!("{rule_port}={}:{port}", places.open)]);
+        if index > 0 && places.first_closed != places.open {
+            arguments.extend(["--gateway".to_owned(), format!("{rule_port}={}:{port}", places.first_closed)]);
+        }
+    }
+    let mut process = Process::start(dir, "server", &arguments, interrupted.clone())?;
+    let serving = process.wait("start of the server", deadline, |event| event["event"] == "serving")?;
+    let http = serving["http"].as_str().ok_or_else(|| anyhow!("the server does not say where it listens"))?;
+    Ok((process, format!("http://{http}")))
+}
+
+/// Deploys `hello` unless exactly this code is the current deployment already.
+fn deploy(central: &mut Central, output: &Output) -> Result<()> {
+    let group = central.device_group(None)?;
+    let id = group["id"].as_str().unwrap_or_default();
+    if let Some(current) = group["relationships"]["current_deployment"]["id"].as_str() {
+        let attributes = central.get(&format!("/deployments/{current}"))?["data"]["attributes"].clone();
+        if attributes["device_code"] == HELLO.0 && attributes["agent_code"] == HELLO.1 {
+            step(output, "deploy", "the hello application is there already");
+            return Ok(());
+        }
+    }
+    let body = json!({ "data": {
+        "type": "deployment",
+        "attributes": { "device_code": HELLO.0, "agent_code": HELLO.1, "description": "examples/hello" },
+        "relationships": { "devicegroup": { "type": group["type"], "id": id } },
+    }});
+    let answer = central.post("/deployments", &body)?;
+    let sha = answer["data"]["attributes"]["sha"].as_str().unwrap_or_default().to_owned();
+    central.post(&format!("/devicegroups/{id}/restart"), &Value::Null)?;
+    step(output, "deploy", &format!("examples/hello, compiled on the server; sources {}", &sha[..sha.len().min(16)]));
+    Ok(())
+}
+
+/// What every enrolment of the demonstration has in common.
+pub(super) struct Errand<'a> {
+    pub(super) dir: &'a Path,
+    pub(super) places: Places,
+    pub(super) interrupted: &'a Arc<AtomicBool>,
+    pub(super) deadline: Instant,
+}
+
+impl Errand<'_> {
+    /// Makes a token and runs `vouch device provision` with it to its end.
+    pub(super) fn enrol(
+        &self,
+        central: &mut Central,
+        device_dir: &Path,
+        profile: &str,
+        target: Ipv4Addr,
+    ) -> Result<()> {
+        let group = central.device_group(None)?;
+        let body = json!({ "data": {
+            "type": "enrolment_token",
+            "attributes": { "uses": 1, "minutes": 10 },
+            "relationships": { "devicegroup": { "type": group["type"], "id": group["id"] } },
+        }});
+        let answer = central.post("/enrolment_tokens", &body)?;
+        let token = answer["data"]["attributes"]["token"].as_str().ok_or_else(|| anyhow!("central sent no token"))?;
+        // A temporary file is born with mode 0600 and gone when this returns.
+        let mut token_file = tempfile::NamedTempFile::new_in(self.dir).context("cannot write the token")?;
+        token_file.write_all(token.as_bytes()).context("cannot write the token")?;
+        let map: Vec<String> =
+            PORTS.iter().zip(self.places.ports).map(|(rule, port)| format!("{rule}={port}")).collect();
+        let (map, target) = (map.join(","), target.to_string());
+        let arguments = [
+            "device",
+            "provision",
+            "--server",
+            SERVER_NAME,
+            "--address",
+            &target,
+            "--ports",
+            &map,
+            "--profile",
+            profile,
+            "--model",
+            "demo-1",
+            "--token-file",
+            text(token_file.path())?,
+            "--dir",
+            text(device_dir)?,
+        ];
+        let name = format!("{}-provision", device_dir.file_name().and_then(|name| name.to_str()).unwrap_or("device"));
+        let mut process = Process::start(self.dir, &name, &arguments, self.interrupted.clone())?;
+        let is_end = |event: &Value| event.get("device_id").is_some() || event.get("error").is_some();
+        let end = process.wait("end of the enrolment", self.deadline, is_end)?;
+        end["error"].as_str().map_or(Ok(()), |error| Err(anyhow!("{error}")))
+    }
+}
+
+fn agent_url(central: &mut Central, device_id: &str) -> Result<String> {
+    let answer = central.get(&format!("/devices/{device_id}"))?;
+    let url = answer["data"]["attributes"]["agent_url"].as_str();
+    url.map(str::to_owned).ok_or_else(|| anyhow!("device {device_id} has no agent"))
+}

@@ -1,0 +1,136 @@
+//! A foreign operator and tampered device folders: what happens when a false server or a false client turns up.
+
+use std::fs;
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, anyhow};
+use protocol::facts::PORTS;
+use serde_json::{Value, json};
+
+use super::process::Process;
+use super::stage::{self, Errand, Places, Stage};
+use crate::central::{Central, LoginFile};
+use crate::commands::password;
+
+/// How long one meeting may take.
+const MEETING: Duration = Duration::from_secs(15);
+
+/// What the two ends said when strangers met.
+#[derive(Debug)]
+pub(super) struct Stranger {
+    /// The alert with which our device turned the foreign server away, as that server received it.
+    pub(super) server_alert: String,
+    /// The alert with which our server turned the foreign device away.
+    pub(super) client_alert: String,
+}
+
+/// Another operator, with the same server name and roots of its own.
+pub(super) struct Foreign {
+    dir: PathBuf,
+    places: Places,
+    interrupted: Arc<AtomicBool>,
+    central: Central,
+    server: Process,
+}
+
+impl Foreign {
+    /// Makes the operator and starts its server beside ours.
+    pub(super) fn raise(stage: &Stage, deadline: Instant) -> Result<Foreign> {
+        let dir = stage.dir.join("foreign");
+        fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
+        let [a, b, c, _] = stage.places.open.octets();
+        let address = Ipv4Addr::new(a, b, c, 3);
+        let places = Places { open: address, first_closed: address, ports: stage.places.ports };
+        let server_dir = dir.join("server");
+        stage::make_server(&server_dir)?;
+        let (server, url) = stage::serve(&dir, &server_dir, places, &stage.interrupted, deadline)?;
+        let password = password::read(Some(&server_dir.join(server::FIRST_PASSWORD_FILE)))?;
+        let central =
+            Central::log_in(&LoginFile::at(&dir.join("login.json")), &url, None, server::FIRST_ACCOUNT, &password)?;
+        Ok(Foreign { dir, places, interrupted: stage.interrupted.clone(), central, server })
+    }
+
+    /// Sends our device to the foreign server, and a device of the foreign operator to ours.
+    pub(super) fn meet(&mut self, stage: &mut Stage, index: usize, deadline: Instant) -> Result<Stranger> {
+        let profile = stage.actors[index].profile;
+        let genuine = stage.actors[index].dir.clone();
+        let deadline = deadline.min(Instant::now() + MEETING);
+
+        let lost = self.dir.join(format!("lost-{profile}"));
+        copy(&genuine, &lost)?;
+        redirect(&lost, self.places)?;
+        self.server.forget();
+        let mut device = self.run(&format!("lost-{profile}"), &lost)?;
+        let server_alert = self.server.wait("alert from the device", deadline, |event| {
+            event["event"] == "tls_failed" && event["alert_received"].is_string()
+        })?;
+        device.wait("refusal of the server", deadline, |event| event["result"]["is"] == "tls_certificate")?;
+        drop(device);
+
+        let intruder = self.dir.join(format!("intruder-{profile}"));
+        self.enrol(profile, &intruder, deadline)?;
+        fs::copy(genuine.join(device::folder::ROOTS_FILE), intruder.join(device::folder::ROOTS_FILE))?;
+        redirect(&intruder, stage.places)?;
+        stage.server.settle();
+        let before = stage.server.events().len();
+        let _device = self.run(&format!("intruder-{profile}"), &intruder)?;
+        let client_alert = stage.server.wait_after(before, "alert to the foreign device", deadline, |event| {
+            event["event"] == "tls_failed" && event["alert_sent"].is_string()
+        })?;
+        let text = |event: &Value, name: &str| event[name].as_str().unwrap_or_default().to_owned();
+        Ok(Stranger {
+            server_alert: text(&server_alert, "alert_received"),
+            client_alert: text(&client_alert, "alert_sent"),
+        })
+    }
+
+    fn enrol(&mut self, profile: &'static str, dir: &Path, deadline: Instant) -> Result<()> {
+        if dir.exists() {
+            fs::remove_dir_all(dir)?;
+        }
+        let errand = Errand { dir: &self.dir, places: self.places, interrupted: &self.interrupted, deadline };
+        errand.enrol(&mut self.central, dir, profile, self.places.open)
+    }
+
+    fn run(&self, name: &str, dir: &Path) -> Result<Process> {
+        Process::start(&self.dir, name, &["device", "run", "--dir", stage::text(dir)?], self.interrupted.clone())
+    }
+}
+
+/// Copies a device folder: what a thief of its disk would hold.
+pub(super) fn copy(from: &Path, to: &Path) -> Result<()> {
+    if to.exists() {
+        fs::remove_dir_all(to)?;
+    }
+    let mut folders = vec![(from.to_owned(), to.to_owned())];
+    while let Some((from, to)) = folders.pop() {
+        fs::create_dir_all(&to)?;
+        fs::set_permissions(&to, fs::metadata(&from)?.permissions())?;
+        for entry in fs::read_dir(&from)? {
+            let entry = entry?;
+            let target = to.join(entry.file_name());
+            if entry.file_type()?.is_dir() {
+                folders.push((entry.path(), target));
+            } else {
+                fs::copy(entry.path(), target)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Points a device at other addresses.
+fn redirect(dir: &Path, places: Places) -> Result<()> {
+    let file = dir.join(device::folder::CONFIG_FILE);
+    let mut config: Value = serde_json::from_slice(&fs::read(&file)?)?;
+    let map: Vec<String> = PORTS.iter().zip(places.ports).map(|(rule, port)| format!("{rule}={port}")).collect();
+    let fields = config.as_object_mut().ok_or_else(|| anyhow!("{} is no JSON object", file.display()))?;
+    fields.insert("address".into(), json!(places.open));
+    fields.insert("ports".into(), json!(map.join(",")));
+    fs::write(&file, config.to_string())?;
+    Ok(())
+}

@@ -1,0 +1,176 @@
+//! `vouch serve`: runs the gateway, the agents and central in one process.
+
+use std::io::IsTerminal;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use clap::Args;
+use protocol::facts::PORTS;
+use serde_json::json;
+use server::gateway::{GatewayEvent, GatewayLimits, Listen};
+use server::{KEEPALIVE_S, LIMITS, Running, Server, ServerConfig};
+use tokio::sync::broadcast::Receiver;
+use tokio::sync::broadcast::error::RecvError;
+use tracing_subscriber::EnvFilter;
+
+use crate::output::{Output, Tone, paint};
+
+/// Run the server: the gateway for devices, the agents, and central with its API.
+#[derive(Args, Debug)]
+pub(crate) struct Serve {
+    /// The folder that `vouch init` made.
+    #[arg(long, value_name = "DIR")]
+    dir: PathBuf,
+
+    /// Where devices are served: an address (ports 31314, 993 and 443 of it), or RULE=IP:PORT for one port; several times.
+    /// Without it: all addresses of this machine.
+    #[arg(long = "gateway", value_name = "IP|RULE=IP:PORT", value_parser = gateway)]
+    gateways: Vec<GatewayAddress>,
+
+    /// Where central and the agents' URLs are. Plain HTTP: put a TLS proxy in front before you open it to a network.
+    #[arg(long, default_value = "127.0.0.1:8080", value_name = "IP:PORT")]
+    http: SocketAddr,
+
+    /// The address under which people reach central and the agents, such as that of the TLS proxy.
+    #[arg(long, value_name = "URL")]
+    public_url: Option<String>,
+
+    /// After how many seconds of silence a device is asked whether it is there.
+    #[arg(long, default_value_t = KEEPALIVE_S, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..=3600))]
+    keepalive: u32,
+
+    /// How many TLS handshakes may be under way at once.
+    #[arg(long, default_value_t = GatewayLimits::default().door, value_name = "COUNT")]
+    handshakes: usize,
+
+    /// How many of them may come from one source address (IPv6: one /64). Raise it for a site behind one address.
+    #[arg(long, default_value_t = GatewayLimits::default().door_per_source, value_name = "COUNT")]
+    handshakes_per_source: usize,
+
+    /// What to log on standard error, as in `info` or `vouch_server=debug`.
+    #[arg(long, env = "VOUCH_LOG", default_value = "info", value_name = "FILTER")]
+    log: String,
+}
+
+/// One word after `--gateway`.
+#[derive(Clone, Debug)]
+enum GatewayAddress {
+    Whole(IpAddr),
+    One(Listen),
+}
+
+impl Serve {
+    pub(crate) fn run(self, output: &Output) -> Result<()> {
+        let filter = EnvFilter::try_new(&self.log).with_context(|| format!("--log {:?} is no filter", self.log))?;
+        tracing_subscriber::fmt()
+            .with_env_filter(filter)
+            .with_writer(std::io::stderr)
+            .with_ansi(std::io::stderr().is_terminal())
+            .init();
+        let config = ServerConfig {
+            listen: self.listen(),
+            gateway: GatewayLimits {
+                door: self.handshakes,
+                door_per_source: self.handshakes_per_source,
+                ..GatewayLimits::default()
+            },
+            dir: self.dir,
+            http: self.http,
+            public_url: self.public_url,
+            keepalive_s: self.keepalive,
+            limits: LIMITS,
+        };
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start the runtime")?;
+        runtime.block_on(async {
+            let running = Server::start(config).await?;
+            // Subscribed before anybody is told where to connect, so that no event is missed.
+            let events = output.is_json().then(|| running.events().subscribe());
+            announce(&running, output);
+            tokio::select! {
+                () = super::stop_signal() => {}
+                () = report(events, output) => {}
+            }
+            output.say(&paint(Tone::Quiet, "stopping"));
+            running.stop().await;
+            Ok(())
+        })
+    }
+
+    fn listen(&self) -> Vec<Listen> {
+        let everywhere =
+            [GatewayAddress::Whole(Ipv4Addr::UNSPECIFIED.into()), GatewayAddress::Whole(Ipv6Addr::UNSPECIFIED.into())];
+        let chosen = if self.gateways.is_empty() { &everywhere[..] } else { &self.gateways };
+        let all = |ip: IpAddr| PORTS.map(|port| Listen { rule_port: port, addr: SocketAddr::new(ip, port) }).to_vec();
+        chosen
+            .iter()
+            .flat_map(|address| match address {
+                GatewayAddress::Whole(ip) => all(*ip),
+                GatewayAddress::One(listen) => vec![*listen],
+            })
+            .collect()
+    }
+}
+
+fn gateway(text: &str) -> Result<GatewayAddress, String> {
+    if let Ok(ip) = text.trim_matches(['[', ']']).parse() {
+        return Ok(GatewayAddress::Whole(ip));
+    }
+    let bad = || {
+        format!(
+            "{text:?}: write an address such as 192.0.2.1, or a port of the rule and where it is, such as 443=192.0.2.1:10443"
+        )
+    };
+    let (rule, addr) = text.split_once('=').ok_or_else(bad)?;
+    let rule_port = rule.parse().ok().filter(|port| PORTS.contains(port)).ok_or_else(bad)?;
+    Ok(GatewayAddress::One(Listen { rule_port, addr: addr.parse().map_err(|_| bad())? }))
+}
+
+fn announce(running: &Running, output: &Output) {
+    let listens = running.listens();
+    let gateway: Vec<_> =
+        listens.iter().map(|listen| json!({ "rule_port": listen.rule_port, "addr": listen.addr })).collect();
+    let places: Vec<String> = listens.iter().map(|listen| listen.addr.to_string()).collect();
+    output.result(
+        &json!({ "event": "serving", "http": running.http(), "gateway": gateway }),
+        &format!(
+            "{} devices at {}\ncentral and agents at http://{}",
+            paint(Tone::Good, "serving"),
+            places.join(", "),
+            running.http()
+        ),
+    );
+}
+
+/// Prints what happens at the gateway, for scripts and evidence; for people the log says enough.
+async fn report(events: Option<Receiver<Arc<GatewayEvent>>>, output: &Output) {
+    let Some(mut events) = events else { return std::future::pending().await };
+    loop {
+        match events.recv().await {
+            Ok(event) => match serde_json::to_value(&*event) {
+                Ok(value) => output.json_line(&value),
+                Err(error) => tracing::error!(%error, "an event cannot be written as JSON"),
+            },
+            Err(RecvError::Lagged(count)) => output.json_line(&json!({ "event": "missed", "count": count })),
+            Err(RecvError::Closed) => return std::future::pending().await,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_stands_for_all_ports_of_the_rule_and_a_port_for_itself() {
+        assert!(matches!(gateway("192.0.2.1"), Ok(GatewayAddress::Whole(_))));
+        assert!(matches!(gateway("[2001:db8::1]"), Ok(GatewayAddress::Whole(_))));
+        let one = gateway("443=[2001:db8::1]:10443");
+        assert!(matches!(one, Ok(GatewayAddress::One(Listen { rule_port: 443, addr })) if addr.port() == 10443));
+        for bad in ["80=192.0.2.1:80", "443", "443=192.0.2.1", "host.example", ""] {
+            assert!(gateway(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,157 @@
+//! The demonstration verifies what it shows, and notices when it is sabotaged.
+
+mod support;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+use base64::prelude::{BASE64_STANDARD, Engine as _};
+use keys::cose::{self, CosePurpose};
+use keys::public::PublicKey;
+use serde_json::Value;
+use support::vouch;
+
+const CLAIMS: [&str; 5] = ["C02", "C04", "C05", "C06", "C09"];
+
+/// What `vouch demo --once --json` printed last, and whether it ended well. Every line must be JSON.
+fn run(dir: &Path) -> (Value, bool) {
+    let result = vouch().args(["--json", "demo", "--once", "--dir"]).arg(dir).output().unwrap();
+    let text = String::from_utf8(result.stdout).unwrap();
+    let lines: Vec<Value> = text
+        .lines()
+        .map(|line| {
+            serde_json::from_str(line).unwrap_or_else(|error| panic!("standard output holds {line:?}: {error}"))
+        })
+        .filter(|line: &Value| line.get("steps").is_some())
+        .collect();
+    assert_eq!(lines.len(), 1, "{text}\n{}", String::from_utf8_lossy(&result.stderr));
+    (lines[0].clone(), result.status.success())
+}
+
+fn step<'a>(result: &'a Value, claim: &str, device: &str) -> Option<&'a Value> {
+    result["steps"].as_array()?.iter().find(|step| step["claim"] == claim && step["device"] == device)
+}
+
+/// A demonstration that was run once, shared by all tests, which work on copies of its folder.
+fn once() -> &'static (tempfile::TempDir, Value, bool) {
+    static ONCE: OnceLock<(tempfile::TempDir, Value, bool)> = OnceLock::new();
+    ONCE.get_or_init(|| {
+        let dir = tempfile::tempdir().unwrap();
+        let (result, ended_well) = run(&dir.path().join("demo"));
+        (dir, result, ended_well)
+    })
+}
+
+/// A copy of the run's folder on loopback addresses of its own.
+fn copy(root: &Path, net: u8) -> PathBuf {
+    let (original, _, _) = once();
+    let dir = root.join("demo");
+    let mut command = Command::new("cp");
+    command.arg("-a").arg(original.path().join("demo")).arg(&dir);
+    support::output(command);
+    let places: Value = serde_json::from_slice(&fs::read(dir.join("demo.json")).unwrap()).unwrap();
+    let open = places["open"].as_str().unwrap();
+    let old = open.rsplit_once('.').unwrap().0;
+    let new = format!("127.200.{net}");
+    for file in ["demo.json", "device-modern/config.json", "device-classic/config.json"] {
+        let file = dir.join(file);
+        let text = fs::read_to_string(&file).unwrap();
+        fs::write(&file, text.replace(&format!("{old}."), &format!("{new}."))).unwrap();
+    }
+    dir
+}
+
+/// Runs a sabotaged copy; the claim must fail for that device, and the whole with it.
+fn sabotaged(claim: &str, device: &str, net: u8, sabotage: impl FnOnce(&Path)) {
+    let root = tempfile::tempdir().unwrap();
+    let dir = copy(root.path(), net);
+    sabotage(&dir);
+    let (result, ended_well) = run(&dir);
+    assert!(!ended_well, "the exit code must not be 0");
+    assert_eq!(result["ok"], false, "{result:#}");
+    let step = step(&result, claim, device).unwrap_or_else(|| panic!("no step {claim} for {device}: {result:#}"));
+    assert_eq!(step["ok"], false, "{step:#}");
+}
+
+fn bytes(value: &Value) -> Vec<u8> {
+    BASE64_STANDARD.decode(value.as_str().unwrap_or_else(|| panic!("{value} is no base64"))).unwrap()
+}
+
+#[test]
+fn every_claim_is_verified_for_both_devices_and_an_outsider_can_check_the_challenge() {
+    let (_, result, ended_well) = once();
+    assert!(ended_well, "{result:#}");
+    assert_eq!(result["ok"], true);
+    for device in ["modern", "classic"] {
+        for claim in CLAIMS {
+            assert_eq!(step(result, claim, device).unwrap_or_else(|| panic!("{claim} {device}"))["ok"], true);
+        }
+        let measured = &step(result, "C06", device).unwrap()["measured"];
+        let key = PublicKey::from_spki_der(&bytes(&measured["identity_spki"])).unwrap();
+        assert_eq!(bytes(&measured["external_aad"]), b"vouch/challenge/1");
+        let claims = cose::verify(CosePurpose::Challenge, &key, &bytes(&measured["eat"])).unwrap();
+        let holds = |value: &[u8]| claims.windows(value.len()).any(|window| window == value);
+        assert!(holds(&bytes(&measured["nonce"])) && holds(&bytes(&measured["exporter_server"])));
+        assert_eq!(measured["replay_refused"], "NonceMismatch");
+        assert_eq!(measured["without_identity_key_refused"], "BadSignature");
+    }
+    let attempts = |device: &str| step(result, "C02", device).unwrap()["measured"]["attempts"].clone();
+    assert_eq!(attempts("modern").as_array().unwrap().len(), 1);
+    assert_eq!(attempts("classic")[0]["result"], "tcp_refused");
+    assert_eq!(attempts("classic")[1]["rule_port"], 993);
+}
+
+#[test]
+fn sabotage_of_the_port_order_is_noticed() {
+    sabotaged("C02", "modern", 2, |dir| {
+        let file = dir.join("device-modern/config.json");
+        let mut config: Value = serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();
+        // A fault in the network: what should be port 31314 leads to a closed port.
+        let others: Vec<&str> = config["ports"].as_str().unwrap().split(',').skip(1).collect();
+        config["ports"] = format!("31314=9,{}", others.join(",")).into();
+        fs::write(&file, config.to_string()).unwrap();
+    });
+}
+
+#[test]
+fn sabotage_of_the_tls_profile_is_noticed() {
+    sabotaged("C04", "modern", 4, |dir| {
+        let (modern, classic, aside) = (dir.join("device-modern"), dir.join("device-classic"), dir.join("aside"));
+        fs::rename(&modern, &aside).unwrap();
+        fs::rename(&classic, &modern).unwrap();
+        fs::rename(&aside, &classic).unwrap();
+    });
+}
+
+#[test]
+fn a_server_that_trusts_a_foreign_operators_devices_is_noticed() {
+    sabotaged("C05", "modern", 5, |dir| {
+        // The genuine server now takes the foreign operator's device root for its own.
+        for entry in fs::read_dir(dir.join("foreign/server/pki")).unwrap() {
+            let entry = entry.unwrap();
+            if entry.file_name().to_str().unwrap().starts_with("device-root-modern") {
+                fs::copy(entry.path(), dir.join("server/pki").join(entry.file_name())).unwrap();
+            }
+        }
+    });
+}
+
+#[test]
+fn a_device_without_its_identity_key_is_noticed() {
+    sabotaged("C06", "modern", 6, |dir| {
+        let key = "keys/device-identity.key";
+        fs::copy(dir.join("foreign/intruder-modern").join(key), dir.join("device-modern").join(key)).unwrap();
+    });
+}
+
+#[test]
+fn an_app_that_was_altered_on_the_server_is_noticed() {
+    sabotaged("C09", "modern", 9, |dir| {
+        let mut command = Command::new("sqlite3");
+        command.arg(dir.join("server/central.db"));
+        command.arg("UPDATE images SET image = zeroblob(length(image)) WHERE sha256 IN (SELECT device_app_sha256 FROM deployments);");
+        support::output(command);
+    });
+}

@@ -1,0 +1,101 @@
+//! The server is killed without warning and started again: devices return by themselves, saved state is there.
+
+mod support;
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use support::{PATIENCE, Server, http, output};
+
+/// Counts what the device sends; a count is acknowledged only after it was saved.
+const AGENT: &str = r#"
+state <- server.load();
+if (!("seen" in state)) state.seen <- 0;
+device.on("count", function(n) {
+    state.seen = n;
+    server.save(state);
+    device.send("saved", n);
+});
+http.onrequest(function(request, response) { response.send(200, http.jsonencode(state)); });
+"#;
+
+const DEVICE: &str = r#"
+local n = 0;
+agent.on("saved", function(upTo) { server.log("saved " + upTo); });
+function count() {
+    n++;
+    agent.send("count", n);
+    imp.wakeup(0.05, count);
+}
+count();
+"#;
+
+fn saved(event: &Value) -> Option<u64> {
+    event["text"].as_str()?.strip_prefix("saved ")?.parse().ok()
+}
+
+fn agent_url(server: &Server, device: &str) -> String {
+    let list: Value = serde_json::from_str(&output(server.command(&["--json", "device", "list"]))).unwrap();
+    let entry = list.as_array().unwrap().iter().find(|entry| entry["id"] == device).unwrap();
+    entry["attributes"]["agent_url"].as_str().unwrap().to_owned()
+}
+
+fn seen(url: &str) -> Option<u64> {
+    let (status, body) = http("GET", url, "");
+    if status != 200 {
+        return None;
+    }
+    serde_json::from_str::<Value>(&body).ok()?["seen"].as_u64()
+}
+
+#[test]
+fn a_server_killed_with_sigkill_comes_back_with_what_it_acknowledged_and_its_devices_return() {
+    let root = tempfile::tempdir().unwrap();
+    let mut server = Server::start(root.path(), &["127.70.1.1"]);
+    let (device_file, agent_file) = (root.path().join("device.nut"), root.path().join("agent.nut"));
+    fs::write(&device_file, DEVICE).unwrap();
+    fs::write(&agent_file, AGENT).unwrap();
+    server.deploy_files(&device_file, &agent_file);
+    let dir = root.path().join("device");
+    let enrolled = server.provision(&dir, "modern", &["--address", "127.70.1.1"]);
+    let device_id = enrolled["device_id"].as_str().unwrap().to_owned();
+    let mut device = server.run_device(&dir);
+
+    for round in 1..=2 {
+        let acknowledged = saved(&device.wait("an acknowledged count", |event| saved(event).is_some())).unwrap();
+        server.process.kill();
+        device.event("disconnected");
+        server.restart();
+        device.event("welcomed");
+        let url = agent_url(&server, &device_id);
+        let deadline = Instant::now() + PATIENCE;
+        let after = loop {
+            if let Some(count) = seen(&url) {
+                break count;
+            }
+            assert!(Instant::now() < deadline, "the agent does not answer after restart {round}");
+            std::thread::park_timeout(Duration::from_millis(50));
+        };
+        assert!(after >= acknowledged, "round {round}: {after} saved, but {acknowledged} was acknowledged");
+        device.wait("a count after the restart", |event| saved(event).is_some_and(|count| count > acknowledged));
+    }
+    let restarts = device.seen().iter().filter(|event| event["event"] == "app_started").count();
+    assert_eq!(restarts, 1, "the app went on running while the server was away");
+}
+
+#[test]
+fn revoking_ends_the_live_session_and_a_revoked_device_stays_out() {
+    let root = tempfile::tempdir().unwrap();
+    let server = Server::start(root.path(), &["127.70.2.1"]);
+    server.deploy("hello");
+    let dir = root.path().join("device");
+    let enrolled = server.provision(&dir, "modern", &["--address", "127.70.2.1"]);
+    let device_id = enrolled["device_id"].as_str().unwrap();
+    let mut device = server.run_device(&dir);
+    device.event("welcomed");
+    output(server.command(&["device", "revoke", device_id]));
+    device.event("disconnected");
+    let refused = device.event("refused");
+    assert!(refused["reason"].as_str().unwrap().to_lowercase().contains("revoked"), "{refused}");
+}

@@ -1,0 +1,237 @@
+//! A server and devices as a person runs them: processes of the `vouch` binary, watched by their JSON lines.
+
+use std::io::{BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+/// How long a test waits for an event before it fails; generous, since the machine may be busy.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The binary under test.
+pub fn vouch() -> Command {
+    Command::new(env!("CARGO_BIN_EXE_vouch"))
+}
+
+/// Runs a command to its end and returns its standard output; fails the test when it fails.
+pub fn output(mut command: Command) -> String {
+    let result = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    let errors = String::from_utf8_lossy(&result.stderr);
+    assert!(result.status.success(), "{command:?} failed: {errors}");
+    String::from_utf8(result.stdout).unwrap()
+}
+
+/// A running process whose standard output is one JSON object a line. It is killed when it goes out of scope.
+pub struct Watched {
+    child: Child,
+    lines: Receiver<Value>,
+    seen: Vec<Value>,
+    name: String,
+}
+
+impl Watched {
+    pub fn start(name: &str, mut command: Command) -> Watched {
+        let mut child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap_or_else(|error| panic!("{command:?}: {error}"));
+        let (to, lines) = channel();
+        let out = child.stdout.take().unwrap();
+        thread::spawn(move || {
+            for line in BufReader::new(out).lines().map_while(Result::ok) {
+                let value = serde_json::from_str(&line).unwrap_or(Value::String(line));
+                if to.send(value).is_err() {
+                    return;
+                }
+            }
+        });
+        Watched { child, lines, seen: Vec::new(), name: name.to_owned() }
+    }
+
+    /// Waits for the next line that fits, and returns it. Lines before it are kept in `seen`.
+    pub fn wait(&mut self, what: &str, fits: impl Fn(&Value) -> bool) -> Value {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            match self.lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+                Ok(value) => {
+                    self.seen.push(value.clone());
+                    if fits(&value) {
+                        return value;
+                    }
+                }
+                Err(RecvTimeoutError::Timeout) => {
+                    panic!("{}: no {what} in {PATIENCE:?}; seen:\n{}", self.name, self.story())
+                }
+                Err(RecvTimeoutError::Disconnected) => {
+                    let mut errors = String::new();
+                    let _ = self.child.wait();
+                    self.child.stderr.take().map(|mut pipe| pipe.read_to_string(&mut errors));
+                    panic!("{}: ended before {what}; seen:\n{}\n{errors}", self.name, self.story())
+                }
+            }
+        }
+    }
+
+    /// Waits for an event by its name.
+    pub fn event(&mut self, name: &str) -> Value {
+        self.wait(name, |value| value["event"] == name)
+    }
+
+    /// Everything seen so far.
+    pub fn seen(&self) -> &[Value] {
+        &self.seen
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Kills without warning, as a power cut would.
+    pub fn kill(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    fn story(&self) -> String {
+        self.seen.iter().map(|value| format!("{value}\n")).collect()
+    }
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// A server folder, its process and a login.
+pub struct Server {
+    pub process: Watched,
+    pub dir: PathBuf,
+    pub http: String,
+    wrapper: Vec<String>,
+    gateway: Vec<String>,
+}
+
+impl Server {
+    /// Makes a server whose gateway listens as `gateway` says, and logs in.
+    pub fn start(root: &Path, gateway: &[&str]) -> Server {
+        let dir = root.join("server");
+        let mut init = vouch();
+        init.args(["init", "--name", "vouch.test", "--dir"]).arg(&dir);
+        output(init);
+        let gateway: Vec<String> = gateway.iter().map(|&address| address.to_owned()).collect();
+        let (process, http) = serve(&dir, &gateway, "127.0.0.1:0");
+        let server = Server { process, dir, http, wrapper: Vec::new(), gateway };
+        let mut login = server.command(&["login", "--user", "admin"]);
+        login.arg("--central").arg(format!("http://{}", server.http));
+        login.arg("--password-file").arg(server.dir.join("first-password"));
+        output(login);
+        server
+    }
+
+    /// Starts the killed server again on the same addresses.
+    pub fn restart(&mut self) {
+        let (process, http) = serve(&self.dir, &self.gateway, &self.http);
+        self.process = process;
+        self.http = http;
+    }
+
+    /// A command that uses this server's login.
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = vouch();
+        command.args(arguments).env("VOUCH_LOGIN_FILE", self.dir.join("login.json"));
+        command
+    }
+
+    /// From now on devices are started through these words, such as `nsenter ...`.
+    pub fn run_devices_through(&mut self, words: &[&str]) {
+        self.wrapper = words.iter().map(|&word| word.to_owned()).collect();
+    }
+
+    /// Enrols a device in a new folder.
+    pub fn provision(&self, dir: &Path, profile: &str, more: &[&str]) -> Value {
+        let token = output(self.command(&["enrolment-token"]));
+        let token_file = dir.with_extension("token");
+        std::fs::write(&token_file, token).unwrap();
+        let mut command = self.device_command();
+        command.args([
+            "--json",
+            "device",
+            "provision",
+            "--server",
+            "vouch.test",
+            "--model",
+            "test-1",
+            "--profile",
+            profile,
+        ]);
+        command.arg("--token-file").arg(&token_file).arg("--dir").arg(dir).args(more);
+        serde_json::from_str(&output(command)).unwrap()
+    }
+
+    /// Runs the device in a folder.
+    pub fn run_device(&self, dir: &Path) -> Watched {
+        let mut command = self.device_command();
+        command.args(["--json", "device", "run", "--dir"]).arg(dir);
+        Watched::start("device", command)
+    }
+
+    /// Deploys the two halves of an application of `examples/`.
+    pub fn deploy(&self, example: &str) {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples").join(example);
+        self.deploy_files(&folder.join("device.nut"), &folder.join("agent.nut"));
+    }
+
+    /// Deploys two source files.
+    pub fn deploy_files(&self, device: &Path, agent: &Path) {
+        let mut command = self.command(&["deploy", "--device"]);
+        command.arg(device).arg("--agent").arg(agent);
+        output(command);
+    }
+
+    fn device_command(&self) -> Command {
+        let Some((first, rest)) = self.wrapper.split_first() else { return vouch() };
+        let mut command = Command::new(first);
+        command.args(rest).arg(env!("CARGO_BIN_EXE_vouch"));
+        command
+    }
+}
+
+fn serve(dir: &Path, gateway: &[String], http: &str) -> (Watched, String) {
+    let mut command = vouch();
+    command.args(["--json", "serve", "--http", http, "--dir"]).arg(dir);
+    for address in gateway {
+        command.args(["--gateway", address]);
+    }
+    let mut process = Watched::start("server", command);
+    let serving = process.event("serving");
+    (process, serving["http"].as_str().unwrap().to_owned())
+}
+
+/// An HTTP request to an agent or to central: status and body.
+pub fn http(method: &str, url: &str, body: &str) -> (u16, String) {
+    let mut command = Command::new("curl");
+    command.args([
+        "-s",
+        "-m",
+        "20",
+        "--noproxy",
+        "*",
+        "-X",
+        method,
+        "-w",
+        "\n%{http_code}",
+        "--data-binary",
+        body,
+        url,
+    ]);
+    let text = output(command);
+    let (body, status) = text.rsplit_once('\n').unwrap();
+    (status.parse().unwrap(), body.to_owned())
+}
