@@ -17,8 +17,7 @@ pub(super) fn add(b: &mut LibraryBuilder) {
     b.native(root, "dummy", 0..=255, |_, _| Ok(Value::Null));
     b.special(root, "collectgarbage", 0..=0, |vm, base, n, _| {
         let before = vm.heap.objects();
-        let args = vm.stack[base..base + n].to_vec();
-        vm.collect(args);
+        vm.collect_below(base + n, None);
         Ok(Flow::Value(Value::Int(before.saturating_sub(vm.heap.objects()) as i32)))
     });
     b.constant(root, "_version_", Constant::Str(b"Squirrel 3.0.4 stable"));

@@ -116,6 +116,7 @@ impl Vm {
                 result
             }
             Run::Host(id) => {
+                self.host_top = base + n;
                 let (this, args) = (self.stack[base], self.stack[base + 1..base + n].to_vec());
                 Ok(Flow::Host(HostCall { id, this, args }, then))
             }

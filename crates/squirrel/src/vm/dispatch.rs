@@ -340,10 +340,10 @@ impl Vm {
                         self.fuel.slice -= 1;
                         let callee = r[f];
                         self.frames[top].pc = pc as u32;
-                        if self.heap.wants_collection() {
-                            self.collect(None);
-                        }
                         let (first, n) = (base + f.0 as usize + 1, n as usize);
+                        if self.heap.wants_collection() {
+                            self.collect_below(first + n, [callee]);
+                        }
                         let flow = match callee {
                             Value::Closure(c) => self.enter(c, first, n, Then::Store(a.0), false)?,
                             callee => self.call_value(callee, first, n, Then::Store(a.0))?,

@@ -105,6 +105,8 @@ pub struct Vm {
     unstepped: Option<Option<Value>>,
     /// Arguments of the host call that is under way.
     host_args: Vec<Value>,
+    /// The end of its arguments on the stack.
+    host_top: usize,
     /// Where an operation was repeated for want of memory: calls, place, budget left.
     retried: Option<(usize, u32, i64)>,
 }
@@ -129,6 +131,7 @@ impl Vm {
             mains: 0..0,
             unstepped: None,
             host_args: Vec::new(),
+            host_top: 0,
             retried: None,
         })
     }
@@ -328,6 +331,16 @@ impl Vm {
 
     /// A collection with these values as roots beside the VM's own.
     pub(crate) fn collect(&mut self, more: impl IntoIterator<Item = Value>) {
+        let top = if let State::Waiting(_) = self.state { self.host_top.min(self.top()) } else { self.top() };
+        self.collect_below(top, more);
+    }
+
+    /// A collection at a call whose last argument lies below `top`: what is above it is dead.
+    pub(crate) fn collect_below(&mut self, top: usize, more: impl IntoIterator<Item = Value>) {
+        let end = self.top();
+        if top < end {
+            self.stack[top..end].fill(Value::Null);
+        }
         let mut roots: Vec<Value> = more.into_iter().collect();
         for frame in &self.frames {
             match &frame.kind {
@@ -348,7 +361,6 @@ impl Vm {
         roots.extend(self.unstepped.flatten());
         roots.extend_from_slice(&self.host_args);
         roots.extend(self.pins.iter().flatten());
-        let top = self.top();
         let live = self.heap.memory_used() / 256;
         self.heap.collect(roots.into_iter().chain(self.stack[..top].iter().copied()));
         self.fuel.slice = self.fuel.slice.saturating_sub(live as i64);

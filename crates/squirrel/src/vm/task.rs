@@ -147,6 +147,7 @@ impl Vm {
                 },
                 Next::Host(call) => {
                     let then = self.frames.pop().map_or(Then::Exit, |f| f.then);
+                    self.host_top = self.top();
                     return Ok(Flow::Host(call, then));
                 }
             };

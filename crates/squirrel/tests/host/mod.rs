@@ -9,12 +9,12 @@ use vouch_squirrel::{
 };
 
 /// The number of `print`.
-pub const PRINT: u32 = 1;
+pub(crate) const PRINT: u32 = 1;
 /// The number of `ask`, which the tests answer.
-pub const ASK: u32 = 2;
+pub(crate) const ASK: u32 = 2;
 
 /// The dialect's library with `print` and `ask`.
-pub fn library() -> Arc<Library> {
+pub(crate) fn library() -> Arc<Library> {
     let mut builder = LibraryBuilder::new();
     let root = builder.root();
     builder.host_text_fn(root, "print", PRINT);
@@ -23,12 +23,12 @@ pub fn library() -> Arc<Library> {
 }
 
 /// Compiles one source.
-pub fn program(name: &str, text: &str) -> Result<Program, CompileError> {
+pub(crate) fn program(name: &str, text: &str) -> Result<Program, CompileError> {
     compile(&[Source { name, text: text.as_bytes() }], &CompileOptions::default())
 }
 
 /// A VM that has begun its program.
-pub fn vm(name: &str, text: &str, budgets: Budgets) -> Vm {
+pub(crate) fn vm(name: &str, text: &str, budgets: Budgets) -> Vm {
     let program = program(name, text).unwrap_or_else(|e| panic!("{}", e.with_caret()));
     let program = Program::from_image(&program.to_image()).unwrap();
     let linked = Linked::new(&library(), &program);
@@ -39,7 +39,7 @@ pub fn vm(name: &str, text: &str, budgets: Budgets) -> Vm {
 }
 
 /// Runs the event to its end; what it printed, and how it ended.
-pub fn drive(vm: &mut Vm) -> (String, Result<Value, ScriptError>) {
+pub(crate) fn drive(vm: &mut Vm) -> (String, Result<Value, ScriptError>) {
     let mut printed = Vec::new();
     loop {
         match vm.run() {
@@ -56,7 +56,7 @@ pub fn drive(vm: &mut Vm) -> (String, Result<Value, ScriptError>) {
 }
 
 /// Runs a script; what it printed, then an uncaught error.
-pub fn run(name: &str, text: &str, budgets: Budgets) -> String {
+pub(crate) fn run(name: &str, text: &str, budgets: Budgets) -> String {
     let (mut printed, end) = drive(&mut vm(name, text, budgets));
     if let Err(error) = end {
         printed.push_str(&format!("{error}\n"));
