@@ -14,7 +14,7 @@ use scope::{Declared, Scalar};
 pub use error::CompileError;
 
 /// The longest source in bytes.
-pub const SOURCE_MAX: usize = 4 * 1024 * 1024;
+const SOURCE_MAX: usize = 4 * 1024 * 1024;
 
 /// One source text.
 #[derive(Clone, Copy, Debug)]

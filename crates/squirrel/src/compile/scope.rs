@@ -57,10 +57,6 @@ impl Scopes {
         self.functions.pop().unwrap_or_default()
     }
 
-    pub(crate) fn depth(&self) -> usize {
-        self.functions.len()
-    }
-
     /// A new variable that is visible from here on.
     pub(crate) fn declare(&mut self, name: Name) -> usize {
         let Some(f) = self.functions.last_mut() else { return 0 };

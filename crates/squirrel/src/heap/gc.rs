@@ -2,7 +2,6 @@
 
 use super::object::Payload;
 use super::slab::Slab;
-use super::strings::Strings;
 use super::{COLLECT_STEP, Heap};
 use crate::value::Value;
 
@@ -191,11 +190,5 @@ impl Heap {
                 Payload::None | Payload::Handle(_) => 0,
             };
         });
-    }
-
-    /// Whether a string lives; only for tests of the collector.
-    #[cfg(test)]
-    pub(crate) fn has_string(&self, bytes: &[u8]) -> bool {
-        Strings::key_of(bytes).and_then(|k| self.strings.find(bytes, k)).is_some()
     }
 }

@@ -10,11 +10,11 @@ impl Heap {
     pub(crate) fn member(&self, object: Value, name: Value, hash: u32) -> Option<Value> {
         let Value::Str(id) = name else { return None };
         match object {
-            Value::Table(t) => self.tables.get(t).get_interned(id, hash).map(|v| self.read(v)),
+            Value::Table(t) => self.tables.get(t).get_interned(id, hash, &self.strings).map(|v| self.read(v)),
             Value::Instance(i) => {
                 let instance = self.instances.get(i);
                 let class = self.classes.get(instance.class);
-                let v = match Place::unpack(class.members.get_interned(id, hash)?) {
+                let v = match Place::unpack(class.members.get_interned(id, hash, &self.strings)?) {
                     Place::Field(n) => *instance.fields.get(n)?,
                     Place::Method(n) => class.methods.get(n)?.value,
                 };
@@ -40,7 +40,7 @@ impl Heap {
         if !plain || self.method(this, name).is_some() {
             return None;
         }
-        self.tables.get(self.root).get_interned(id, hash).map(|v| self.read(v))
+        self.tables.get(self.root).get_interned(id, hash, &self.strings).map(|v| self.read(v))
     }
 
     /// A method of the value's type.

@@ -23,6 +23,8 @@ pub use view::{TableEntries, View};
 
 /// The least number of bytes between two collections.
 const COLLECT_STEP: usize = 32 * 1024;
+/// Nodes of tables that may be walked over before the instruction budget is charged for them.
+const PROBES_MAX: u32 = 1024;
 /// Bytes of unused places that slabs may hold beyond the budget.
 const SPARE_MAX: usize = 256 * 1024;
 /// The longest array, blob or string in elements; a longer one is refused before anything is charged.
@@ -141,7 +143,12 @@ impl Heap {
         self.work = self.work.saturating_add(units as u64);
     }
 
-    #[inline]
+    /// Whether the collector or the instruction budget has to hear of something.
+    #[inline(always)]
+    pub(crate) fn wants_attention(&self) -> bool {
+        self.used > self.collect_at || self.strings.probes() > PROBES_MAX
+    }
+
     pub(crate) fn wants_collection(&self) -> bool {
         self.used > self.collect_at
     }

@@ -1,5 +1,6 @@
 //! Byte strings: short ones interned, so that equal strings have equal numbers; long ones kept as they are.
 
+use std::cell::Cell;
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
 use std::sync::{Arc, OnceLock};
@@ -126,10 +127,6 @@ impl SharedStrings {
         id
     }
 
-    pub(crate) fn find(&self, bytes: &[u8]) -> Option<u32> {
-        self.index.find(keyed_hash(bytes), |id| &*self.entries[id as usize].bytes == bytes)
-    }
-
     pub(crate) fn bytes(&self, id: u32) -> &[u8] {
         self.entries.get(id as usize).map_or(&[], |e| &e.bytes)
     }
@@ -142,12 +139,34 @@ pub(crate) struct Strings {
     base: u32,
     local: Slab<Entry>,
     index: Index,
+    /// Nodes that were walked over in tables and not charged yet.
+    probes: Cell<u32>,
 }
 
+/// A walk over so many nodes is free.
+const FREE_PROBES: u32 = 8;
+
 impl Strings {
+    /// Counts a long walk over the nodes of a table.
+    #[inline(always)]
+    pub(crate) fn count_probes(&self, steps: u32) {
+        if steps > FREE_PROBES {
+            self.probes.set(self.probes.get().saturating_add(steps));
+        }
+    }
+
+    #[inline(always)]
+    pub(crate) fn probes(&self) -> u32 {
+        self.probes.get()
+    }
+
+    pub(crate) fn take_probes(&self) -> u32 {
+        self.probes.take()
+    }
+
     pub(crate) fn new(shared: Arc<SharedStrings>) -> Self {
         let base = shared.entries.len() as u32;
-        Strings { shared, base, local: Slab::new(), index: Index::default() }
+        Strings { shared, base, local: Slab::new(), index: Index::default(), probes: Cell::new(0) }
     }
 
     #[inline(always)]
@@ -225,10 +244,6 @@ impl Strings {
         if id >= self.base {
             self.local.mark(id - self.base);
         }
-    }
-
-    pub(crate) fn is_live(&self, id: u32) -> bool {
-        id < self.base || self.local.is_marked(id - self.base)
     }
 
     /// Frees what is not marked; returns the bytes freed.

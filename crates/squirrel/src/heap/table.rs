@@ -67,44 +67,33 @@ impl Table {
         self.used as usize
     }
 
-    /// The node that holds `key`, and how many nodes were looked at.
+    /// The node whose key `is` the one that is looked for. Long walks are counted: keys can be made to collide.
     #[inline(always)]
-    fn find(&self, key: Value, hash: u32) -> Option<usize> {
+    fn walk(&self, hash: u32, strings: &Strings, is: impl Fn(Value) -> bool) -> Option<usize> {
         if self.nodes.is_empty() {
             return None;
         }
         let mut at = hash as usize & (self.nodes.len() - 1);
+        let mut steps = 0;
         loop {
             let node = &self.nodes[at];
-            if node.key.same_bits(key) {
+            if is(node.key) {
+                strings.count_probes(steps);
                 return Some(at);
             }
             if node.next == NONE {
+                strings.count_probes(steps);
                 return None;
             }
             at = node.next as usize;
+            steps += 1;
         }
     }
 
-    /// As `find`, for a string too long to be interned.
+    /// For a string too long to be interned.
     #[cold]
     fn find_long(&self, id: u32, hash: u32, strings: &Strings) -> Option<usize> {
-        if self.nodes.is_empty() {
-            return None;
-        }
-        let mut at = hash as usize & (self.nodes.len() - 1);
-        loop {
-            let node = &self.nodes[at];
-            if let Value::Str(k) = node.key
-                && strings.equal(k, id)
-            {
-                return Some(at);
-            }
-            if node.next == NONE {
-                return None;
-            }
-            at = node.next as usize;
-        }
+        self.walk(hash, strings, |key| matches!(key, Value::Str(k) if strings.equal(k, id)))
     }
 
     #[inline(always)]
@@ -112,7 +101,7 @@ impl Table {
         match key {
             Value::Null => None,
             Value::Str(id) if strings.is_long(id) => self.find_long(id, strings.hash(id), strings),
-            key => self.find(key, hash_of(key, strings)),
+            key => self.walk(hash_of(key, strings), strings, |k| k.same_bits(key)),
         }
     }
 
@@ -123,21 +112,9 @@ impl Table {
 
     /// `get` for an interned string whose hash is known.
     #[inline(always)]
-    pub(crate) fn get_interned(&self, id: u32, hash: u32) -> Option<Value> {
-        if self.nodes.is_empty() {
-            return None;
-        }
-        let mut at = hash as usize & (self.nodes.len() - 1);
-        loop {
-            let node = &self.nodes[at];
-            if matches!(node.key, Value::Str(k) if k == id) {
-                return Some(node.value);
-            }
-            if node.next == NONE {
-                return None;
-            }
-            at = node.next as usize;
-        }
+    pub(crate) fn get_interned(&self, id: u32, hash: u32, strings: &Strings) -> Option<Value> {
+        let at = self.walk(hash, strings, |key| matches!(key, Value::Str(k) if k == id))?;
+        Some(self.nodes[at].value)
     }
 
     /// Replaces the value of a slot that exists; false when there is none.
@@ -188,9 +165,12 @@ impl Table {
             let home = hash_of(self.nodes[at].key, strings) as usize & mask;
             if at > free && home != at {
                 let mut before = home;
+                let mut steps = 0;
                 while self.nodes[before].next != at as u32 {
                     before = self.nodes[before].next as usize;
+                    steps += 1;
                 }
+                strings.count_probes(steps);
                 self.nodes[before].next = free as u32;
                 self.nodes[free] = self.nodes[at];
                 self.nodes[at] = FREE;
@@ -230,8 +210,9 @@ impl Table {
         let nodes = std::mem::take(&mut self.nodes);
         self.reset(size);
         for node in nodes {
+            // Every key is a new one here, and there is room for all.
             if !node.key.is_null() {
-                self.insert(node.key, node.value, strings);
+                self.insert_new(node.key, node.value, strings);
             }
         }
     }

@@ -6,7 +6,7 @@ use super::{Capture, Constant, Function, Program};
 /// The first bytes of an image: a mark and the version of this format.
 const MAGIC: &[u8; 6] = b"vsq\x00\x00\x01";
 /// The longest image that is looked at.
-pub const IMAGE_MAX: usize = 8 * 1024 * 1024;
+const IMAGE_MAX: usize = 8 * 1024 * 1024;
 /// The most functions of a program.
 const FUNCTIONS_MAX: usize = u16::MAX as usize;
 

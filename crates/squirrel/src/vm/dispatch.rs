@@ -219,9 +219,9 @@ impl Vm {
                             self.frames[top].pc = pc as u32;
                             return Ok(Flow::Slice);
                         }
-                        if self.heap.wants_collection() {
+                        if self.heap.wants_attention() {
                             self.frames[top].pc = pc as u32;
-                            self.collect(None);
+                            self.attend(self.top(), Null);
                             r = window!();
                         }
                     }
@@ -341,8 +341,8 @@ impl Vm {
                         let callee = r[f];
                         self.frames[top].pc = pc as u32;
                         let (first, n) = (base + f.0 as usize + 1, n as usize);
-                        if self.heap.wants_collection() {
-                            self.collect_below(first + n, [callee]);
+                        if self.heap.wants_attention() {
+                            self.attend(first + n, callee);
                         }
                         let flow = match callee {
                             Value::Closure(c) => self.enter(c, first, n, Then::Store(a.0), false)?,

@@ -329,6 +329,16 @@ impl Vm {
         self.collect(None);
     }
 
+    /// Charges long walks in tables, and collects garbage when it is time.
+    #[cold]
+    pub(super) fn attend(&mut self, top: usize, callee: Value) {
+        let probes = self.heap.strings.take_probes();
+        self.fuel.slice = self.fuel.slice.saturating_sub(i64::from(probes / 16));
+        if self.heap.wants_collection() {
+            self.collect_below(top, [callee]);
+        }
+    }
+
     /// A collection with these values as roots beside the VM's own.
     pub(crate) fn collect(&mut self, more: impl IntoIterator<Item = Value>) {
         let top = if let State::Waiting(_) = self.state { self.host_top.min(self.top()) } else { self.top() };
