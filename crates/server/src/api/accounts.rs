@@ -8,8 +8,8 @@ use super::Central;
 use super::document::{Relationships, Resource, SelfLink, many, one as show_one, time};
 use super::error::ApiError;
 use super::query::Asked;
-use super::request;
-use crate::fleet::{Account, Caller};
+use super::request::{self, Bearer};
+use crate::fleet::Account;
 
 #[derive(Serialize)]
 struct Attributes {
@@ -19,7 +19,7 @@ struct Attributes {
     updated_at: String,
 }
 
-pub(super) async fn list(State(central): State<Central>, _: Caller, asked: Asked) -> Result<Response, ApiError> {
+pub(super) async fn list(State(central): State<Central>, _: Bearer, asked: Asked) -> Result<Response, ApiError> {
     asked.filters.only(&[])?;
     let listed = central.store.accounts(asked.paging.page).await?;
     Ok(many(&asked.paging, listed, |account| show(&central, account)))
@@ -27,7 +27,7 @@ pub(super) async fn list(State(central): State<Central>, _: Caller, asked: Asked
 
 pub(super) async fn one(
     State(central): State<Central>,
-    caller: Caller,
+    Bearer(caller): Bearer,
     Path(id): Path<String>,
 ) -> Result<Response, ApiError> {
     let id = if id == "me" { caller.account } else { request::id("account", &id)? };

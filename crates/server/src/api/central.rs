@@ -16,7 +16,8 @@ use crate::store::Store;
 #[derive(Clone)]
 pub struct Central(Arc<Shared>);
 
-pub(super) struct Shared {
+/// What every handler works with.
+pub struct Shared {
     pub(super) store: Store,
     pub(super) bus: Bus,
     pub(super) limits: Limits,

@@ -13,8 +13,8 @@ use super::Central;
 use super::document::{Relationships, Resource, SelfLink, created, many, one as show_one, time};
 use super::error::{ApiError, CompileProblem};
 use super::query::Asked;
-use super::request::{self, Document, Json, Sent};
-use crate::fleet::{Caller, Deployment, DeploymentId, DeploymentNotes, NewDeployment};
+use super::request::{self, Bearer, Document, Json, Sent};
+use crate::fleet::{Deployment, DeploymentId, DeploymentNotes, NewDeployment};
 use crate::store::{DeploymentCode, DeploymentFilter, Listed};
 
 const DEVICE_CODE: &str = "device_code";
@@ -39,7 +39,7 @@ struct Code {
     agent_code: String,
 }
 
-pub(super) async fn list(State(central): State<Central>, _: Caller, mut asked: Asked) -> Result<Response, ApiError> {
+pub(super) async fn list(State(central): State<Central>, _: Bearer, mut asked: Asked) -> Result<Response, ApiError> {
     let filters = &mut asked.filters;
     filters.only(&[
         "owner.id",
@@ -81,7 +81,7 @@ pub(super) async fn list(State(central): State<Central>, _: Caller, mut asked: A
 /// Makes a deployment, which becomes the group's current one. Restarts nothing: devices take it at their next start.
 pub(super) async fn create(
     State(central): State<Central>,
-    caller: Caller,
+    Bearer(caller): Bearer,
     Json(Document { data }): Json<Document>,
 ) -> Result<Response, ApiError> {
     data.expect("deployment")?;
@@ -110,7 +110,7 @@ pub(super) async fn create(
 
 pub(super) async fn one(
     State(central): State<Central>,
-    _: Caller,
+    _: Bearer,
     Path(id): Path<String>,
 ) -> Result<Response, ApiError> {
     let id = request::id("deployment", &id)?;
@@ -122,7 +122,7 @@ pub(super) async fn one(
 
 pub(super) async fn update(
     State(central): State<Central>,
-    caller: Caller,
+    Bearer(caller): Bearer,
     Path(id): Path<String>,
     Json(Document { data }): Json<Document>,
 ) -> Result<Response, ApiError> {
@@ -150,7 +150,7 @@ pub(super) async fn update(
 
 pub(super) async fn remove(
     State(central): State<Central>,
-    _: Caller,
+    _: Bearer,
     Path(id): Path<String>,
 ) -> Result<StatusCode, ApiError> {
     central.store.delete_deployment(request::id("deployment", &id)?).await?;

@@ -10,8 +10,8 @@ use super::Central;
 use super::document::{Relationships, Resource, SelfLink, created, many, one as show_one, time};
 use super::error::ApiError;
 use super::query::Asked;
-use super::request::{self, Document, Json, Names, OneName, Sent};
-use crate::fleet::{Caller, DeviceGroup, GroupId, GroupType};
+use super::request::{self, Bearer, Document, Json, Names, OneName, Sent};
+use crate::fleet::{DeviceGroup, GroupId, GroupType};
 use crate::store::{GroupFilter, Listed};
 
 #[derive(Serialize)]
@@ -24,7 +24,7 @@ struct Attributes {
     updated_at: String,
 }
 
-pub(super) async fn list(State(central): State<Central>, _: Caller, mut asked: Asked) -> Result<Response, ApiError> {
+pub(super) async fn list(State(central): State<Central>, _: Bearer, mut asked: Asked) -> Result<Response, ApiError> {
     let filters = &mut asked.filters;
     filters.only(&["owner.id", "product.id", "type"])?;
     let filter =
@@ -38,7 +38,7 @@ pub(super) async fn list(State(central): State<Central>, _: Caller, mut asked: A
 
 pub(super) async fn create(
     State(central): State<Central>,
-    caller: Caller,
+    Bearer(caller): Bearer,
     Json(Document { data }): Json<Document>,
 ) -> Result<Response, ApiError> {
     let kind: GroupType =
@@ -55,7 +55,7 @@ pub(super) async fn create(
 
 pub(super) async fn one(
     State(central): State<Central>,
-    _: Caller,
+    _: Bearer,
     Path(id): Path<String>,
 ) -> Result<Response, ApiError> {
     Ok(show_one(show(&central, find(&central, &id).await?)))
@@ -63,7 +63,7 @@ pub(super) async fn one(
 
 pub(super) async fn update(
     State(central): State<Central>,
-    _: Caller,
+    _: Bearer,
     Path(id): Path<String>,
     Json(Document { data }): Json<Document>,
 ) -> Result<Response, ApiError> {
@@ -76,7 +76,7 @@ pub(super) async fn update(
 
 pub(super) async fn remove(
     State(central): State<Central>,
-    _: Caller,
+    _: Bearer,
     Path(id): Path<String>,
 ) -> Result<StatusCode, ApiError> {
     central.store.delete_group(request::id("devicegroup", &id)?).await?;
@@ -85,7 +85,7 @@ pub(super) async fn remove(
 
 pub(super) async fn restart(
     State(central): State<Central>,
-    _: Caller,
+    _: Bearer,
     Path(id): Path<String>,
 ) -> Result<StatusCode, ApiError> {
     let group = find(&central, &id).await?;
@@ -96,7 +96,7 @@ pub(super) async fn restart(
 /// Assigns devices; each starts on the group's deployment, also one that was in the group already. What can be assigned is.
 pub(super) async fn assign(
     State(central): State<Central>,
-    _: Caller,
+    _: Bearer,
     Path(id): Path<String>,
     Json(Names { data }): Json<Names>,
 ) -> Result<StatusCode, ApiError> {
@@ -113,7 +113,7 @@ pub(super) async fn assign(
 /// Takes devices out of a group; their agents stop and their apps go. What can be taken out is.
 pub(super) async fn unassign(
     State(central): State<Central>,
-    _: Caller,
+    _: Bearer,
     Path(id): Path<String>,
     Json(Names { data }): Json<Names>,
 ) -> Result<StatusCode, ApiError> {
@@ -129,7 +129,7 @@ pub(super) async fn unassign(
 
 pub(super) async fn set_min_supported(
     State(central): State<Central>,
-    _: Caller,
+    _: Bearer,
     Path(id): Path<String>,
     Json(OneName { data }): Json<OneName>,
 ) -> Result<StatusCode, ApiError> {

@@ -9,8 +9,8 @@ use super::Central;
 use super::document::{Relationships, Resource, SelfLink, many, one as show_one, time};
 use super::error::ApiError;
 use super::query::Asked;
-use super::request::{Document, Json};
-use crate::fleet::{Caller, Device, Rule};
+use super::request::{Bearer, Document, Json};
+use crate::fleet::{Device, Rule};
 use crate::store::{DeviceFilter, Listed};
 
 #[derive(Serialize)]
@@ -35,7 +35,7 @@ struct Attributes {
     revoked_at: Option<String>,
 }
 
-pub(super) async fn list(State(central): State<Central>, _: Caller, mut asked: Asked) -> Result<Response, ApiError> {
+pub(super) async fn list(State(central): State<Central>, _: Bearer, mut asked: Asked) -> Result<Response, ApiError> {
     let filters = &mut asked.filters;
     filters.only(&["owner.id", "product.id", "devicegroup.id", "devicegroup.owner.id", "devicegroup.type"])?;
     let unassigned = filters.text("devicegroup.owner.id") == Some("null");
@@ -56,7 +56,7 @@ pub(super) async fn list(State(central): State<Central>, _: Caller, mut asked: A
 
 pub(super) async fn one(
     State(central): State<Central>,
-    _: Caller,
+    _: Bearer,
     Path(id): Path<String>,
 ) -> Result<Response, ApiError> {
     Ok(show_one(show(&central, central.device(&id).await?)))
@@ -64,7 +64,7 @@ pub(super) async fn one(
 
 pub(super) async fn update(
     State(central): State<Central>,
-    _: Caller,
+    _: Bearer,
     Path(id): Path<String>,
     Json(Document { data }): Json<Document>,
 ) -> Result<Response, ApiError> {
@@ -78,7 +78,7 @@ pub(super) async fn update(
 
 pub(super) async fn remove(
     State(central): State<Central>,
-    _: Caller,
+    _: Bearer,
     Path(id): Path<String>,
 ) -> Result<StatusCode, ApiError> {
     let device = central.device(&id).await?;
@@ -89,7 +89,7 @@ pub(super) async fn remove(
 
 pub(super) async fn restart(
     State(central): State<Central>,
-    _: Caller,
+    _: Bearer,
     Path(id): Path<String>,
 ) -> Result<StatusCode, ApiError> {
     let device = central.device(&id).await?;
@@ -106,7 +106,7 @@ pub(super) async fn restart(
 /// Refuses a device from now on and ends its live session.
 pub(super) async fn revoke(
     State(central): State<Central>,
-    _: Caller,
+    _: Bearer,
     Path(id): Path<String>,
 ) -> Result<StatusCode, ApiError> {
     let device = central.device(&id).await?;

@@ -11,8 +11,8 @@ use super::Central;
 use super::document::{Relationships, Resource, SelfLink, created, many, one as show_one, time};
 use super::error::ApiError;
 use super::query::Asked;
-use super::request::{self, Document, Json};
-use crate::fleet::{Caller, EnrolmentToken, GroupId, TokenId};
+use super::request::{self, Bearer, Document, Json};
+use crate::fleet::{EnrolmentToken, GroupId, TokenId};
 use crate::store::NewToken;
 
 /// What a token has when the client names no number.
@@ -29,7 +29,7 @@ struct Attributes {
     created_at: String,
 }
 
-pub(super) async fn list(State(central): State<Central>, _: Caller, asked: Asked) -> Result<Response, ApiError> {
+pub(super) async fn list(State(central): State<Central>, _: Bearer, asked: Asked) -> Result<Response, ApiError> {
     asked.filters.only(&[])?;
     let listed = central.store.enrolment_tokens(asked.paging.page).await?;
     Ok(many(&asked.paging, listed, |token| show(&central, &token, None)))
@@ -37,7 +37,7 @@ pub(super) async fn list(State(central): State<Central>, _: Caller, asked: Asked
 
 pub(super) async fn create(
     State(central): State<Central>,
-    caller: Caller,
+    Bearer(caller): Bearer,
     Json(Document { data }): Json<Document>,
 ) -> Result<Response, ApiError> {
     data.expect("enrolment_token")?;
@@ -57,7 +57,7 @@ pub(super) async fn create(
 
 pub(super) async fn one(
     State(central): State<Central>,
-    _: Caller,
+    _: Bearer,
     Path(id): Path<String>,
 ) -> Result<Response, ApiError> {
     let token = central.store.enrolment_token(request::id("enrolment_token", &id)?).await?;
@@ -67,7 +67,7 @@ pub(super) async fn one(
 
 pub(super) async fn remove(
     State(central): State<Central>,
-    _: Caller,
+    _: Bearer,
     Path(id): Path<String>,
 ) -> Result<StatusCode, ApiError> {
     central.store.delete_enrolment_token(request::id("enrolment_token", &id)?).await?;

@@ -9,9 +9,12 @@ use super::document::MEDIA_TYPE;
 use crate::fleet::{Invalid, Rule};
 use crate::store::{ChangeError, StoreError};
 
-/// A refusal, as the body of an answer. May hold several errors; the answer has the status of the first.
+/// A refusal, as the body of an answer.
 #[derive(Debug)]
-pub(super) struct ApiError(Vec<Entry>);
+pub(super) struct ApiError {
+    status: StatusCode,
+    entries: Vec<Entry>,
+}
 
 #[derive(Debug)]
 struct Entry {
@@ -38,7 +41,7 @@ pub(super) struct CompileProblem {
 
 impl ApiError {
     fn new(status: StatusCode, code: &'static str, title: &'static str, detail: impl Into<String>) -> Self {
-        Self(vec![Entry { status, code, title, detail: detail.into(), meta: Vec::new() }])
+        Self { status, entries: vec![Entry { status, code, title, detail: detail.into(), meta: Vec::new() }] }
     }
 
     pub(super) fn invalid(detail: impl Into<String>) -> Self {
@@ -92,19 +95,17 @@ impl ApiError {
             [one] => format!("{} line {}, column {}: {}", one.file, one.row, one.column, one.text),
             many => format!("{} errors; see meta.", many.len()),
         };
-        let entry = Entry {
-            status: StatusCode::BAD_REQUEST,
-            code: "CX005",
-            title: "Compilation Error",
-            detail,
-            meta: problems,
-        };
-        Self(vec![entry])
+        let status = StatusCode::BAD_REQUEST;
+        Self {
+            status,
+            entries: vec![Entry { status, code: "CX005", title: "Compilation Error", detail, meta: problems }],
+        }
     }
 
-    /// One entry for each error, answered with 400, as the steps of one request that partly failed.
+    /// The steps of one request that failed while others may have succeeded: answered with 400, each error with the status of its own.
     pub(super) fn partly(errors: Vec<ApiError>) -> Self {
-        Self(errors.into_iter().flat_map(|error| error.0).collect())
+        let entries = errors.into_iter().flat_map(|error| error.entries).collect();
+        Self { status: StatusCode::BAD_REQUEST, entries }
     }
 
     /// An error of the server's own. The client gets an id that the log has, too.
@@ -123,11 +124,6 @@ impl ApiError {
             "Internal Error",
             "The server could not do this; its log says why.",
         )
-    }
-
-    #[cfg(test)]
-    pub(super) fn status(&self) -> StatusCode {
-        self.0.first().map_or(StatusCode::INTERNAL_SERVER_ERROR, |entry| entry.status)
     }
 }
 
@@ -192,9 +188,6 @@ struct Shown {
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        let partly = self.0.len() > 1;
-        let first = self.0.first().map_or(StatusCode::INTERNAL_SERVER_ERROR, |entry| entry.status);
-        let status = if partly { StatusCode::BAD_REQUEST } else { first };
         let shown = |entry: Entry| Shown {
             id: Uuid::new_v4().to_string(),
             status: entry.status.as_str().to_owned(),
@@ -203,9 +196,9 @@ impl IntoResponse for ApiError {
             detail: entry.detail,
             meta: entry.meta,
         };
-        let body = Body { errors: self.0.into_iter().map(shown).collect() };
+        let body = Body { errors: self.entries.into_iter().map(shown).collect() };
         // Strings and numbers always serialise.
         let text = serde_json::to_string(&body).unwrap_or_else(|_| r#"{"errors":[]}"#.to_owned());
-        (status, [(header::CONTENT_TYPE, MEDIA_TYPE)], text).into_response()
+        (self.status, [(header::CONTENT_TYPE, MEDIA_TYPE)], text).into_response()
     }
 }

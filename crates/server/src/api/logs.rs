@@ -10,7 +10,8 @@ use super::Central;
 use super::document::{many, time};
 use super::error::ApiError;
 use super::query::Asked;
-use crate::fleet::{Caller, LogEntry};
+use super::request::Bearer;
+use crate::fleet::LogEntry;
 use crate::store::Listed;
 
 /// A log line as clients read it, in history and in streams.
@@ -52,7 +53,7 @@ impl Line {
 /// The newest line first.
 pub(super) async fn history(
     State(central): State<Central>,
-    _: Caller,
+    _: Bearer,
     Path(id): Path<String>,
     asked: Asked,
 ) -> Result<Response, ApiError> {
@@ -67,7 +68,7 @@ pub(super) async fn history(
 /// The newest report first; each holds the connect attempts since the one before.
 pub(super) async fn diary(
     State(central): State<Central>,
-    _: Caller,
+    _: Bearer,
     Path(id): Path<String>,
     asked: Asked,
 ) -> Result<Response, ApiError> {

@@ -17,9 +17,9 @@ use super::Central;
 use super::document::created;
 use super::error::ApiError;
 use super::logs::Line;
-use super::request;
+use super::request::{self, Bearer};
 use crate::bus::{StreamEvent, StreamReader};
-use crate::fleet::{Caller, StreamId};
+use crate::fleet::StreamId;
 
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "lowercase")]
@@ -55,7 +55,11 @@ struct StateChange<'a> {
 }
 
 /// Opens a stream that nobody reads yet.
-pub(super) async fn open(State(central): State<Central>, caller: Caller, Query(asked): Query<Asked>) -> Response {
+pub(super) async fn open(
+    State(central): State<Central>,
+    Bearer(caller): Bearer,
+    Query(asked): Query<Asked>,
+) -> Response {
     let id = central.bus.streams().open(caller.account);
     let format = if asked.format == Some(Format::Json) { "?format=json" } else { "" };
     let url = format!("{}/logstream/{}{format}", central.base, id.as_str());
@@ -77,7 +81,7 @@ pub(super) async fn read(
 
 pub(super) async fn subscribe(
     State(central): State<Central>,
-    caller: Caller,
+    Bearer(caller): Bearer,
     Path((id, device)): Path<(String, String)>,
 ) -> Result<StatusCode, ApiError> {
     let id: StreamId = request::id("logstream", &id)?;
@@ -90,7 +94,7 @@ pub(super) async fn subscribe(
 
 pub(super) async fn unsubscribe(
     State(central): State<Central>,
-    caller: Caller,
+    Bearer(caller): Bearer,
     Path((id, device)): Path<(String, String)>,
 ) -> Result<StatusCode, ApiError> {
     let id: StreamId = request::id("logstream", &id)?;

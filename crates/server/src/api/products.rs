@@ -9,8 +9,8 @@ use super::Central;
 use super::document::{Relationships, Resource, SelfLink, created, many, one as show_one, time};
 use super::error::ApiError;
 use super::query::Asked;
-use super::request::{self, Document, Json};
-use crate::fleet::{Caller, Product};
+use super::request::{self, Bearer, Document, Json};
+use crate::fleet::Product;
 use crate::store::Listed;
 
 #[derive(Serialize)]
@@ -21,7 +21,7 @@ struct Attributes {
     updated_at: String,
 }
 
-pub(super) async fn list(State(central): State<Central>, _: Caller, mut asked: Asked) -> Result<Response, ApiError> {
+pub(super) async fn list(State(central): State<Central>, _: Bearer, mut asked: Asked) -> Result<Response, ApiError> {
     asked.filters.only(&["owner.id"])?;
     let owner = asked.filters.id("owner.id");
     let listed = match asked.filters.nothing {
@@ -33,7 +33,7 @@ pub(super) async fn list(State(central): State<Central>, _: Caller, mut asked: A
 
 pub(super) async fn create(
     State(central): State<Central>,
-    caller: Caller,
+    Bearer(caller): Bearer,
     Json(Document { data }): Json<Document>,
 ) -> Result<Response, ApiError> {
     data.expect("product")?;
@@ -45,7 +45,7 @@ pub(super) async fn create(
 
 pub(super) async fn one(
     State(central): State<Central>,
-    _: Caller,
+    _: Bearer,
     Path(id): Path<String>,
 ) -> Result<Response, ApiError> {
     let product =
@@ -55,7 +55,7 @@ pub(super) async fn one(
 
 pub(super) async fn update(
     State(central): State<Central>,
-    _: Caller,
+    _: Bearer,
     Path(id): Path<String>,
     Json(Document { data }): Json<Document>,
 ) -> Result<Response, ApiError> {
@@ -67,7 +67,7 @@ pub(super) async fn update(
 
 pub(super) async fn remove(
     State(central): State<Central>,
-    _: Caller,
+    _: Bearer,
     Path(id): Path<String>,
 ) -> Result<StatusCode, ApiError> {
     central.store.delete_product(request::id("product", &id)?).await?;

@@ -13,7 +13,10 @@ use super::Central;
 use super::error::ApiError;
 use crate::fleet::Caller;
 
-impl FromRequestParts<Central> for Caller {
+/// Who a request comes from, by its bearer token.
+pub(super) struct Bearer(pub(super) Caller);
+
+impl FromRequestParts<Central> for Bearer {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, central: &Central) -> Result<Self, ApiError> {
@@ -21,7 +24,7 @@ impl FromRequestParts<Central> for Caller {
         let token =
             header.and_then(|value| value.split_once(' ')).filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
         let Some((_, token)) = token else { return Err(ApiError::no_token()) };
-        central.store.caller(token.trim()).await?.ok_or_else(ApiError::no_token)
+        central.store.caller(token.trim()).await?.map(Bearer).ok_or_else(ApiError::no_token)
     }
 }
 

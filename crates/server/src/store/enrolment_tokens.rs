@@ -261,3 +261,52 @@ impl Store {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use keys::profile::Profile;
+    use keys::public::SpkiHash;
+    use keys::purpose::KeyPurpose;
+    use keys::secret::Secret;
+    use keys::signer::Signer;
+
+    use super::*;
+    use crate::fleet::AgentIdSecret;
+    use crate::limits::LIMITS;
+
+    fn new_device() -> NewDevice {
+        let identity = Arc::new(Signer::generate(KeyPurpose::DeviceIdentity).unwrap().public().clone());
+        let key_agreement_spki = identity.spki_der().to_vec();
+        NewDevice {
+            identity,
+            key_agreement_spki,
+            tls_spki: SpkiHash([0; 32]),
+            profile: Profile::Modern,
+            model: "m".to_owned(),
+        }
+    }
+
+    #[tokio::test]
+    async fn another_key_with_the_same_device_id_is_refused_and_uses_nothing_up() {
+        let dir = tempfile::tempdir().unwrap();
+        let secret = AgentIdSecret::new(Secret::new(vec![1; 32]));
+        let store = Store::create(dir.path(), secret, &LIMITS).await.unwrap();
+        let owner = store.create_account(&"me".parse().unwrap(), "", "").await.unwrap();
+        let id = TokenId::new([1; 9]);
+        let new = NewToken { id, secret_sha256: [2; 32], owner, group: None, uses: 2, minutes: 1 };
+        store.create_enrolment_token(&new).await.unwrap();
+        let (first, second) = (new_device(), new_device());
+        store.redeem_token(&id, &[2; 32], unix_ms(), first.clone()).await.unwrap();
+        // A real collision costs 2^32 keys: here the first device has taken the second one's id over.
+        sqlx::query("UPDATE devices SET id = $1")
+            .bind(second.identity.device_id().to_string())
+            .execute(store.writer())
+            .await
+            .unwrap();
+        let refused = store.redeem_token(&id, &[2; 32], unix_ms(), second).await;
+        assert!(matches!(refused, Err(RedeemError::Refused(RedeemRefused::DeviceIdTaken))), "{refused:?}");
+        assert_eq!(store.enrolment_token(id).await.unwrap().unwrap().uses_left, 1);
+    }
+}
