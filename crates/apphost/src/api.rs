@@ -1,5 +1,6 @@
 //! What scripts find beside the language: the objects of each end, with every function's name in one place.
 
+mod argument;
 mod hardware;
 mod http;
 mod imp;

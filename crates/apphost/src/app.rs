@@ -3,17 +3,16 @@
 use std::collections::{HashMap, VecDeque};
 
 use keys::time::Now;
-use squirrel::{Budgets, Clock, Fatal, HostCall, Pin, ScriptError, Step, Throw, Value, View, Vm};
+use squirrel::{Budgets, Clock, Fatal, HostCall, Pin, ScriptError, Step, Throw, Value, Vm};
 use thiserror::Error;
 
 use crate::api::{Api, Exchanges, Reply};
 use crate::code::Code;
 use crate::input::{Input, InputRefused};
-use crate::limits::{Limits, NESTING};
+use crate::limits::Limits;
 use crate::output::{LogLevel, Output};
 use crate::side::{End, Side, WakeReason};
 use crate::timers::Timers;
-use crate::value::decode_cbor;
 
 /// Calls of the host that one slice may hold; without it a loop of cheap calls would keep others waiting.
 const CALLS_PER_SLICE: usize = 256;
@@ -88,11 +87,11 @@ pub struct App {
     pub(crate) on_disconnect: Option<Pin>,
     pub(crate) on_request: Option<Pin>,
     pub(crate) exchanges: Exchanges,
-    queue: VecDeque<Input>,
+    pub(crate) queue: VecDeque<Input>,
     outputs: VecDeque<Output>,
     output_bytes: usize,
     /// Whether a due timer goes before a waiting input; they take turns, so that neither starves the other.
-    timer_first: bool,
+    pub(crate) timer_first: bool,
 }
 
 impl App {
@@ -245,94 +244,6 @@ impl App {
         None
     }
 
-    /// Begins the next event that is due; false when there is none.
-    fn begin_event(&mut self) -> bool {
-        self.set_clock();
-        self.timer_first = !self.timer_first;
-        if self.timer_first && self.begin_timer() {
-            return true;
-        }
-        while let Some(input) = self.queue.pop_front() {
-            match self.begin_input(input) {
-                Ok(true) => return true,
-                Ok(false) => {}
-                Err(throw) => {
-                    self.refuse_input(throw);
-                    if matches!(self.phase, Phase::Ended) {
-                        return false;
-                    }
-                }
-            }
-        }
-        self.queue.shrink_to(4);
-        self.begin_timer() || self.begin_idle()
-    }
-
-    fn begin_timer(&mut self) -> bool {
-        let Some(timer) = self.timers.pop_due(self.now.mono_ms) else { return false };
-        self.call_once(timer.callback);
-        true
-    }
-
-    fn begin_idle(&mut self) -> bool {
-        let Some(call) = self.idle.pop_front() else { return false };
-        self.call_once(call.callback);
-        true
-    }
-
-    /// Begins the event that an input means; false when the script has none for it.
-    fn begin_input(&mut self, input: Input) -> Result<bool, Throw> {
-        match input {
-            Input::Message { name, value } => self.begin_message(&name, &value),
-            Input::Http(request) => self.begin_request(&request),
-            Input::Connected => Ok(self.begin_connection(true)),
-            Input::Disconnected => Ok(self.begin_connection(false)),
-            // Taken by `input`, never queued.
-            Input::Sent(_) | Input::Saved(_) | Input::HttpGone(_) => Ok(false),
-        }
-    }
-
-    fn begin_message(&mut self, name: &str, value: &[u8]) -> Result<bool, Throw> {
-        let Some(&handler) = self.handlers.get(name) else { return Ok(false) };
-        let value = self.vm.build(|heap| decode_cbor(heap, value, NESTING))?;
-        self.call(Some(handler), &[value]);
-        Ok(true)
-    }
-
-    fn begin_connection(&mut self, connected: bool) -> bool {
-        if self.connected == connected {
-            return false;
-        }
-        self.connected = connected;
-        let callback = if connected { self.on_connect } else { self.on_disconnect };
-        self.call(callback, &[]);
-        callback.is_some()
-    }
-
-    /// An input that did not become a value: the sender's fault is a line in the log, a lack of memory ends the app.
-    fn refuse_input(&mut self, throw: Throw) {
-        match throw {
-            Throw::Fatal(fatal) => self.fail(&exhausted(fatal)),
-            Throw::Message(text) => self.put_log(LogLevel::Error, format!("ERROR: dropped what came in: {text}")),
-            Throw::Value(_) => self.put_log(LogLevel::Error, "ERROR: dropped what came in".to_owned()),
-        }
-    }
-
-    /// Begins a call of a pinned function, if there is one.
-    pub(crate) fn call(&mut self, callback: Option<Pin>, args: &[Value]) {
-        if let Some(pin) = callback {
-            self.vm.call(self.vm.pinned(pin), args);
-            self.phase = Phase::Running;
-        }
-    }
-
-    /// Begins a call of a function that is not called again.
-    fn call_once(&mut self, callback: Pin) {
-        let function = self.vm.unpin(callback);
-        self.vm.call(function, &[]);
-        self.phase = Phase::Running;
-    }
-
     fn end_event(&mut self) -> Turn {
         self.phase = Phase::Resting;
         if self.restart_wanted {
@@ -377,7 +288,7 @@ impl App {
     }
 
     /// Logs an error with its stack, as the imp does, and ends the app.
-    fn fail(&mut self, error: &ScriptError) {
+    pub(crate) fn fail(&mut self, error: &ScriptError) {
         self.put_log(LogLevel::Error, format!("ERROR: {}", error.message));
         for (depth, entry) in error.stack.iter().enumerate() {
             let word = if depth == 0 { "in" } else { "from" };
@@ -393,7 +304,7 @@ impl App {
         self.idle.clear();
     }
 
-    fn set_clock(&mut self) {
+    pub(crate) fn set_clock(&mut self) {
         let mono_us = self.now.mono_ms.saturating_mul(1000);
         self.vm.set_clock(Clock { unix_ms: self.now.unix_ms, mono_us });
     }
@@ -422,45 +333,6 @@ impl App {
         });
         debug_assert!(counted.is_ok(), "counting allocates nothing");
     }
-
-    pub(crate) fn expect_function(&self, call: &str, value: Value) -> Result<(), Throw> {
-        match self.vm.heap().view(value) {
-            View::Function => Ok(()),
-            _ => Err(Throw::message(format!("{call}: a function was expected"))),
-        }
-    }
-
-    pub(crate) fn optional_function(&mut self, call: &str, value: Value) -> Result<Option<Pin>, Throw> {
-        if value.is_null() {
-            return Ok(None);
-        }
-        self.expect_function(call, value)?;
-        Ok(Some(self.vm.pin(value)))
-    }
-
-    pub(crate) fn forget(&mut self, pin: Option<Pin>) {
-        if let Some(pin) = pin {
-            self.vm.unpin(pin);
-        }
-    }
-
-    pub(crate) fn text(&self, call: &str, value: Value) -> Result<String, Throw> {
-        let text = match self.vm.heap().view(value) {
-            View::Str(bytes) => std::str::from_utf8(bytes).ok(),
-            _ => None,
-        };
-        text.map(str::to_owned).ok_or_else(|| Throw::message(format!("{call}: a string was expected")))
-    }
-
-    pub(crate) fn name(&self, call: &str, value: Value) -> Result<String, Throw> {
-        let name = self.text(call, value)?;
-        let most = self.limits.name_bytes;
-        if name.len() > most {
-            Err(Throw::message(format!("{call}: a name has at most {most} bytes")))
-        } else {
-            Ok(name)
-        }
-    }
 }
 
 fn weight(output: &Output) -> usize {
@@ -473,7 +345,7 @@ fn weight(output: &Output) -> usize {
     }
 }
 
-fn exhausted(fatal: Fatal) -> ScriptError {
+pub(crate) fn exhausted(fatal: Fatal) -> ScriptError {
     ScriptError { fatal: Some(fatal), ..plain(&fatal.to_string()) }
 }
 

@@ -7,12 +7,14 @@
 //! - [`limits`]: the bounds of one app.
 //! - [`restart`]: how long a host waits before it starts a failed app again.
 //! - [`driver`]: how a host drives an app, in words.
-//! - `api`: what scripts find on each end; `value`: values as CBOR and JSON; `timers`, `url`: what their names say.
+//! - `event`: which event begins next; `timers`: the app's timers, in order.
+//! - `api`: what scripts find on each end; `value`: values as CBOR and JSON; `url`: percent-encoding.
 
 mod api;
 pub mod app;
 pub mod code;
 pub mod driver;
+mod event;
 pub mod input;
 pub mod limits;
 pub mod output;

@@ -421,3 +421,18 @@ async fn an_agent_that_floods_the_log_slows_itself_down() {
     }
     assert!(begin.elapsed() >= Duration::from_millis(1_500), "{:?}", begin.elapsed());
 }
+
+#[tokio::test]
+async fn hundreds_of_agents_share_two_threads() {
+    const COUNT: usize = 300;
+    let world = World::new(HELLO, COUNT, quick()).await;
+    for device in 0..COUNT {
+        world.get_until(device, "/", StatusCode::OK).await;
+    }
+    let asks =
+        (0..COUNT).map(|device| tokio::spawn(ask(world.router.clone(), world.devices[device].1, "/", Vec::new())));
+    for asking in asks.collect::<Vec<_>>() {
+        assert_eq!(asking.await.unwrap().0, StatusCode::OK);
+    }
+    assert_eq!(world.bus.agents(), COUNT);
+}

@@ -191,7 +191,7 @@ impl Life {
         self.shared.bus.log(LogEntry { device, at_ms: unix_ms(), kind, production, text: text.into() }).await;
     }
 
-    async fn send(&self, message: AppMessage) -> Result<(), NotSent> {
+    async fn send(&mut self, message: AppMessage) -> Result<(), NotSent> {
         let (bus, device) = (&self.shared.bus, &self.start.device);
         match bus.to_session(device, Box::new(message)) {
             Ok(Delivery::Queued) => Ok(()),

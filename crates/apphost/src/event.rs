@@ -1,0 +1,99 @@
+//! Which event begins next, and how an input becomes a call of the script.
+
+use squirrel::{Pin, Throw, Value};
+
+use crate::app::{App, Phase, exhausted};
+use crate::input::Input;
+use crate::limits::NESTING;
+use crate::output::LogLevel;
+use crate::value::decode_cbor;
+
+impl App {
+    /// Begins the next event that is due; false when there is none.
+    pub(crate) fn begin_event(&mut self) -> bool {
+        self.set_clock();
+        self.timer_first = !self.timer_first;
+        if self.timer_first && self.begin_timer() {
+            return true;
+        }
+        while let Some(input) = self.queue.pop_front() {
+            match self.begin_input(input) {
+                Ok(true) => return true,
+                Ok(false) => {}
+                Err(throw) => {
+                    self.refuse_input(throw);
+                    if matches!(self.phase, Phase::Ended) {
+                        return false;
+                    }
+                }
+            }
+        }
+        self.queue.shrink_to(4);
+        self.begin_timer() || self.begin_idle()
+    }
+
+    fn begin_timer(&mut self) -> bool {
+        let Some(timer) = self.timers.pop_due(self.now.mono_ms) else { return false };
+        self.call_once(timer.callback);
+        true
+    }
+
+    fn begin_idle(&mut self) -> bool {
+        let Some(call) = self.idle.pop_front() else { return false };
+        self.call_once(call.callback);
+        true
+    }
+
+    /// Begins the event that an input means; false when the script has none for it.
+    fn begin_input(&mut self, input: Input) -> Result<bool, Throw> {
+        match input {
+            Input::Message { name, value } => self.begin_message(&name, &value),
+            Input::Http(request) => self.begin_request(&request),
+            Input::Connected => Ok(self.begin_connection(true)),
+            Input::Disconnected => Ok(self.begin_connection(false)),
+            // Taken by `input`, never queued.
+            Input::Sent(_) | Input::Saved(_) | Input::HttpGone(_) => Ok(false),
+        }
+    }
+
+    fn begin_message(&mut self, name: &str, value: &[u8]) -> Result<bool, Throw> {
+        let Some(&handler) = self.handlers.get(name) else { return Ok(false) };
+        let value = self.vm.build(|heap| decode_cbor(heap, value, NESTING))?;
+        self.call(Some(handler), &[value]);
+        Ok(true)
+    }
+
+    fn begin_connection(&mut self, connected: bool) -> bool {
+        if self.connected == connected {
+            return false;
+        }
+        self.connected = connected;
+        let callback = if connected { self.on_connect } else { self.on_disconnect };
+        self.call(callback, &[]);
+        callback.is_some()
+    }
+
+    /// An input that did not become a value: the sender's fault is a line in the log, a lack of memory ends the app.
+    fn refuse_input(&mut self, throw: Throw) {
+        match throw {
+            Throw::Fatal(fatal) => self.fail(&exhausted(fatal)),
+            Throw::Message(text) => self.put_log(LogLevel::Error, format!("ERROR: dropped what came in: {text}")),
+            Throw::Value(_) => self.put_log(LogLevel::Error, "ERROR: dropped what came in".to_owned()),
+        }
+    }
+
+    /// Begins a call of a pinned function, if there is one.
+    pub(crate) fn call(&mut self, callback: Option<Pin>, args: &[Value]) {
+        if let Some(pin) = callback {
+            self.vm.call(self.vm.pinned(pin), args);
+            self.phase = Phase::Running;
+        }
+    }
+
+    /// Begins a call of a function that is not called again.
+    fn call_once(&mut self, callback: Pin) {
+        let function = self.vm.unpin(callback);
+        self.vm.call(function, &[]);
+        self.phase = Phase::Running;
+    }
+}
