@@ -15,6 +15,7 @@
 //! It does no input or output, reads no clock and starts no thread: a VM that needs the host returns
 //! [`Step::HostCall`] and goes on when it is given the answer.
 #![forbid(unsafe_code)]
+#![cfg_attr(all(doctest, feature = "compile"), doc = include_str!("../README.md"))]
 
 #[cfg(feature = "compile")]
 mod compile;

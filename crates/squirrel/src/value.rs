@@ -164,7 +164,7 @@ impl Value {
 
 /// Float to integer as the x86 reference does it: what does not fit becomes the smallest integer.
 pub(crate) fn float_to_int(f: f32) -> i32 {
-    if f >= -2_147_483_648.0 && f < 2_147_483_648.0 { f as i32 } else { i32::MIN }
+    if (-2_147_483_648.0..2_147_483_648.0).contains(&f) { f as i32 } else { i32::MIN }
 }
 
 #[cfg(test)]

@@ -1,13 +1,12 @@
 //! The example applications compile, come back from their images, and `hello` runs against a pretended host.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod host;
 
 use std::fs;
 use std::path::Path;
 
-use vouch_squirrel::{
-    Budgets, Constant, LibraryBuilder, Linked, Program, Step, Throw, Value, View, Vm,
-};
+use vouch_squirrel::{Budgets, Constant, LibraryBuilder, Linked, Program, Step, Throw, Value, View, Vm};
 
 fn example(name: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples").join(name);
@@ -97,7 +96,11 @@ fn drive(vm: &mut Vm, seen: &mut Seen) {
             }
             SEND => {
                 let entries = vm.heap().entries(call.args[1]).count();
-                seen.lines.push(format!("send {} {entries} {}", text(vm, 0), vm.heap().bytes_of(call.args[1]).map_or(0, <[u8]>::len)));
+                seen.lines.push(format!(
+                    "send {} {entries} {}",
+                    text(vm, 0),
+                    vm.heap().bytes_of(call.args[1]).map_or(0, <[u8]>::len)
+                ));
                 Value::Int(0)
             }
             WAKEUP => {

@@ -1,4 +1,5 @@
 //! Hostile programs end with a clean error within their budgets, and other VMs go on.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod host;
 
@@ -223,4 +224,18 @@ fn a_host_error_is_thrown_where_the_script_called() {
     let Step::HostCall(_) = vm.run() else { panic!() };
     vm.resume(Err("no such pin".to_owned()));
     assert_eq!(host::drive(&mut vm).0, "caught no such pin");
+}
+
+#[test]
+fn a_fresh_vm_is_small_and_exact_about_it() {
+    let vm = host::vm("small.nut", "", BUDGETS);
+    assert!(vm.heap().memory_used() < 6 * 1024, "{}", vm.heap().memory_used());
+    assert_eq!(vm.heap().memory_used() + vm.heap().memory_free(), BUDGETS.bytes);
+    let text = "for (local i = 0; i < 20000; i++) { local t = { a = [i], s = \"text \" + i }; local c = class { x = t }; c() } ask()";
+    let mut vm = host::vm("churn.nut", text, Budgets { bytes: 4 << 20, ..BUDGETS });
+    vm.collect_garbage();
+    let before = vm.heap().memory_used();
+    assert!(host::drive(&mut vm).1.is_ok());
+    vm.collect_garbage();
+    assert_eq!(vm.heap().memory_used(), before, "what was charged is given back");
 }

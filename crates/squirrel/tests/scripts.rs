@@ -1,4 +1,5 @@
 //! Every script of testdata/scripts prints what its head says.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod host;
 
@@ -26,6 +27,6 @@ fn scripts_print_what_their_head_says() {
             wrong.push(format!("{name}\n--- expected\n{}--- printed\n{output}", expected(&text)));
         }
     }
-    assert!(seen > 0, "only {seen} scripts found");
+    assert!(seen > 10, "only {seen} scripts found");
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }

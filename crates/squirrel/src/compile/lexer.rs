@@ -27,17 +27,49 @@ pub(crate) struct Spot {
 /// What is wrong, and where.
 pub(crate) type Wrong = (u32, u32, String);
 
-const KEYWORDS: [&str; 36] = [
-    "base", "break", "case", "catch", "class", "clone", "const", "constructor", "continue", "default", "delete", "do",
-    "else", "enum", "extends", "false", "for", "foreach", "function", "if", "in", "instanceof", "local", "null",
-    "resume", "return", "static", "switch", "this", "throw", "true", "try", "typeof", "while", "yield", "\0",
+const KEYWORDS: [&str; 35] = [
+    "base",
+    "break",
+    "case",
+    "catch",
+    "class",
+    "clone",
+    "const",
+    "constructor",
+    "continue",
+    "default",
+    "delete",
+    "do",
+    "else",
+    "enum",
+    "extends",
+    "false",
+    "for",
+    "foreach",
+    "function",
+    "if",
+    "in",
+    "instanceof",
+    "local",
+    "null",
+    "resume",
+    "return",
+    "static",
+    "switch",
+    "this",
+    "throw",
+    "true",
+    "try",
+    "typeof",
+    "while",
+    "yield",
 ];
 
 /// Longest first.
-const SIGNS: [&str; 50] = [
+const SIGNS: [&str; 47] = [
     "<=>", ">>>", "...", "</", "/>", "<-", "<=", ">=", "==", "!=", "&&", "||", "<<", ">>", "++", "--", "+=", "-=",
     "*=", "/=", "%=", "::", "+", "-", "*", "/", "%", "=", "<", ">", "!", "&", "|", "^", "~", "?", ":", ".", ",", ";",
-    "(", ")", "[", "]", "{", "}", "@", "\0", "\0", "\0",
+    "(", ")", "[", "]", "{", "}", "@",
 ];
 
 pub(crate) struct Lexer<'a> {
@@ -120,11 +152,11 @@ impl<'a> Lexer<'a> {
     fn sign(&mut self) -> Result<Token, Wrong> {
         let rest = &self.text[self.at..];
         match SIGNS.iter().find(|s| rest.starts_with(s.as_bytes())) {
-            Some(&sign) if sign != "\0" => {
+            Some(&sign) => {
                 self.at += sign.len();
                 Ok(Token::Sign(sign))
             }
-            _ => self.wrong(format!("unexpected character 0x{:02x}", self.peek(0))),
+            None => self.wrong(format!("unexpected character 0x{:02x}", self.peek(0))),
         }
     }
 

@@ -161,8 +161,24 @@ pub(crate) enum Meta {
 impl Meta {
     pub(crate) const COUNT: usize = 18;
     pub(crate) const NAMES: [&'static str; Meta::COUNT] = [
-        "_add", "_sub", "_mul", "_div", "_modulo", "_unm", "_get", "_set", "_newslot", "_delslot", "_cmp", "_call",
-        "_cloned", "_typeof", "_tostring", "_nexti", "_inherited", "_newmember",
+        "_add",
+        "_sub",
+        "_mul",
+        "_div",
+        "_modulo",
+        "_unm",
+        "_get",
+        "_set",
+        "_newslot",
+        "_delslot",
+        "_cmp",
+        "_call",
+        "_cloned",
+        "_typeof",
+        "_tostring",
+        "_nexti",
+        "_inherited",
+        "_newmember",
     ];
 
     /// The number of its name's string.

@@ -31,5 +31,5 @@ pub(super) fn add(b: &mut LibraryBuilder) {
 /// `tostring` of everything.
 pub(super) fn to_string(vm: &mut Vm, base: usize, _: usize, then: Then) -> Result<Flow, Throw> {
     let value = vm.stack[base];
-    vm.to_text(value, then)
+    vm.text_of(value, then)
 }

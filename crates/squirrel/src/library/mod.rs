@@ -128,10 +128,7 @@ fn add_all(builder: &mut LibraryBuilder) {
 
 /// An argument of the wrong type; `this` is number 0.
 fn wrong_type(number: usize, value: Value, expected: &str) -> Throw {
-    Throw::Message(format!(
-        "parameter {number} has an invalid type '{}' ; expected: '{expected}'",
-        value.type_name()
-    ))
+    Throw::Message(format!("parameter {number} has an invalid type '{}' ; expected: '{expected}'", value.type_name()))
 }
 
 fn int_arg(args: &[Value], number: usize) -> Result<i32, Throw> {

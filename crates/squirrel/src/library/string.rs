@@ -88,8 +88,9 @@ fn find(heap: &mut Heap, args: &[Value]) -> Result<Value, Throw> {
     let (s, part) = (str_arg(heap, args, 0)?, str_arg(heap, args, 1)?);
     let start = if args.len() > 2 { int_arg(args, 2)? } else { 0 };
     let Some(from) = usize::try_from(start).ok().filter(|&n| n <= s.len()) else { return Ok(Value::Null) };
-    let (s, part) = (c_string(&s[from..]), c_string(part));
-    let found = position(s, part);
+    let (s, part) = (&s[from..], c_string(part));
+    // As `strstr`: nothing is found past a NUL.
+    let found = position(s, part).filter(|&n| !s[..n].contains(&0));
     let work = (found.unwrap_or(s.len()) + 1) * (1 + part.len() / 16) / 32;
     heap.work(work);
     Ok(found.map_or(Value::Null, |n| Value::Int((n + from) as i32)))

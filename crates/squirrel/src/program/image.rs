@@ -101,7 +101,8 @@ impl Program {
             return Err(ImageError::Damaged("constant"));
         }
         let registers = f.registers as usize;
-        if f.filled() > registers || registers > 256 || f.defaults.len() > f.parameters.len() || f.captures.len() > 256 {
+        if f.filled() > registers || registers > 256 || f.defaults.len() > f.parameters.len() || f.captures.len() > 256
+        {
             return Err(ImageError::Damaged("registers"));
         }
         if !f.code.last().is_some_and(|op| op.ends()) {

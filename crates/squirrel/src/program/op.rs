@@ -291,7 +291,8 @@ mod tests {
 
     #[test]
     fn what_is_written_is_read_back() {
-        for op in [Op::ReturnNull(), Op::JumpLtI(Reg(3), -5, true, Ahead(70_000)), Op::GetK(Reg(1), Reg(2), Konst(999))] {
+        for op in [Op::ReturnNull(), Op::JumpLtI(Reg(3), -5, true, Ahead(70_000)), Op::GetK(Reg(1), Reg(2), Konst(999))]
+        {
             let mut out = Vec::new();
             op.write(&mut out);
             assert_eq!(Op::read(&mut &out[..]), Some(op));

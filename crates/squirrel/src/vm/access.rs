@@ -55,9 +55,10 @@ impl Vm {
             }
             Value::Class(c) => {
                 let class = heap.classes.get(c);
-                class.members.get(key, &heap.strings).map(|place| {
-                    heap.read(class.member(Place::unpack(place)).map(|m| m.value).unwrap_or_default())
-                })
+                class
+                    .members
+                    .get(key, &heap.strings)
+                    .map(|place| heap.read(class.member(Place::unpack(place)).map(|m| m.value).unwrap_or_default()))
             }
             Value::Host(h) => match (&heap.hosts.get(h).payload, index(key)) {
                 (Payload::Blob(b), Some(i)) => b.bytes.get(i).map(|&b| Value::Int(b.into())),

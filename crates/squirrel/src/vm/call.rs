@@ -186,7 +186,16 @@ impl Vm {
             let made = Generator { state, closure: id, pc: 0, registers, traps: Vec::new() };
             return self.heap.generator(made).map(Flow::Value);
         }
-        self.push(Frame { kind: Kind::Script, function, closure: id, pc: 0, base: base as u32, traps: 0, gives_this, then })?;
+        self.push(Frame {
+            kind: Kind::Script,
+            function,
+            closure: id,
+            pc: 0,
+            base: base as u32,
+            traps: 0,
+            gives_this,
+            then,
+        })?;
         Ok(Flow::Frame)
     }
 

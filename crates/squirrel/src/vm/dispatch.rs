@@ -5,9 +5,7 @@ use std::sync::Arc;
 use super::arith::{Arith, numbers, simple};
 use super::frame::{Kind, Ordering, Then, Trap};
 use super::{Flow, Vm};
-use crate::heap::object::Closure;
-use crate::program::Capture;
-use crate::program::op::{Inner, Op, Reg, Window};
+use crate::program::op::{Op, Reg, Window};
 use crate::throw::{Fatal, Throw};
 use crate::value::Value;
 use crate::value::Value::{Bool, Float, Int, Null};
@@ -481,52 +479,5 @@ impl Vm {
                 }
             }
         }
-    }
-
-    #[inline(never)]
-    fn make_array(&mut self, n: usize) -> Result<Flow, Throw> {
-        if n * size_of::<Value>() > self.heap.memory_free() {
-            return Err(Fatal::Memory.into());
-        }
-        let array = self.heap.array(Vec::new())?;
-        if let Value::Array(id) = array
-            && n > 0
-        {
-            self.heap.array_reserve(id, n)?;
-        }
-        Ok(Flow::Value(array))
-    }
-
-    fn make_closure(&mut self, inner: Inner, base: usize, maker: u32) -> Result<Flow, Throw> {
-        let f = &self.linked.functions[inner.0 as usize].function;
-        let mut outers = Vec::with_capacity(f.captures.len());
-        for capture in &f.captures {
-            let cell = match *capture {
-                Capture::Register(r) => match self.stack[base + r as usize] {
-                    Value::Cell(c) => c,
-                    _ => return Err(Throw::message("a free variable's box was expected")),
-                },
-                Capture::Outer(o) => self.heap.closures.get(maker).outers[o as usize],
-            };
-            outers.push(cell);
-        }
-        let defaults = f.defaults.iter().map(|&d| self.stack[base + d as usize]).collect();
-        let (proto, outers) = (u32::from(inner.0), outers.into());
-        self.heap.closure(Closure { proto, outers, defaults, env: None, class: None }).map(Flow::Value)
-    }
-
-    /// `return f()`: a plain script function takes the running frame over; anything else is called.
-    fn tail_call(&mut self, callee: Value, first: usize, n: usize, to: u8) -> Result<Flow, Throw> {
-        let Some(frame) = self.frames.last() else { return Ok(Flow::Exit(Null)) };
-        if let (Value::Closure(id), Kind::Script, 0, false) = (callee, &frame.kind, frame.traps, frame.gives_this) {
-            let f = &self.linked.functions[self.heap.closures.get(id).proto as usize].function;
-            if !f.varargs && !f.generator && n == f.parameters.len() + 1 {
-                let (base, then) = (frame.base as usize, frame.then);
-                self.stack.copy_within(first..first + n, base);
-                self.frames.pop();
-                return self.enter(id, base, n, then, false);
-            }
-        }
-        self.call_value(callee, first, n, Then::Store(to))
     }
 }

@@ -21,9 +21,7 @@ impl Vm {
         };
         let next = match container {
             Value::Table(t) => self.heap.tables.get(t).next(at),
-            Value::Array(a) => {
-                self.heap.arrays.get(a).get(at).map(|&v| (at, Value::Int(at as i32), v))
-            }
+            Value::Array(a) => self.heap.arrays.get(a).get(at).map(|&v| (at, Value::Int(at as i32), v)),
             Value::Str(id) => {
                 self.heap.str_bytes(id).get(at).map(|&b| (at, Value::Int(at as i32), Value::Int(b.into())))
             }
@@ -41,12 +39,12 @@ impl Vm {
             Value::Instance(_) => {
                 return match self.meta(container, Meta::NextI) {
                     Value::Null => Err(self.cannot_iterate(container)),
-                    meta => self.call_with(meta, &[container, state], Then::NextIndex(s, end)).and_then(|flow| {
-                        match flow {
+                    meta => {
+                        self.call_with(meta, &[container, state], Then::NextIndex(s, end)).and_then(|flow| match flow {
                             Flow::Value(v) => self.next_index(s, end, v),
                             flow => Ok(flow),
-                        }
-                    }),
+                        })
+                    }
                 };
             }
             _ => return Err(self.cannot_iterate(container)),

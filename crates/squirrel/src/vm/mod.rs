@@ -9,6 +9,7 @@ mod dispatch;
 mod error;
 pub(crate) mod frame;
 mod iterate;
+mod make;
 pub(crate) mod sort;
 pub(crate) mod task;
 mod text;
@@ -28,6 +29,9 @@ pub use error::{ScriptError, StackEntry};
 
 /// Registers that one function may use, and the room that is always left above the running one.
 const WINDOW: usize = 256;
+
+/// Registers that a VM has between events; not charged.
+const STACK_IDLE: usize = WINDOW + 64;
 
 /// Why [`Vm::run`] returned.
 #[derive(Debug)]
@@ -121,7 +125,7 @@ impl Vm {
         Ok(Vm {
             linked: Arc::clone(linked),
             heap,
-            stack: vec![Value::Null; WINDOW],
+            stack: vec![Value::Null; STACK_IDLE],
             frames: Vec::new(),
             traps: Vec::new(),
             pins: Vec::new(),
@@ -165,9 +169,9 @@ impl Vm {
             }
         }
         self.heap.release(frames.capacity() * size_of::<Frame>());
-        if self.stack.len() > 2 * WINDOW {
-            self.heap.release((self.stack.len() - WINDOW) * size_of::<Value>());
-            self.stack = vec![Value::Null; WINDOW];
+        if self.stack.len() > STACK_IDLE {
+            self.heap.release((self.stack.len() - STACK_IDLE) * size_of::<Value>());
+            self.stack = vec![Value::Null; STACK_IDLE];
         }
         self.traps = Vec::new();
         self.host_args.clear();

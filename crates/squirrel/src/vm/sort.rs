@@ -40,9 +40,10 @@ impl Sort {
     pub(super) fn step(&mut self, vm: &mut Vm, value: Option<Value>) -> Result<Next, Throw> {
         let mut result = match value {
             None => None,
-            Some(v) => Some(v.to_int().ok_or_else(|| {
-                Throw::message("numeric value expected as return value of the compare function")
-            })?),
+            Some(v) => Some(
+                v.to_int()
+                    .ok_or_else(|| Throw::message("numeric value expected as return value of the compare function"))?,
+            ),
         };
         loop {
             let pair = match (self.waiting, result.take()) {

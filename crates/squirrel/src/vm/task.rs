@@ -11,13 +11,36 @@ use crate::value::Value;
 #[derive(Debug)]
 pub(crate) enum Task {
     /// Joins two values once both are strings.
-    Concat { parts: [Value; 2], done: usize },
+    Concat {
+        parts: [Value; 2],
+        done: usize,
+    },
     /// Calls the host once the value is a string.
-    HostText { id: u32, this: Value, text: Value },
+    HostText {
+        id: u32,
+        this: Value,
+        text: Value,
+    },
     /// `map` and `apply` of an array: results go to `out`.
-    Map { array: Value, callback: Value, out: Value, at: usize, apply: bool },
-    Filter { array: Value, callback: Value, out: Value, at: usize },
-    Reduce { array: Value, callback: Value, sum: Value, at: usize },
+    Map {
+        array: Value,
+        callback: Value,
+        out: Value,
+        at: usize,
+        apply: bool,
+    },
+    Filter {
+        array: Value,
+        callback: Value,
+        out: Value,
+        at: usize,
+    },
+    Reduce {
+        array: Value,
+        callback: Value,
+        sum: Value,
+        at: usize,
+    },
     Sort(Sort),
 }
 
@@ -63,6 +86,7 @@ impl Task {
             }
             Task::HostText { id, this, text } => match value {
                 None => Ok(Next::Text(*text)),
+                Some(text) if !matches!(text, Value::Str(_)) => Err(Throw::message("_tostring must return a string")),
                 Some(text) => Ok(Next::Host(HostCall { id: *id, this: *this, args: vec![text] })),
             },
             Task::Map { array, callback, out, at, apply } => {
@@ -139,7 +163,7 @@ impl Vm {
             self.fuel.slice -= 1;
             let flow = match self.step_task(value)? {
                 Next::Call(callee, values, n) => self.call_again(callee, &values[..n])?,
-                Next::Text(v) => self.to_text(v, Then::Task)?,
+                Next::Text(v) => self.text_of(v, Then::Task)?,
                 Next::Done(v) => match self.frames.pop().map(|f| f.then) {
                     Some(Then::Task) => Flow::Value(v),
                     Some(then) => return self.deliver(then, v),

@@ -78,7 +78,7 @@ impl Vm {
     }
 
     /// `tostring()`: the value as a string, by `_tostring` where there is one.
-    pub(crate) fn to_text(&mut self, value: Value, then: Then) -> Result<Flow, Throw> {
+    pub(crate) fn text_of(&mut self, value: Value, then: Then) -> Result<Flow, Throw> {
         if matches!(value, Value::Str(_)) {
             return Ok(Flow::Value(value));
         }

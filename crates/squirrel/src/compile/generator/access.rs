@@ -81,7 +81,7 @@ impl Generator<'_> {
         let place = self.place(target)?;
         if let Place::Register(r) = place {
             let around = self.assigning.replace(r);
-            self.into(value, r)?;
+            self.compute(value, r)?;
             self.assigning = around;
             self.give(want, r);
             return Ok(());

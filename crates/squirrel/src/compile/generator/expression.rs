@@ -13,22 +13,22 @@ impl Generator<'_> {
             Kind::This => Ok(Reg(0)),
             _ => {
                 let r = self.reg()?;
-                self.into(node, r)?;
+                self.compute(node, r)?;
                 Ok(r)
             }
         }
     }
 
     /// The value into this register, which is written last when it is a variable's.
-    pub(super) fn into(&mut self, node: &Node, a: Reg) -> Made<()> {
+    pub(super) fn compute(&mut self, node: &Node, a: Reg) -> Made<()> {
         let mark = self.next;
         self.line = node.line;
-        self.into_marked(node, a)?;
+        self.place_in(node, a)?;
         self.next = mark;
         Ok(())
     }
 
-    fn into_marked(&mut self, node: &Node, a: Reg) -> Made<()> {
+    fn place_in(&mut self, node: &Node, a: Reg) -> Made<()> {
         match &node.kind {
             Kind::Null => self.just(Op::Null(a)),
             Kind::Bool(b) => self.just(Op::Bool(a, *b)),
@@ -66,9 +66,11 @@ impl Generator<'_> {
             Kind::Ternary(c, yes, no) => self.ternary(a, c, yes, no),
             Kind::Comma(l, r) => {
                 self.effect(l)?;
-                self.into(r, a)
+                self.compute(r, a)
             }
-            Kind::Assign(..) | Kind::NewSlot(..) | Kind::Compound(..) | Kind::Step(..) => self.assignment(node, Some(a)),
+            Kind::Assign(..) | Kind::NewSlot(..) | Kind::Compound(..) | Kind::Step(..) => {
+                self.assignment(node, Some(a))
+            }
             Kind::Array(items) => self.array(a, items),
             Kind::Table(slots) => self.table(a, slots),
             Kind::Function(lambda) => self.closure(a, lambda),
@@ -81,10 +83,12 @@ impl Generator<'_> {
         self.line = node.line;
         let mark = self.next;
         match node.kind {
-            Kind::Assign(..) | Kind::NewSlot(..) | Kind::Compound(..) | Kind::Step(..) => self.assignment(node, None)?,
+            Kind::Assign(..) | Kind::NewSlot(..) | Kind::Compound(..) | Kind::Step(..) => {
+                self.assignment(node, None)?
+            }
             _ => {
                 let r = self.reg()?;
-                self.into(node, r)?;
+                self.compute(node, r)?;
             }
         }
         self.next = mark;
@@ -146,13 +150,13 @@ impl Generator<'_> {
                 self.next = u16::from(this.0) + 1;
             }
             _ => {
-                self.into(callee, f)?;
+                self.compute(callee, f)?;
                 self.emit(Op::Move(this, Reg(0)));
             }
         }
         for arg in args {
             let r = self.reg()?;
-            self.into(arg, r)?;
+            self.compute(arg, r)?;
         }
         self.line = line;
         match u8::try_from(args.len() + 1) {
@@ -166,7 +170,7 @@ impl Generator<'_> {
             Kind::Local(var) if !self.variable(var).1 => Ok(self.variable(var).0),
             Kind::This => Ok(Reg(0)),
             _ => {
-                self.into(object, this)?;
+                self.compute(object, this)?;
                 Ok(this)
             }
         }
@@ -293,9 +297,9 @@ impl Generator<'_> {
 
     fn logic(&mut self, a: Reg, l: &Node, r: &Node, decides: bool) -> Made<()> {
         let t = self.late(a)?;
-        self.into(l, t)?;
+        self.compute(l, t)?;
         let skip = self.emit(Op::JumpIf(t, decides, crate::program::op::Ahead(0)));
-        self.into(r, t)?;
+        self.compute(r, t)?;
         self.land(vec![skip]);
         self.settle(a, t)
     }
@@ -303,10 +307,10 @@ impl Generator<'_> {
     fn ternary(&mut self, a: Reg, c: &Node, yes: &Node, no: &Node) -> Made<()> {
         let t = self.late(a)?;
         let to_no = self.jump_when(c, false)?;
-        self.into(yes, t)?;
+        self.compute(yes, t)?;
         let end = self.jump();
         self.land(to_no);
-        self.into(no, t)?;
+        self.compute(no, t)?;
         self.land(vec![end]);
         self.settle(a, t)
     }
@@ -362,7 +366,7 @@ impl Generator<'_> {
         let mut defaults = Vec::new();
         for default in &lambda.defaults {
             let r = self.reg()?;
-            self.into(default, r)?;
+            self.compute(default, r)?;
             defaults.push(r.0);
         }
         let line = self.line;

@@ -65,7 +65,7 @@ impl Generator<'_> {
         // The register exists before the value is there, the variable's name only after.
         let r = self.declare(var)?;
         match init {
-            Some(node) => self.into(node, r)?,
+            Some(node) => self.compute(node, r)?,
             None => {
                 self.emit(Op::Null(r));
             }
@@ -160,7 +160,7 @@ impl Generator<'_> {
         let s = self.reg()?;
         let state = self.reg()?;
         let (k, v) = (self.reg()?, self.reg()?);
-        self.into(container, s)?;
+        self.compute(container, s)?;
         self.emit(Op::Null(state));
         self.emit(Op::Null(k));
         self.emit(Op::Null(v));
@@ -195,7 +195,7 @@ impl Generator<'_> {
     fn switch(&mut self, value: &Node, cases: &[(Node, Vec<Stmt>)], default: Option<&[Stmt]>) -> Made<()> {
         let mark = self.next;
         let v = self.reg()?;
-        self.into(value, v)?;
+        self.compute(value, v)?;
         self.open(false);
         let mut into_body = Jumps::new();
         for (i, (case, body)) in cases.iter().enumerate() {
@@ -221,7 +221,11 @@ impl Generator<'_> {
 
     fn leave(&mut self, breaks: bool) -> Made<()> {
         let Some(at) = self.breakables.iter().rposition(|b| breaks || b.is_loop) else {
-            return self.wrong(if breaks { "'break' has to be in a loop block" } else { "'continue' has to be in a loop block" });
+            return self.wrong(if breaks {
+                "'break' has to be in a loop block"
+            } else {
+                "'continue' has to be in a loop block"
+            });
         };
         let open = self.traps - self.breakables[at].traps;
         if open > 0 {
@@ -229,7 +233,11 @@ impl Generator<'_> {
         }
         let jump = self.jump();
         let b = &mut self.breakables[at];
-        if breaks { b.breaks.push(jump) } else { b.continues.push(jump) }
+        if breaks {
+            b.breaks.push(jump)
+        } else {
+            b.continues.push(jump)
+        }
         Ok(())
     }
 

@@ -53,16 +53,8 @@ type Parsed<T> = Result<T, Wrong>;
 /// Reads one source into its main function.
 pub(crate) fn parse(file: &str, text: &[u8], names: &mut Names) -> Result<Lambda, CompileError> {
     let spot = Spot { token: Token::End, row: 1, column: 1, first: true };
-    let mut parser = Parser {
-        file,
-        text,
-        lexer: Lexer::new(text),
-        spot,
-        last_row: 1,
-        names,
-        scopes: Scopes::default(),
-        nesting: 0,
-    };
+    let mut parser =
+        Parser { file, text, lexer: Lexer::new(text), spot, last_row: 1, names, scopes: Scopes::default(), nesting: 0 };
     parser.main().map_err(|(row, column, text)| parser.error(row, column, text))
 }
 
