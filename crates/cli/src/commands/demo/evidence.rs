@@ -18,7 +18,7 @@ use crate::output::{Output, Tone, paint};
 /// The claims that each device of the demonstration must show.
 const CLAIMS: [&str; 5] = ["C02", "C04", "C05", "C06", "C09"];
 /// How long one device may take until its app speaks.
-const SETTLE: Duration = Duration::from_secs(20);
+const SETTLE: Duration = Duration::from_secs(15);
 /// How long the server may take to say what it saw of something that has happened.
 const ECHO: Duration = Duration::from_secs(5);
 

@@ -6,7 +6,8 @@ mod process;
 mod stage;
 mod tampered;
 
-use std::path::PathBuf;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
@@ -19,6 +20,10 @@ use crate::output::{Output, Said, Tone, paint};
 use evidence::Step;
 use stage::{Actor, Stage};
 
+/// Where central is when the place is free.
+const USUAL_HTTP: &str = "127.0.0.1:8080";
+/// Any free port.
+const ANY_PORT: &str = "127.0.0.1:0";
 /// How long each stretch of the demonstration may take.
 const STRETCH: Duration = Duration::from_secs(30);
 /// How long a verified demonstration may take in all.
@@ -52,16 +57,18 @@ impl Demo {
         if self.once {
             return once(&dir, interrupted, output);
         }
-        let mut stage = Stage::raise(&dir, interrupted, output, Instant::now() + WHOLE)?;
+        // The usual place when it is free, so that the printed addresses are easy to remember.
+        let http = if TcpListener::bind(USUAL_HTTP).is_ok() { USUAL_HTTP } else { ANY_PORT };
+        let mut stage = Stage::raise(&dir, http, interrupted, output, Instant::now() + WHOLE)?;
         show(&mut stage, output)?;
         stay(&mut stage, output)
     }
 }
 
 /// Verifies every step; whatever fails, the last line is the JSON object with what was seen.
-fn once(dir: &std::path::Path, interrupted: Arc<AtomicBool>, output: &Output) -> Result<()> {
+fn once(dir: &Path, interrupted: Arc<AtomicBool>, output: &Output) -> Result<()> {
     let deadline = Instant::now() + WHOLE;
-    let (steps, failure) = match Stage::raise(dir, interrupted, output, deadline) {
+    let (steps, failure) = match Stage::raise(dir, ANY_PORT, interrupted, output, deadline) {
         Err(error) => (Vec::new(), Some(error)),
         Ok(mut stage) => evidence::gather(&mut stage, output, deadline),
     };

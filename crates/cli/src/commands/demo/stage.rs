@@ -62,15 +62,22 @@ pub(super) struct Stage {
 }
 
 impl Stage {
-    /// Makes what is missing in `dir` and starts everything.
-    pub(super) fn raise(dir: &Path, interrupted: Arc<AtomicBool>, output: &Output, deadline: Instant) -> Result<Stage> {
+    /// Makes what is missing in `dir` and starts everything, with central at `http`.
+    pub(super) fn raise(
+        dir: &Path,
+        http: &str,
+        interrupted: Arc<AtomicBool>,
+        output: &Output,
+        deadline: Instant,
+    ) -> Result<Stage> {
         fs::create_dir_all(dir).with_context(|| format!("cannot make {}", dir.display()))?;
         let places = places(dir, output)?;
         let (server_dir, login_file) = (dir.join("server"), dir.join("login.json"));
         let password_file = server_dir.join(server::FIRST_PASSWORD_FILE);
         step(output, "operator", "makes roots of its own (a server CA and a device CA, RSA-2048 and P-256 each)");
         make_server(&server_dir)?;
-        let (server, central) = serve(dir, &server_dir, places, &interrupted, deadline)?;
+        let errand = Errand { dir, places, interrupted: &interrupted, deadline };
+        let (server, central) = errand.serve(&server_dir, http)?;
         step(output, "server", &format!("gateway on {} ports {:?}; central on {central}", places.open, places.ports));
         let account = server::FIRST_ACCOUNT;
         let login = LoginFile::at(&login_file);
@@ -81,7 +88,6 @@ impl Stage {
             let target = if first_port_closed { places.first_closed } else { places.open };
             let device_dir = dir.join(format!("device-{profile}"));
             if !device_dir.exists() {
-                let errand = Errand { dir, places, interrupted: &interrupted, deadline };
                 errand.enrol(&mut client, &device_dir, profile, target)?;
             }
             let name = format!("device-{profile}");
@@ -89,7 +95,8 @@ impl Stage {
             let mut process = Process::start(dir, &name, &arguments, interrupted.clone())?;
             let started = process.wait("start", deadline, |event| event["event"] == "started")?;
             let device_id = started["device_id"].as_str().unwrap_or_default().to_owned();
-            let agent_url = agent_url(&mut client, &device_id)?;
+            // A device that central does not know has no agent; it will fail where that is verified.
+            let agent_url = agent_url(&mut client, &device_id).unwrap_or_default();
             step(output, "device", &format!("{device_id} ({profile}) has its own keys and starts"));
             let log = dir.join(format!("{name}.jsonl"));
             actors.push(Actor { profile, first_port_closed, device_id, agent_url, dir: device_dir, log, process });
@@ -142,29 +149,6 @@ pub(super) fn make_server(dir: &Path) -> Result<()> {
     crate::commands::init::make(dir, &[SERVER_NAME.to_owned()]).map(|_| ())
 }
 
-pub(super) fn serve(
-    dir: &Path,
-    server_dir: &Path,
-    places: Places,
-    interrupted: &Arc<AtomicBool>,
-    deadline: Instant,
-) -> Result<(Process, String)> {
-    // The usual place when it is free, so that the printed addresses are easy to remember.
-    let http = if TcpListener::bind("127.0.0.1:8080").is_ok() { "127.0.0.1:8080" } else { "127.0.0.1:0" };
-    let mut arguments =
-        vec!["serve".to_owned(), "--dir".into(), text(server_dir)?.into(), "--http".into(), http.into()];
-    for (index, (rule_port, port)) in PORTS.into_iter().zip(places.ports).enumerate() {
-        arguments.extend(["--gateway".to_owned(), format!("{rule_port}={}:{port}", places.open)]);
-        if index > 0 && places.first_closed != places.open {
-            arguments.extend(["--gateway".to_owned(), format!("{rule_port}={}:{port}", places.first_closed)]);
-        }
-    }
-    let mut process = Process::start(dir, "server", &arguments, interrupted.clone())?;
-    let serving = process.wait("start of the server", deadline, |event| event["event"] == "serving")?;
-    let http = serving["http"].as_str().ok_or_else(|| anyhow!("the server does not say where it listens"))?;
-    Ok((process, format!("http://{http}")))
-}
-
 /// Deploys `hello` unless exactly this code is the current deployment already.
 fn deploy(central: &mut Central, output: &Output) -> Result<()> {
     let group = central.device_group(None)?;
@@ -188,7 +172,7 @@ fn deploy(central: &mut Central, output: &Output) -> Result<()> {
     Ok(())
 }
 
-/// What every enrolment of the demonstration has in common.
+/// What the processes of one operator have in common.
 pub(super) struct Errand<'a> {
     pub(super) dir: &'a Path,
     pub(super) places: Places,
@@ -197,6 +181,23 @@ pub(super) struct Errand<'a> {
 }
 
 impl Errand<'_> {
+    /// Starts the server in a folder; with it comes central's address.
+    pub(super) fn serve(&self, server_dir: &Path, http: &str) -> Result<(Process, String)> {
+        let Places { open, first_closed, ports } = self.places;
+        let mut arguments =
+            vec!["serve".to_owned(), "--dir".into(), text(server_dir)?.into(), "--http".into(), http.into()];
+        for (index, (rule_port, port)) in PORTS.into_iter().zip(ports).enumerate() {
+            arguments.extend(["--gateway".to_owned(), format!("{rule_port}={open}:{port}")]);
+            if index > 0 && first_closed != open {
+                arguments.extend(["--gateway".to_owned(), format!("{rule_port}={first_closed}:{port}")]);
+            }
+        }
+        let mut process = Process::start(self.dir, "server", &arguments, self.interrupted.clone())?;
+        let serving = process.wait("start of the server", self.deadline, |event| event["event"] == "serving")?;
+        let http = serving["http"].as_str().ok_or_else(|| anyhow!("the server does not say where it listens"))?;
+        Ok((process, format!("http://{http}")))
+    }
+
     /// Makes a token and runs `vouch device provision` with it to its end.
     pub(super) fn enrol(
         &self,

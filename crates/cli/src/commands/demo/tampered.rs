@@ -17,7 +17,7 @@ use crate::central::{Central, LoginFile};
 use crate::commands::password;
 
 /// How long one meeting may take.
-const MEETING: Duration = Duration::from_secs(15);
+const MEETING: Duration = Duration::from_secs(10);
 
 /// What the two ends said when strangers met.
 #[derive(Debug)]
@@ -47,7 +47,8 @@ impl Foreign {
         let places = Places { open: address, first_closed: address, ports: stage.places.ports };
         let server_dir = dir.join("server");
         stage::make_server(&server_dir)?;
-        let (server, url) = stage::serve(&dir, &server_dir, places, &stage.interrupted, deadline)?;
+        let errand = Errand { dir: &dir, places, interrupted: &stage.interrupted, deadline };
+        let (server, url) = errand.serve(&server_dir, "127.0.0.1:0")?;
         let password = password::read(Some(&server_dir.join(server::FIRST_PASSWORD_FILE)))?;
         let central =
             Central::log_in(&LoginFile::at(&dir.join("login.json")), &url, None, server::FIRST_ACCOUNT, &password)?;

@@ -1,14 +1,12 @@
 //! A device behind a real firewall: two network namespaces, nftables rules, the real ports.
 
-mod support;
-
 use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use support::{PATIENCE, Server, output};
+use crate::support::{PATIENCE, Server, output};
 
 /// Set in the copy of this test that runs inside its own namespaces.
 const INSIDE: &str = "VOUCH_TEST_IN_NAMESPACE";
@@ -21,7 +19,7 @@ fn in_own_namespaces(test: &str, body: impl FnOnce()) {
         return body();
     }
     let mut command = Command::new("unshare");
-    command.args(["--user", "--map-root-user", "--net", "--mount", "--pid", "--fork", "--kill-child"]);
+    command.args(["--user", "--map-root-user", "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]);
     command.arg(std::env::current_exe().unwrap()).args(["--exact", test, "--nocapture"]).env(INSIDE, "1");
     let result = command.output().expect("the tool `unshare` (util-linux) is needed: run scripts/setup test");
     let text = format!("{}{}", String::from_utf8_lossy(&result.stdout), String::from_utf8_lossy(&result.stderr));
@@ -89,39 +87,42 @@ fn open_ports(address: &str) -> Vec<u16> {
 
 #[test]
 fn with_31314_dropped_and_993_refused_the_device_uses_443_and_nothing_on_it_listens() {
-    in_own_namespaces("with_31314_dropped_and_993_refused_the_device_uses_443_and_nothing_on_it_listens", || {
-        let namespace = DeviceNamespace::new();
-        tool("nft add table inet wall");
-        tool("nft add chain inet wall input { type filter hook input priority 0 ; }");
-        tool("nft add rule inet wall input tcp dport 31314 drop");
-        tool("nft add rule inet wall input tcp dport 993 reject with tcp reset");
+    in_own_namespaces(
+        "network::with_31314_dropped_and_993_refused_the_device_uses_443_and_nothing_on_it_listens",
+        || {
+            let namespace = DeviceNamespace::new();
+            tool("nft add table inet wall");
+            tool("nft add chain inet wall input { type filter hook input priority 0 ; }");
+            tool("nft add rule inet wall input tcp dport 31314 drop");
+            tool("nft add rule inet wall input tcp dport 993 reject with tcp reset");
 
-        let root = tempfile::tempdir().unwrap();
-        let mut server = Server::start(root.path(), &[SERVER_ADDRESS]);
-        let enter = namespace.enter();
-        server.run_devices_through(&enter.iter().map(String::as_str).collect::<Vec<_>>());
-        let dir = root.path().join("device");
-        server.provision(&dir, "modern", &["--address", SERVER_ADDRESS]);
-        let mut device = server.run_device(&dir);
-        device.event("welcomed");
+            let root = tempfile::tempdir().unwrap();
+            let mut server = Server::start(root.path(), &[SERVER_ADDRESS]);
+            let enter = namespace.enter();
+            server.run_devices_through(&enter.iter().map(String::as_str).collect::<Vec<_>>());
+            let dir = root.path().join("device");
+            server.provision(&dir, "modern", &["--address", SERVER_ADDRESS]);
+            let mut device = server.run_device(&dir);
+            device.event("welcomed");
 
-        let attempts: Vec<(u64, String)> = device
-            .seen()
-            .iter()
-            .filter(|event| event["event"] == "attempt")
-            .map(|event| (event["rule_port"].as_u64().unwrap(), event["result"]["is"].as_str().unwrap().to_owned()))
-            .collect();
-        let expected = [(31314, "tcp_no_answer"), (993, "tcp_refused"), (443, "welcomed")];
-        let seen: Vec<(u64, &str)> = attempts.iter().map(|(port, result)| (*port, result.as_str())).collect();
-        assert_eq!(seen, expected);
+            let attempts: Vec<(u64, String)> = device
+                .seen()
+                .iter()
+                .filter(|event| event["event"] == "attempt")
+                .map(|event| (event["rule_port"].as_u64().unwrap(), event["result"]["is"].as_str().unwrap().to_owned()))
+                .collect();
+            let expected = [(31314, "tcp_no_answer"), (993, "tcp_refused"), (443, "welcomed")];
+            let seen: Vec<(u64, &str)> = attempts.iter().map(|(port, result)| (*port, result.as_str())).collect();
+            assert_eq!(seen, expected);
 
-        let listening = output({
-            let mut command = Command::new(&enter[0]);
-            command.args(&enter[1..]).args(["ss", "-Hltun"]);
-            command
-        });
-        assert_eq!(listening, "", "something listens on the device");
-        assert_eq!(open_ports(DEVICE_ADDRESS), Vec::<u16>::new());
-        assert!(Path::new(&format!("/proc/{}", device.pid())).exists(), "the device ran throughout");
-    });
+            let listening = output({
+                let mut command = Command::new(&enter[0]);
+                command.args(&enter[1..]).args(["ss", "-Hltun"]);
+                command
+            });
+            assert_eq!(listening, "", "something listens on the device");
+            assert_eq!(open_ports(DEVICE_ADDRESS), Vec::<u16>::new());
+            assert!(Path::new(&format!("/proc/{}", device.pid())).exists(), "the device ran throughout");
+        },
+    );
 }

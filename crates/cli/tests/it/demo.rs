@@ -1,17 +1,15 @@
 //! The demonstration verifies what it shows, and notices when it is sabotaged.
 
-mod support;
-
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
+use crate::support::vouch;
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 use keys::cose::{self, CosePurpose};
 use keys::public::PublicKey;
 use serde_json::Value;
-use support::vouch;
 
 const CLAIMS: [&str; 5] = ["C02", "C04", "C05", "C06", "C09"];
 
@@ -50,7 +48,7 @@ fn copy(root: &Path, net: u8) -> PathBuf {
     let dir = root.join("demo");
     let mut command = Command::new("cp");
     command.arg("-a").arg(original.path().join("demo")).arg(&dir);
-    support::output(command);
+    crate::support::output(command);
     let places: Value = serde_json::from_slice(&fs::read(dir.join("demo.json")).unwrap()).unwrap();
     let open = places["open"].as_str().unwrap();
     let old = open.rsplit_once('.').unwrap().0;
@@ -152,6 +150,6 @@ fn an_app_that_was_altered_on_the_server_is_noticed() {
         let mut command = Command::new("sqlite3");
         command.arg(dir.join("server/central.db"));
         command.arg("UPDATE images SET image = zeroblob(length(image)) WHERE sha256 IN (SELECT device_app_sha256 FROM deployments);");
-        support::output(command);
+        crate::support::output(command);
     });
 }

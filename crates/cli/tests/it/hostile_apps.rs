@@ -1,11 +1,9 @@
 //! An application in an endless loop, or one that eats memory, ends itself and disturbs nobody else.
 
-mod support;
-
 use std::fs;
 use std::path::Path;
 
-use support::{Server, Watched, http, output};
+use crate::support::{Server, Watched, http, output};
 
 const LOOP_FOREVER: &str = "imp.wakeup(0.1, function() { while (true) {} });";
 const EAT_MEMORY: &str = "imp.wakeup(0.1, function() { local all = []; while (true) all.append(array(1000, 7)); });";

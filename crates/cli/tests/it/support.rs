@@ -10,15 +10,15 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 /// How long a test waits for an event before it fails; generous, since the machine may be busy.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The binary under test.
-pub fn vouch() -> Command {
+pub(crate) fn vouch() -> Command {
     Command::new(env!("CARGO_BIN_EXE_vouch"))
 }
 
 /// Runs a command to its end and returns its standard output; fails the test when it fails.
-pub fn output(mut command: Command) -> String {
+pub(crate) fn output(mut command: Command) -> String {
     let result = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
     let errors = String::from_utf8_lossy(&result.stderr);
     assert!(result.status.success(), "{command:?} failed: {errors}");
@@ -26,7 +26,7 @@ pub fn output(mut command: Command) -> String {
 }
 
 /// A running process whose standard output is one JSON object a line. It is killed when it goes out of scope.
-pub struct Watched {
+pub(crate) struct Watched {
     child: Child,
     lines: Receiver<Value>,
     seen: Vec<Value>,
@@ -34,7 +34,7 @@ pub struct Watched {
 }
 
 impl Watched {
-    pub fn start(name: &str, mut command: Command) -> Watched {
+    pub(crate) fn start(name: &str, mut command: Command) -> Watched {
         let mut child = command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -55,7 +55,7 @@ impl Watched {
     }
 
     /// Waits for the next line that fits, and returns it. Lines before it are kept in `seen`.
-    pub fn wait(&mut self, what: &str, fits: impl Fn(&Value) -> bool) -> Value {
+    pub(crate) fn wait(&mut self, what: &str, fits: impl Fn(&Value) -> bool) -> Value {
         let deadline = Instant::now() + PATIENCE;
         loop {
             match self.lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
@@ -79,21 +79,21 @@ impl Watched {
     }
 
     /// Waits for an event by its name.
-    pub fn event(&mut self, name: &str) -> Value {
+    pub(crate) fn event(&mut self, name: &str) -> Value {
         self.wait(name, |value| value["event"] == name)
     }
 
     /// Everything seen so far.
-    pub fn seen(&self) -> &[Value] {
+    pub(crate) fn seen(&self) -> &[Value] {
         &self.seen
     }
 
-    pub fn pid(&self) -> u32 {
+    pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
 
     /// Kills without warning, as a power cut would.
-    pub fn kill(&mut self) {
+    pub(crate) fn kill(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -110,17 +110,17 @@ impl Drop for Watched {
 }
 
 /// A server folder, its process and a login.
-pub struct Server {
-    pub process: Watched,
-    pub dir: PathBuf,
-    pub http: String,
+pub(crate) struct Server {
+    pub(crate) process: Watched,
+    pub(crate) dir: PathBuf,
+    pub(crate) http: String,
     wrapper: Vec<String>,
     gateway: Vec<String>,
 }
 
 impl Server {
     /// Makes a server whose gateway listens as `gateway` says, and logs in.
-    pub fn start(root: &Path, gateway: &[&str]) -> Server {
+    pub(crate) fn start(root: &Path, gateway: &[&str]) -> Server {
         let dir = root.join("server");
         let mut init = vouch();
         init.args(["init", "--name", "vouch.test", "--dir"]).arg(&dir);
@@ -136,26 +136,26 @@ impl Server {
     }
 
     /// Starts the killed server again on the same addresses.
-    pub fn restart(&mut self) {
+    pub(crate) fn restart(&mut self) {
         let (process, http) = serve(&self.dir, &self.gateway, &self.http);
         self.process = process;
         self.http = http;
     }
 
     /// A command that uses this server's login.
-    pub fn command(&self, arguments: &[&str]) -> Command {
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = vouch();
         command.args(arguments).env("VOUCH_LOGIN_FILE", self.dir.join("login.json"));
         command
     }
 
     /// From now on devices are started through these words, such as `nsenter ...`.
-    pub fn run_devices_through(&mut self, words: &[&str]) {
+    pub(crate) fn run_devices_through(&mut self, words: &[&str]) {
         self.wrapper = words.iter().map(|&word| word.to_owned()).collect();
     }
 
     /// Enrols a device in a new folder.
-    pub fn provision(&self, dir: &Path, profile: &str, more: &[&str]) -> Value {
+    pub(crate) fn provision(&self, dir: &Path, profile: &str, more: &[&str]) -> Value {
         let token = output(self.command(&["enrolment-token"]));
         let token_file = dir.with_extension("token");
         std::fs::write(&token_file, token).unwrap();
@@ -176,20 +176,20 @@ impl Server {
     }
 
     /// Runs the device in a folder.
-    pub fn run_device(&self, dir: &Path) -> Watched {
+    pub(crate) fn run_device(&self, dir: &Path) -> Watched {
         let mut command = self.device_command();
         command.args(["--json", "device", "run", "--dir"]).arg(dir);
         Watched::start("device", command)
     }
 
     /// Deploys the two halves of an application of `examples/`.
-    pub fn deploy(&self, example: &str) {
+    pub(crate) fn deploy(&self, example: &str) {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples").join(example);
         self.deploy_files(&folder.join("device.nut"), &folder.join("agent.nut"));
     }
 
     /// Deploys two source files.
-    pub fn deploy_files(&self, device: &Path, agent: &Path) {
+    pub(crate) fn deploy_files(&self, device: &Path, agent: &Path) {
         let mut command = self.command(&["deploy", "--device"]);
         command.arg(device).arg("--agent").arg(agent);
         output(command);
@@ -215,7 +215,7 @@ fn serve(dir: &Path, gateway: &[String], http: &str) -> (Watched, String) {
 }
 
 /// An HTTP request to an agent or to central: status and body.
-pub fn http(method: &str, url: &str, body: &str) -> (u16, String) {
+pub(crate) fn http(method: &str, url: &str, body: &str) -> (u16, String) {
     let mut command = Command::new("curl");
     command.args([
         "-s",
