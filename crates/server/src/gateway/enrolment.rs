@@ -17,6 +17,7 @@ use super::edge::{Caller, Edge};
 use super::events::GatewayEventKind;
 use super::login::tls_facts;
 use super::tls_socket::TlsSocket;
+use crate::bus::AgentControl;
 use crate::fleet::{DeviceLogin, NewDevice, RedeemRefused};
 use crate::store::RedeemError;
 
@@ -86,6 +87,8 @@ async fn answer(caller: &Caller, machine: &mut ServerEnrolment, request: Verifie
     let enrolled = Enrolled { unix_ms: caller.edge.now().unix_ms, device_id: device.id, tls_chain: chain };
     machine.enrolled(enrolled).map_err(|error| TurnedAway::new(Turned::Unavailable, error.to_string()))?;
     caller.edge.counters.count_enrolment();
+    // Its group may have a deployment already; its agent then lives from now on, not only from the next restart.
+    caller.edge.bus.control_agents(AgentControl::Reload(device.spki)).await;
     tracing::info!(device = %device.id, peer = %caller.peer, "device enrolled");
     caller.emit(|| GatewayEventKind::Enrolled {
         device_id: device.id.to_string(),

@@ -80,7 +80,7 @@ mod tests {
     use super::*;
 
     fn reporter() -> Reporter {
-        Reporter { device: SpkiHash::from_bytes([1; 32]), production: true }
+        Reporter { device: SpkiHash([1; 32]), production: true }
     }
 
     #[test]

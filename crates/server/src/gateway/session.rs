@@ -450,3 +450,32 @@ fn failed(device: SpkiHash, error: &crate::store::StoreError) -> Done {
 fn come_back_ms() -> u32 {
     COME_BACK_MS + u32::from_le_bytes(keys::hashes::random()) % COME_BACK_MS
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gateway::arrival::arrive;
+
+    /// The size of the future that a function returns.
+    fn size<F>(_: impl Fn(Session, Caller) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    fn size_of_arrival<F>(_: impl Fn(Caller, tokio::net::TcpStream) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    /// One of these is what an idle device costs beside the 4 KiB that rustls keeps.
+    #[test]
+    fn the_task_of_an_idle_session_stays_small() {
+        let bytes = size(Session::run);
+        assert!(bytes <= 3 * 1024, "{bytes} bytes");
+    }
+
+    /// A stranger that waits before or at the door has one of these; the handshake's state comes in a box, later, and goes first.
+    #[test]
+    fn the_task_of_a_waiting_stranger_stays_small() {
+        let bytes = size_of_arrival(arrive);
+        assert!(bytes <= 1024, "{bytes} bytes");
+    }
+}

@@ -43,7 +43,8 @@ fn poll_into<'b>(tcp: &mut TcpStream, cx: &mut Context<'_>, buffer: &'b mut [u8]
 #[derive(Debug)]
 pub(crate) struct TlsSocket {
     tcp: TcpStream,
-    tls: ServerConnection,
+    /// Boxed, since a connection is handed from task to task and each hand-over would copy its kilobyte and make room for it twice.
+    tls: Box<ServerConnection>,
     sent: u64,
 }
 
@@ -62,7 +63,7 @@ impl TlsSocket {
     pub(crate) fn new(tcp: TcpStream, mut tls: ServerConnection) -> Self {
         // The gateway bounds what it hands to TLS itself; a second bound here would only cut writes short.
         tls.set_buffer_limit(None);
-        Self { tcp, tls, sent: 0 }
+        Self { tcp, tls: Box::new(tls), sent: 0 }
     }
 
     pub(crate) fn tls(&self) -> &ServerConnection {
