@@ -126,6 +126,8 @@ impl Running {
     /// Stops in order: first nobody comes in, then the agents end, then what is still to be written is written.
     pub async fn stop(self) {
         self.stop_edges.cancel();
+        // A log stream has no end of its own; its reader is told that it is over.
+        self.bus.streams().close_all();
         for edge in self.edges {
             // Each edge bounds its own end.
             let _ = edge.await;

@@ -255,3 +255,61 @@ impl Drop for StreamReader {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fleet::LogType;
+    use crate::limits::LIMITS;
+
+    const DEVICE: SpkiHash = SpkiHash([1; 32]);
+
+    fn line(text: &str) -> LogEntry {
+        LogEntry { device: DEVICE, at_ms: 0, kind: LogType::Status, production: false, text: text.into() }
+    }
+
+    #[tokio::test]
+    async fn a_reader_that_comes_back_has_missed_nothing() {
+        let streams = Streams::new(&LIMITS);
+        let account = AccountId::random();
+        let id = streams.open(account);
+        assert!(streams.subscribe(&id, account, DEVICE));
+        let mut reader = streams.read(&id).unwrap();
+        assert_eq!(reader.next().await, Some(StreamEvent::Subscribed(DEVICE)));
+        drop(reader);
+        streams.publish(&line("meanwhile"));
+        let mut reader = streams.read(&id).unwrap();
+        assert_eq!(reader.next().await, Some(StreamEvent::Message(line("meanwhile"))));
+    }
+
+    #[tokio::test]
+    async fn a_stream_belongs_to_its_account() {
+        let streams = Streams::new(&LIMITS);
+        let id = streams.open(AccountId::random());
+        assert!(!streams.subscribe(&id, AccountId::random(), DEVICE));
+        assert!(!streams.unsubscribe(&id, AccountId::random(), DEVICE));
+    }
+
+    #[test]
+    fn subscribing_twice_gives_each_line_once() {
+        let streams = Streams::new(&LIMITS);
+        let account = AccountId::random();
+        let id = streams.open(account);
+        assert!(streams.subscribe(&id, account, DEVICE));
+        assert!(streams.subscribe(&id, account, DEVICE));
+        assert_eq!(streams.followers.lock(&DEVICE)[&DEVICE].len(), 1);
+    }
+
+    #[test]
+    fn streams_that_end_leave_nothing_behind() {
+        let streams = Streams::new(&Limits { streams_per_account: 1, ..LIMITS });
+        let account = AccountId::random();
+        for _ in 0..100 {
+            let id = streams.open(account);
+            assert!(streams.subscribe(&id, account, DEVICE));
+        }
+        assert_eq!((streams.lock().len(), streams.followers.len()), (1, 1));
+        streams.close_all();
+        assert_eq!((streams.lock().len(), streams.followers.len()), (0, 0));
+    }
+}

@@ -15,3 +15,15 @@ pub struct Caller {
     /// The account.
     pub account: AccountId,
 }
+
+#[cfg(test)]
+mod tests {
+    use keys::purpose::{KeyPurpose, Lifetime};
+
+    use super::*;
+
+    #[test]
+    fn an_access_token_lives_as_long_as_the_key_inventory_says() {
+        assert_eq!(KeyPurpose::AccessToken.facts().lifetime, Lifetime::Seconds(ACCESS_TOKEN_LIFE.as_secs()));
+    }
+}

@@ -1,7 +1,7 @@
 //! Logging in, tokens, and what an attacker can try.
 
 use serde_json::{Value, json};
-use server::limits::{LIMITS, Limits};
+use vouch_server::limits::{LIMITS, Limits};
 
 use crate::rig::{PASSWORD, Rig, USER};
 
@@ -47,14 +47,25 @@ async fn a_wrong_password_and_an_unknown_user_look_the_same() {
 async fn every_route_needs_a_token_that_is_known() {
     let rig = Rig::start().await;
     let long = "x".repeat(10_000);
-    for path in ["accounts/me", "accounts", "products", "devicegroups", "devices", "deployments", "enrolment_tokens", "devices/x/logs"] {
+    for path in [
+        "accounts/me",
+        "accounts",
+        "products",
+        "devicegroups",
+        "devices",
+        "deployments",
+        "enrolment_tokens",
+        "devices/x/logs",
+    ] {
         for headers in ["", "Authorization: Bearer x\r\n", "Authorization: Basic eDp4\r\n", "Authorization:\r\n"] {
             let answer = rig.raw("GET", &format!("/v5/{path}"), headers, b"").await.expect(401);
             assert!(answer.error().starts_with("Unauthorized: "), "{path}");
         }
     }
     rig.raw("GET", "/v5/devices", &format!("Authorization: Bearer {long}\r\n"), b"").await.expect(401);
-    for (method, path) in [("POST", "logstream"), ("PUT", "logstream/x/y"), ("POST", "devices/x/revoke"), ("POST", "products")] {
+    for (method, path) in
+        [("POST", "logstream"), ("PUT", "logstream/x/y"), ("POST", "devices/x/revoke"), ("POST", "products")]
+    {
         rig.raw(method, &format!("/v5/{path}"), "", b"{}").await.expect(401);
     }
 }
@@ -114,7 +125,13 @@ async fn logging_in_again_and_again_is_no_attack() {
 #[tokio::test]
 async fn a_broken_login_does_not_quote_the_password() {
     let rig = Rig::start().await;
-    for body in [r#"{"id":"admin","password":"hunter2-secret""#, r#"{"id":"admin","password":{"a":"hunter2-secret"}}"#, "[]", "", "null"] {
+    for body in [
+        r#"{"id":"admin","password":"hunter2-secret""#,
+        r#"{"id":"admin","password":{"a":"hunter2-secret"}}"#,
+        "[]",
+        "",
+        "null",
+    ] {
         let answer = rig.raw("POST", "/v5/auth", "", body.as_bytes()).await.expect(400);
         assert!(!answer.body.contains("hunter2"), "{}", answer.body);
     }

@@ -2,7 +2,7 @@
 
 use keys::hashes::sha256;
 use serde_json::{Value, json};
-use server::limits::{LIMITS, Limits};
+use vouch_server::limits::{LIMITS, Limits};
 
 use crate::rig::{Rig, id};
 
@@ -64,11 +64,18 @@ async fn errors_of_both_sources_are_told_with_their_places_and_nothing_is_made()
     assert_eq!(error["code"], "CX005");
     let rows = error["meta"].as_array().unwrap();
     assert_eq!(rows.len(), 2);
-    assert_eq!((&rows[0]["file"], &rows[0]["type"], &rows[0]["row"]), (&json!("device_code"), &json!("error"), &json!(2)));
+    assert_eq!(
+        (&rows[0]["file"], &rows[0]["type"], &rows[0]["row"]),
+        (&json!("device_code"), &json!("error"), &json!(2))
+    );
     assert_eq!((&rows[1]["file"], &rows[1]["row"]), (&json!("agent_code"), &json!(1)));
     assert!(rows.iter().all(|row| row["column"].as_u64().unwrap() >= 1 && !row["text"].as_str().unwrap().is_empty()));
     assert_eq!(rig.get("/v5/deployments").await.json()["data"], json!([]));
-    assert!(rig.get(&format!("/v5/devicegroups/{group}")).await.json()["data"]["relationships"].get("current_deployment").is_none());
+    assert!(
+        rig.get(&format!("/v5/devicegroups/{group}")).await.json()["data"]["relationships"]
+            .get("current_deployment")
+            .is_none()
+    );
 }
 
 #[tokio::test]
@@ -84,9 +91,14 @@ async fn flags_tags_and_the_rules_of_deletion() {
     let body = change(json!({ "flagged": true, "tags": ["v1.0", "good_one"], "description": "first" }));
     let changed = rig.call("PATCH", &path, Some(&body)).await.expect(200).json();
     assert_eq!(changed["data"]["relationships"]["flagger"]["id"], rig.account);
-    assert_eq!(rig.call("PATCH", &path, Some(&change(json!({})))).await.expect(200).json()["data"]["attributes"]["tags"], json!(["v1.0", "good_one"]));
+    assert_eq!(
+        rig.call("PATCH", &path, Some(&change(json!({})))).await.expect(200).json()["data"]["attributes"]["tags"],
+        json!(["v1.0", "good_one"])
+    );
     rig.call("PATCH", &path, Some(&change(json!({ "tags": ["no blanks"] })))).await.expect(400);
-    let count = async |query: &str| rig.get(&format!("/v5/deployments?{query}")).await.expect(200).json()["data"].as_array().unwrap().len();
+    let count = async |query: &str| {
+        rig.get(&format!("/v5/deployments?{query}")).await.expect(200).json()["data"].as_array().unwrap().len()
+    };
     assert_eq!(count("filter[tags]=v1.0").await, 1);
     assert_eq!(count("filter[tags]=v1.0,good_one").await, 1);
     assert_eq!(count("filter[tags]=V1.0").await, 0);
@@ -96,7 +108,8 @@ async fn flags_tags_and_the_rules_of_deletion() {
     assert_eq!(count(&format!("filter[flagger.id]={}", rig.account)).await, 1);
 
     let error = rig.call("DELETE", &path, None).await.expect(409).error();
-    let told = "Resource Flagged: You cannot delete flagged deployments; set the flagged attribute to false and try again.";
+    let told =
+        "Resource Flagged: You cannot delete flagged deployments; set the flagged attribute to false and try again.";
     assert_eq!(error, told);
     rig.call("DELETE", &format!("/v5/devicegroups/{group}"), None).await.expect(409);
     rig.call("PATCH", &path, Some(&change(json!({ "flagged": false })))).await.expect(200);

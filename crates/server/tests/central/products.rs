@@ -14,7 +14,10 @@ async fn a_product_is_made_changed_and_deleted() {
     assert_eq!(changed["data"]["attributes"]["name"], "lamp");
     assert_eq!(changed["data"]["attributes"]["description"], "bright");
     let cleared = json!({ "data": { "type": "product", "id": product, "attributes": { "description": "" } } });
-    assert_eq!(rig.call("PATCH", &path, Some(&cleared)).await.expect(200).json()["data"]["attributes"]["description"], "");
+    assert_eq!(
+        rig.call("PATCH", &path, Some(&cleared)).await.expect(200).json()["data"]["attributes"]["description"],
+        ""
+    );
     let unchanged = json!({ "data": { "type": "product", "id": product, "attributes": {} } });
     rig.call("PATCH", &path, Some(&unchanged)).await.expect(200);
     let deleted = rig.call("DELETE", &path, None).await.expect(204);
@@ -29,7 +32,10 @@ async fn rules_are_told_in_the_words_that_clients_expect() {
     let rig = Rig::start().await;
     let product = rig.product("lamp").await;
     let again = json!({ "data": { "type": "product", "attributes": { "name": "lamp" } } });
-    assert_eq!(rig.post("/v5/products", &again).await.expect(409).error(), "Duplicate Resource: Products must have unique names.");
+    assert_eq!(
+        rig.post("/v5/products", &again).await.expect(409).error(),
+        "Duplicate Resource: Products must have unique names."
+    );
     let group = rig.group(&product, "test").await;
     let again = json!({ "data": { "type": "development_devicegroup", "attributes": { "name": "test" },
         "relationships": { "product": { "type": "product", "id": product } } } });
@@ -65,9 +71,7 @@ async fn a_group_keeps_its_type_and_takes_an_empty_change() {
 async fn what_this_server_does_not_have_is_refused_and_not_ignored() {
     let rig = Rig::start().await;
     let product = rig.product("lamp").await;
-    let body = |kind: &str, attributes: serde_json::Value| {
-        json!({ "data": { "type": kind, "attributes": attributes, "relationships": { "product": { "type": "product", "id": product } } } })
-    };
+    let body = |kind: &str, attributes: serde_json::Value| json!({ "data": { "type": kind, "attributes": attributes, "relationships": { "product": { "type": "product", "id": product } } } });
     for refused in [
         body("factoryfixture_devicegroup", json!({ "name": "a" })),
         body("development_devicegroup", json!({ "name": "a", "env_vars": { "k": "v" } })),
@@ -77,7 +81,9 @@ async fn what_this_server_does_not_have_is_refused_and_not_ignored() {
     ] {
         rig.post("/v5/devicegroups", &refused).await.expect(400);
     }
-    rig.post("/v5/devicegroups", &body("development_devicegroup", json!({ "name": "a", "env_vars": {} }))).await.expect(201);
+    rig.post("/v5/devicegroups", &body("development_devicegroup", json!({ "name": "a", "env_vars": {} })))
+        .await
+        .expect(201);
 }
 
 #[tokio::test]
@@ -88,14 +94,20 @@ async fn pages_have_links_and_the_last_has_no_next() {
     }
     let mut names = Vec::new();
     for (number, count, more) in [(1, 2, true), (2, 2, true), (3, 1, false), (4, 0, false)] {
-        let page = rig.get(&format!("/v5/products?page%5Bnumber%5D={number}&page%5Bsize%5D=2")).await.expect(200).json();
+        let page =
+            rig.get(&format!("/v5/products?page%5Bnumber%5D={number}&page%5Bsize%5D=2")).await.expect(200).json();
         let entries = page["data"].as_array().unwrap();
         assert_eq!(entries.len(), count, "page {number}");
         assert_eq!(page["links"].get("next").is_some(), more, "page {number}");
         assert_eq!(page["links"].get("prev").is_some(), number > 1, "page {number}");
         names.extend(entries.iter().map(|entry| entry["attributes"]["name"].as_str().unwrap().to_owned()));
         if more {
-            let next = page["links"]["next"].as_str().unwrap().strip_prefix(&format!("http://{}", rig.addr)).unwrap().to_owned();
+            let next = page["links"]["next"]
+                .as_str()
+                .unwrap()
+                .strip_prefix(&format!("http://{}", rig.addr))
+                .unwrap()
+                .to_owned();
             rig.get(&next).await.expect(200);
         }
     }
@@ -128,7 +140,15 @@ async fn filters_select_and_what_cannot_exist_selects_nothing() {
 #[tokio::test]
 async fn unknown_ids_of_any_shape_are_not_found() {
     let rig = Rig::start().await;
-    for name in ["x", "%7Bme%7D%7Bname%7D", "00000000-0000-4000-8000-000000000000", "0c:2a:69:05:0d:62", "a%2Fb", "%F0%9F%92%A1", "..%2f.."] {
+    for name in [
+        "x",
+        "%7Bme%7D%7Bname%7D",
+        "00000000-0000-4000-8000-000000000000",
+        "0c:2a:69:05:0d:62",
+        "a%2Fb",
+        "%F0%9F%92%A1",
+        "..%2f..",
+    ] {
         for collection in ["accounts", "products", "devicegroups", "devices", "deployments", "enrolment_tokens"] {
             let answer = rig.get(&format!("/v5/{collection}/{name}")).await.expect(404);
             assert!(answer.error().starts_with("Not Found: "), "{collection} {name}");
@@ -145,7 +165,9 @@ async fn slashes_content_types_and_bodies_may_be_odd() {
     rig.raw("GET", "//v5//products", &auth, b"").await.expect(200);
     let body = br#"{"data":{"type":"product","attributes":{"name":"odd"}}}"#;
     rig.raw("POST", "/v5/products", &format!("{auth}Content-Type: text/plain\r\n"), body).await.expect(201);
-    rig.raw("POST", "/v5/logstream", &format!("{auth}Content-Type: application/vnd.api+json\r\n"), b"").await.expect(201);
+    rig.raw("POST", "/v5/logstream", &format!("{auth}Content-Type: application/vnd.api+json\r\n"), b"")
+        .await
+        .expect(201);
 }
 
 #[tokio::test]
@@ -153,7 +175,11 @@ async fn answers_are_hardened_against_browsers() {
     let rig = Rig::start().await;
     for path in ["/v5/products", "/v5/nothing"] {
         let head = rig.get(path).await.head;
-        for header in ["x-content-type-options: nosniff", "cache-control: no-store", "content-security-policy: default-src 'none'"] {
+        for header in [
+            "x-content-type-options: nosniff",
+            "cache-control: no-store",
+            "content-security-policy: default-src 'none'",
+        ] {
             assert!(head.contains(header), "{path} lacks {header}");
         }
         assert!(!head.contains("access-control-allow"), "{path}");

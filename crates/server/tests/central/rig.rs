@@ -12,18 +12,18 @@ use keys::secret::Secret;
 use keys::signer::Signer;
 use protocol::enrol::EnrolmentToken;
 use serde_json::{Value, json};
-use server::api::Central;
-use server::api::listener::HttpListener;
-use server::bus::{AgentControl, Bus};
-use server::fleet::{AgentIdSecret, DeviceLogin, NewDevice};
-use server::limits::{LIMITS, Limits};
-use server::store::{RedeemError, Store};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
+use vouch_server::api::Central;
+use vouch_server::api::listener::HttpListener;
+use vouch_server::bus::{AgentControl, Bus};
+use vouch_server::fleet::{AgentIdSecret, DeviceLogin, NewDevice};
+use vouch_server::limits::{LIMITS, Limits};
+use vouch_server::store::{RedeemError, Store};
 
 /// No wait of a test is longer.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
@@ -132,7 +132,8 @@ impl Rig {
     }
 
     pub(crate) async fn enrolment_token(&self, group: Option<&str>, uses: u32) -> EnrolmentToken {
-        let group = group.map_or(json!({}), |id| json!({ "devicegroup": { "type": "development_devicegroup", "id": id } }));
+        let group =
+            group.map_or(json!({}), |id| json!({ "devicegroup": { "type": "development_devicegroup", "id": id } }));
         let body = json!({ "data": { "type": "enrolment_token", "attributes": { "uses": uses, "minutes": 5 }, "relationships": group } });
         let made = self.post("/v5/enrolment_tokens", &body).await.expect(201).json();
         EnrolmentToken::parse(made["data"]["attributes"]["token"].as_str().unwrap()).unwrap()
@@ -187,7 +188,10 @@ pub(crate) fn new_device() -> NewDevice {
 
 pub(crate) async fn request(addr: SocketAddr, method: &str, path: &str, headers: &str, body: &[u8]) -> Answer {
     let mut tcp = TcpStream::connect(addr).await.unwrap();
-    let head = format!("{method} {path} HTTP/1.1\r\nHost: {addr}\r\nConnection: close\r\n{headers}Content-Length: {}\r\n\r\n", body.len());
+    let head = format!(
+        "{method} {path} HTTP/1.1\r\nHost: {addr}\r\nConnection: close\r\n{headers}Content-Length: {}\r\n\r\n",
+        body.len()
+    );
     tcp.write_all(head.as_bytes()).await.unwrap();
     // The server may answer and close before it has read everything.
     let _ = tcp.write_all(body).await;
@@ -209,7 +213,9 @@ pub(crate) struct Events {
 impl Events {
     pub(crate) async fn open(addr: SocketAddr, path: &str) -> Self {
         let mut tcp = TcpStream::connect(addr).await.unwrap();
-        let head = format!("GET {path} HTTP/1.1\r\nHost: {addr}\r\nAccept: text/event-stream\r\nCache-Control: no-cache\r\n\r\n");
+        let head = format!(
+            "GET {path} HTTP/1.1\r\nHost: {addr}\r\nAccept: text/event-stream\r\nCache-Control: no-cache\r\n\r\n"
+        );
         tcp.write_all(head.as_bytes()).await.unwrap();
         let mut events = Self { tcp, bytes: Vec::new(), head: String::new() };
         let end = events.until(b"\r\n\r\n").await.expect("a head");
