@@ -1,5 +1,7 @@
 //! The binary as a person runs it: processes on loopback or in network namespaces of their own.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+
 mod demo;
 mod hostile_apps;
 mod network;

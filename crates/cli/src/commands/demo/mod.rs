@@ -14,10 +14,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
+use device::events::DeviceEvent;
 use serde_json::{Value, json};
 
 use crate::output::{Output, Said, Tone, paint};
 use evidence::Step;
+use process::Interrupted;
 use stage::{Actor, Stage};
 
 /// Where central is when the place is free.
@@ -51,18 +53,38 @@ impl Demo {
         for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
             signal_hook::flag::register(signal, interrupted.clone()).context("cannot watch for Ctrl-C")?;
         }
-        let temporary =
-            tempfile::Builder::new().prefix("vouch-demo-").tempdir().context("cannot make a temporary folder")?;
-        let dir = self.dir.clone().unwrap_or_else(|| temporary.path().to_owned());
+        let temporary = match self.dir {
+            Some(_) => None,
+            None => Some(
+                tempfile::Builder::new().prefix("vouch-demo-").tempdir().context("cannot make a temporary folder")?,
+            ),
+        };
+        let dir = match (&temporary, &self.dir) {
+            (Some(temporary), _) => temporary.path(),
+            (None, Some(dir)) => dir,
+            (None, None) => Path::new("."),
+        };
         if self.once {
-            return once(&dir, interrupted, output);
+            return once(dir, interrupted, output);
         }
-        // The usual place when it is free, so that the printed addresses are easy to remember.
-        let http = if TcpListener::bind(USUAL_HTTP).is_ok() { USUAL_HTTP } else { ANY_PORT };
-        let mut stage = Stage::raise(&dir, http, interrupted, output, Instant::now() + WHOLE)?;
-        show(&mut stage, output)?;
-        stay(&mut stage, output)
+        match live(dir, temporary.is_some(), interrupted, output) {
+            Err(error) if error.is::<Interrupted>() => {
+                output.say("\nstopped");
+                Ok(())
+            }
+            result => result,
+        }
     }
+}
+
+/// Tells the story and stays until Ctrl-C.
+fn live(dir: &Path, is_temporary: bool, interrupted: Arc<AtomicBool>, output: &Output) -> Result<()> {
+    // The usual place when it is free, so that the printed addresses are easy to remember.
+    let http = if TcpListener::bind(USUAL_HTTP).is_ok() { USUAL_HTTP } else { ANY_PORT };
+    let mut stage = Stage::raise(dir, http, interrupted, output, Instant::now() + WHOLE)?;
+    show(&mut stage, output)?;
+    invite(&stage, is_temporary, output);
+    follow(&mut stage, output)
 }
 
 /// Verifies every step; whatever fails, the last line is the JSON object with what was seen.
@@ -97,7 +119,8 @@ fn line(step: &Step) -> String {
 fn show(stage: &mut Stage, output: &Output) -> Result<()> {
     let deadline = Instant::now() + STRETCH;
     for actor in &mut stage.actors {
-        output.say(&paint(Tone::Strong, &format!("\ndevice {} ({})", actor.device_id, actor.profile)));
+        output.say("");
+        output.say(&paint(Tone::Strong, &format!("device {} ({})", actor.device_id, actor.profile)));
         let mut shown = 0;
         loop {
             for event in &actor.process.events()[shown..] {
@@ -119,49 +142,46 @@ fn show(stage: &mut Stage, output: &Output) -> Result<()> {
 
 /// Prints an event of the device runtime as a sentence, indented below its device.
 fn tell(event: &Value, output: &Output) {
-    if let Ok(event) = serde_json::from_value::<device::events::DeviceEvent>(event.clone()) {
+    if let Ok(event) = serde_json::from_value::<DeviceEvent>(event.clone()) {
         output.say(&format!("  {event}"));
     }
 }
 
-fn stay(stage: &mut Stage, output: &Output) -> Result<()> {
-    output.say(&paint(Tone::Strong, "\nNow it is yours"));
+/// Says where everything is and what to try.
+fn invite(stage: &Stage, is_temporary: bool, output: &Output) {
+    output.say(&format!("\n{}", paint(Tone::Strong, "Now it is yours")));
     for Actor { profile, agent_url, .. } in &stage.actors {
-        output.say(&format!("  agent of the {profile} device   {agent_url}"));
+        output.say(&format!("  {:<28} {agent_url}", format!("agent of the {profile} device")));
     }
-    let (central, login) = (&stage.central, stage.login_file.display());
-    output.say(&format!(
-        "  central                        {central}/v5 (account {}, password in {})",
-        stage.account,
-        stage.password_file.display()
-    ));
-    output.say(&format!("  everything is kept in          {}", stage.dir.display()));
-    output.say(&paint(Tone::Strong, "\nTry, in another terminal"));
-    if let Some(actor) = stage.actors.first() {
-        output.say(&format!("  curl {}", actor.agent_url));
-        output.say(&format!("  curl -d 'hello' {}/echo", actor.agent_url));
-        output.say(&format!("  export VOUCH_LOGIN_FILE={login}"));
-        output.say("  vouch device list");
-        output.say(&format!("  vouch logs {} --follow", actor.device_id));
-        output.say(&format!("  vouch device revoke {}", actor.device_id));
+    let (account, password) = (stage.account, stage.password_file.display());
+    output.say(&format!("  {:<28} {}/v5 (account {account}, password in {password})", "central", stage.central));
+    let fate = if is_temporary { " (gone when this ends; --dir keeps it)" } else { "" };
+    output.say(&format!("  {:<28} {}{fate}", "everything is kept in", stage.dir.display()));
+    let Some(actor) = stage.actors.first() else { return };
+    output.say(&format!("\n{}", paint(Tone::Strong, "Try, in another terminal")));
+    if let Ok(program) = std::env::current_exe() {
+        output.say(&format!("  alias vouch={}", program.display()));
     }
-    output.say(&paint(Tone::Quiet, "\nCtrl-C stops everything. The devices' logs follow."));
+    output.say(&format!("  export VOUCH_LOGIN_FILE={}", stage.login_file.display()));
+    output.say(&format!("  curl {}", actor.agent_url));
+    output.say(&format!("  curl -d 'hello' {}/echo", actor.agent_url));
+    output.say("  vouch device list");
+    output.say(&format!("  vouch logs {} --follow", actor.device_id));
+    output.say(&format!("  vouch device revoke {}", actor.device_id));
+    output.say(&format!("\n{}", paint(Tone::Quiet, "Ctrl-C stops everything. The devices' logs follow.")));
+}
+
+/// Prints what the devices say, until it is interrupted.
+fn follow(stage: &mut Stage, output: &Output) -> Result<()> {
     loop {
         for actor in &mut stage.actors {
-            match actor.process.next(GLANCE) {
-                Ok(Some(event)) => {
-                    if let Ok(event) = serde_json::from_value::<device::events::DeviceEvent>(event) {
-                        output.say(&format!("{} {event}", paint(Tone::Quiet, &format!("{:<8}", actor.profile))));
-                    }
-                }
-                Ok(None) => {}
-                Err(error) if error.to_string() == process::INTERRUPTED => {
-                    output.say("\nstopping");
-                    return Ok(());
-                }
-                Err(error) => return Err(error),
+            let event = actor.process.next(GLANCE)?;
+            if let Some(Ok(event)) = event.map(serde_json::from_value::<DeviceEvent>) {
+                output.say(&format!("{} {event}", paint(Tone::Quiet, &format!("{:<8}", actor.profile))));
             }
             actor.process.forget();
         }
+        stage.server.settle();
+        stage.server.forget();
     }
 }

@@ -15,14 +15,24 @@ use anyhow::{Context, Result, anyhow, bail};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-/// What an interrupted wait says.
-pub(super) const INTERRUPTED: &str = "interrupted";
 /// How many lines may wait unread before the child's output is held back.
 const LINES_WAITING_MAX: usize = 4096;
 /// How long a child may take to stop when asked.
 const STOP_TIMEOUT: Duration = Duration::from_secs(8);
 /// How often a waiting parent looks whether it shall stop.
 const STOP_POLL: Duration = Duration::from_millis(100);
+
+/// A wait that Ctrl-C ended.
+#[derive(Debug)]
+pub(super) struct Interrupted;
+
+impl std::fmt::Display for Interrupted {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("interrupted")
+    }
+}
+
+impl std::error::Error for Interrupted {}
 
 /// A running child. Its standard output goes line by line to a log file and to whoever waits; it is stopped when it goes out of scope.
 pub(super) struct Process {
@@ -87,7 +97,7 @@ impl Process {
         let deadline = Instant::now() + patience;
         loop {
             if self.interrupted.load(Ordering::Relaxed) {
-                bail!(INTERRUPTED);
+                return Err(Interrupted.into());
             }
             let left = deadline.saturating_duration_since(Instant::now());
             match self.lines.recv_timeout(left.min(STOP_POLL)) {
@@ -97,6 +107,10 @@ impl Process {
                 }
                 Err(RecvTimeoutError::Timeout) if left.is_zero() => return Ok(None),
                 Err(RecvTimeoutError::Timeout) => {}
+                // Ctrl-C reaches the children too, and may end them before it is noticed here.
+                Err(RecvTimeoutError::Disconnected) if self.interrupted.load(Ordering::Relaxed) => {
+                    return Err(Interrupted.into());
+                }
                 Err(RecvTimeoutError::Disconnected) => bail!("{} has ended: see {}.err", self.name, self.name),
             }
         }
