@@ -24,7 +24,9 @@ pub const LIMITS: Limits = Limits {
     stream_idle: Duration::from_secs(60),
     keep_alive: Duration::from_secs(15),
     connections: 1_024,
+    head_bytes: 64 * 1024,
     head_deadline: Duration::from_secs(10),
+    write_deadline: Duration::from_secs(60),
     request_deadline: Duration::from_secs(30),
     requests: 256,
     body_bytes: 2 * 1024 * 1024,
@@ -84,8 +86,12 @@ pub struct Limits {
     pub keep_alive: Duration,
     /// HTTP connections at one time; more wait in the kernel.
     pub connections: usize,
+    /// Bytes of a request's head, give or take one read from the socket; the least is 8 KiB.
+    pub head_bytes: usize,
     /// Longest wait for a request's head, also between two requests.
     pub head_deadline: Duration,
+    /// Longest wait for a client to take what is sent to it.
+    pub write_deadline: Duration,
     /// Longest time for a request, its body included, until its answer begins.
     pub request_deadline: Duration,
     /// Requests worked on at one time; more are told to come back.

@@ -97,7 +97,7 @@ pub(super) async fn restart(
         return Err(Rule::DeviceRevoked.into());
     }
     if device.assignment.is_none() {
-        return Err(Rule::DeviceNotAssigned.into());
+        return Err(ApiError::invalid("The device is not assigned to a devicegroup, so there is nothing to restart."));
     }
     central.restart(&device.spki).await;
     Ok(StatusCode::NO_CONTENT)

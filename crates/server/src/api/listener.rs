@@ -11,6 +11,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use socket2::SockRef;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -23,6 +24,9 @@ use crate::limits::Limits;
 
 /// Pause after an accept that failed, such as for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// The least that hyper takes as a bound.
+const HEAD_BYTES_MIN: usize = 8 * 1024;
 
 /// A bound listener.
 pub struct HttpListener {
@@ -58,7 +62,7 @@ impl HttpListener {
             let Some((place, accepted)) = stop.run_until_cancelled(accepted).await else { break };
             match accepted {
                 Ok((tcp, peer)) => {
-                    let serving = serve(tcp, peer, router.clone(), limits.head_deadline, stop.clone());
+                    let serving = serve(tcp, peer, router.clone(), limits.clone(), stop.clone());
                     tasks.spawn(async move {
                         serving.await;
                         drop(place);
@@ -78,9 +82,11 @@ impl HttpListener {
     }
 }
 
-async fn serve(tcp: TcpStream, peer: SocketAddr, router: Router, head_deadline: Duration, stop: CancellationToken) {
+async fn serve(tcp: TcpStream, peer: SocketAddr, router: Router, limits: Limits, stop: CancellationToken) {
     // Log lines are small and wanted at once; an error here only costs latency.
     let _ = tcp.set_nodelay(true);
+    // A client that takes nothing would keep its place for ever. Where the system does not know the option, it does.
+    let _ = SockRef::from(&tcp).set_tcp_user_timeout(Some(limits.write_deadline));
     let service = service_fn(move |mut request: Request<Incoming>| {
         if let Some(uri) = collapse_slashes(request.uri()) {
             *request.uri_mut() = uri;
@@ -90,7 +96,8 @@ async fn serve(tcp: TcpStream, peer: SocketAddr, router: Router, head_deadline: 
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(head_deadline)
+        .header_read_timeout(limits.head_deadline)
+        .max_buf_size(limits.head_bytes.max(HEAD_BYTES_MIN))
         .serve_connection(TokioIo::new(tcp), service);
     tokio::pin!(connection);
     let ended = tokio::select! {

@@ -114,7 +114,7 @@ async fn a_restart_reaches_the_device_or_the_whole_group() {
         assert_eq!(timeout(PATIENCE, inbox.recv()).await.unwrap(), Ok(ToSession::Restart));
     }
     let alone = rig.enrol(None).await;
-    rig.post(&format!("/v5/devices/{}/restart", alone.id), &Value::Null).await.expect(404);
+    rig.post(&format!("/v5/devices/{}/restart", alone.id), &Value::Null).await.expect(400);
 }
 
 #[tokio::test]

@@ -50,6 +50,26 @@ async fn a_head_that_never_ends_closes_the_connection() {
 }
 
 #[tokio::test]
+async fn a_head_within_the_limit_is_taken_and_one_that_goes_on_and_on_is_not() {
+    let limit = 10_000;
+    let rig = Rig::with(Limits { head_bytes: limit, ..LIMITS }).await;
+    let padding = |bytes: usize| format!("Authorization: Bearer {}\r\nX-Padding: {}\r\n", rig.token, "x".repeat(bytes));
+    rig.raw("GET", "/v5/products", &padding(limit - 1_000), b"").await.expect(200);
+    rig.raw("GET", "/v5/products", &padding(10 * limit), b"").await.expect(431);
+}
+
+#[tokio::test]
+async fn a_client_that_takes_no_answers_loses_its_place() {
+    let rig = Rig::with(Limits { connections: 1, write_deadline: Duration::from_millis(300), ..LIMITS }).await;
+    let mut deaf = TcpStream::connect(rig.addr).await.unwrap();
+    let requests = "GET /v5/nothing HTTP/1.1\r\nHost: x\r\n\r\n".repeat(1_000);
+    // More answers than the kernel holds for it: at last the server takes no more requests, then it closes.
+    let asking = async { while deaf.write_all(requests.as_bytes()).await.is_ok() {} };
+    timeout(PATIENCE, asking).await.expect("closed in time");
+    rig.get("/v5/products").await.expect(200);
+}
+
+#[tokio::test]
 async fn more_connections_than_the_limit_wait_until_one_is_closed() {
     let rig = Rig::with(Limits { connections: 2, ..LIMITS }).await;
     let first = TcpStream::connect(rig.addr).await.unwrap();

@@ -117,7 +117,10 @@ async fn pages_have_links_and_the_last_has_no_next() {
         rig.get(&format!("/v5/products?page[size]={bad}")).await.expect(400);
     }
     // More than the most is the most, no error.
-    rig.get("/v5/products?page[size]=4000000000").await.expect(200);
+    for (asked, given) in [(499, 499), (500, 500), (501, 500), (4_000_000_000_u32, 500)] {
+        let page = rig.get(&format!("/v5/products?page[size]={asked}")).await.expect(200).json();
+        assert!(page["links"]["self"].as_str().unwrap().ends_with(&format!("page%5Bsize%5D={given}")), "{asked}");
+    }
     rig.get("/v5/products?page[number]=4000000000&page[size]=500").await.expect(200);
 }
 
