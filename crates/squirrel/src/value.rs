@@ -5,6 +5,7 @@
 /// A value that names an object means nothing in another VM and is kept alive only while the VM
 /// can reach it; a host that keeps one across events pins it ([`crate::Vm::pin`]).
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[repr(u32, align(8))]
 pub enum Value {
     /// `null`
     #[default]

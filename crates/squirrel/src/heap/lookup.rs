@@ -25,6 +25,25 @@ impl Heap {
         }
     }
 
+    /// Sets a named slot that a table or an instance itself has; false when it has none.
+    #[inline(always)]
+    pub(crate) fn set_member(&mut self, object: Value, name: Value, hash: u32, value: Value) -> bool {
+        let Value::Str(id) = name else { return false };
+        match object {
+            Value::Table(t) => self.tables.get_mut(t).set_interned(id, hash, value, &self.strings),
+            Value::Instance(i) => {
+                let instance = self.instances.get_mut(i);
+                let members = &self.classes.get(instance.class).members;
+                let Some(place) = members.get_interned(id, hash, &self.strings) else { return false };
+                let Place::Field(n) = Place::unpack(place) else { return false };
+                let Some(field) = instance.fields.get_mut(n) else { return false };
+                *field = value;
+                true
+            }
+            _ => false,
+        }
+    }
+
     /// A bare name: of `this`, or of the root table, where no delegate, metamethod or method of the type may answer.
     #[inline(always)]
     pub(crate) fn bare(&self, this: Value, name: Value, hash: u32) -> Option<Value> {

@@ -117,6 +117,18 @@ impl Table {
         Some(self.nodes[at].value)
     }
 
+    /// `set` for an interned string whose hash is known.
+    #[inline(always)]
+    pub(crate) fn set_interned(&mut self, id: u32, hash: u32, value: Value, strings: &Strings) -> bool {
+        match self.walk(hash, strings, |key| matches!(key, Value::Str(k) if k == id)) {
+            Some(at) => {
+                self.nodes[at].value = value;
+                true
+            }
+            None => false,
+        }
+    }
+
     /// Replaces the value of a slot that exists; false when there is none.
     #[inline(always)]
     pub(crate) fn set(&mut self, key: Value, value: Value, strings: &Strings) -> bool {

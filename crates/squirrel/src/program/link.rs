@@ -23,6 +23,9 @@ pub struct Linked {
 pub(crate) struct Linkage {
     pub(crate) code: Vec<Op>,
     pub(crate) constants: Vec<Value>,
+    /// Values that a call must bring, `this` included, to begin without arrangements; 0: there is no such call.
+    pub(crate) takes: usize,
+    pub(crate) registers: usize,
     /// The hash of each constant that is an interned string.
     pub(crate) hashes: Vec<u32>,
     pub(crate) name: Option<u32>,
@@ -61,6 +64,8 @@ fn link(function: &Function, ids: &[u32], heap: &Heap) -> Linkage {
         hashes: constants.iter().map(hash).collect(),
         constants,
         code: function.code.clone(),
+        takes: if function.varargs || function.generator { 0 } else { function.parameters.len() + 1 },
+        registers: function.registers as usize,
         name: function.name.map(string),
         source: string(function.source),
         parameters: function.parameters.iter().map(|&p| string(p)).collect(),

@@ -192,8 +192,16 @@ ops! {
     JumpGeI(b: Reg, i: i8, when: bool, t: Ahead),
     JumpIf(a: Reg, when: bool, t: Ahead),
     Jump(t: Ahead),
-    /// The only jump backwards: it is charged.
+    /// Jumps backwards; all of these are charged, and nothing else goes back.
     Loop(t: Behind),
+    LoopLt(b: Reg, c: Reg, t: Behind),
+    LoopLe(b: Reg, c: Reg, t: Behind),
+    LoopGt(b: Reg, c: Reg, t: Behind),
+    LoopGe(b: Reg, c: Reg, t: Behind),
+    LoopLtK(b: Reg, k: Konst, t: Behind),
+    LoopLeK(b: Reg, k: Konst, t: Behind),
+    LoopGtK(b: Reg, k: Konst, t: Behind),
+    LoopGeK(b: Reg, k: Konst, t: Behind),
     Get(a: Reg, b: Reg, c: Reg),
     GetK(a: Reg, b: Reg, k: Konst),
     /// A bare name: `this`, then the root table.

@@ -5,11 +5,15 @@ use super::task::Task;
 use super::{Flow, HostCall, Vm, WINDOW};
 use crate::heap::object::{CONSTRUCTOR, Generator, GeneratorState, Meta, Place};
 use crate::library::Run;
+use crate::program::Linked;
 use crate::throw::{Fatal, Throw};
 use crate::value::Value;
 
 /// How often one call may be handed on by `call`, `acall` and `_call`.
 const REDIRECTIONS_MAX: usize = 100;
+
+/// Registers that are cleared at once when a function begins; what lies above a frame is never read.
+const FILL: usize = 4;
 
 impl Vm {
     /// The first place on the stack that no frame uses.
@@ -25,7 +29,7 @@ impl Vm {
 
     /// Room on the stack for a window from `base` on, charged.
     pub(super) fn reserve_stack(&mut self, base: usize) -> Result<(), Throw> {
-        let need = base + WINDOW + 2;
+        let need = base + WINDOW + FILL;
         if self.stack.len() < need {
             let size = need.max(self.stack.len() + self.stack.len() / 2);
             self.heap.charge((size - self.stack.len()) * size_of::<Value>())?;
@@ -148,6 +152,37 @@ impl Vm {
             }
             _ => Ok(Flow::Value(instance)),
         }
+    }
+
+    /// Begins a script function where nothing has to be arranged; false when something has, and nothing was done.
+    #[inline(always)]
+    pub(super) fn enter_plain(&mut self, linked: &Linked, id: u32, base: usize, n: usize, to: u8) -> bool {
+        let closure = self.heap.closures.get(id);
+        let function = closure.proto;
+        let f = &linked.functions[function as usize];
+        let calls = self.frames.len();
+        if f.takes != n || closure.env.is_some() || calls >= self.budgets.depth || calls == self.frames.capacity() {
+            return false;
+        }
+        let Some(window) = self.stack[base..].first_chunk_mut::<{ WINDOW + FILL }>() else { return false };
+        let mut at = n;
+        while at < f.registers {
+            if let Some(part) = window[at..].first_chunk_mut::<FILL>() {
+                *part = [Value::Null; FILL];
+            }
+            at += FILL;
+        }
+        self.frames.push(Frame {
+            kind: Kind::Script,
+            function,
+            closure: id,
+            pc: 0,
+            base: base as u32,
+            traps: 0,
+            gives_this: false,
+            then: Then::Store(to),
+        });
+        true
     }
 
     /// Begins a script function: its arguments lie from `base` on.
@@ -289,6 +324,11 @@ impl Vm {
             Then::Branch(order, when, target) => {
                 if order.holds(Self::compare_result(value)?) == when {
                     self.jump_to(target);
+                }
+                // It may be a jump back, and then nothing else charges the loop.
+                self.fuel.slice -= 1;
+                if self.fuel.slice <= 0 {
+                    return Ok(Flow::Slice);
                 }
             }
             Then::CompareInto(a) => {

@@ -124,6 +124,44 @@ impl Vm {
                     }
                 }};
             }
+            // The charged way back to the start of a loop's body.
+            macro_rules! back {
+                ($t:expr) => {{
+                    pc = $t.0 as usize;
+                    self.fuel.slice -= 1;
+                    if self.fuel.slice <= 0 {
+                        self.frames[top].pc = pc as u32;
+                        return Ok(Flow::Slice);
+                    }
+                    if self.heap.wants_attention() {
+                        self.frames[top].pc = pc as u32;
+                        self.attend(self.top(), Null);
+                        r = window!();
+                    }
+                }};
+            }
+            macro_rules! loop_while {
+                ($order:expr, $x:expr, $y:expr, $t:expr) => {{
+                    let (x, y) = ($x, $y);
+                    match numbers($order, x, y) {
+                        Some(true) => back!($t),
+                        Some(false) => {}
+                        None => {
+                            self.frames[top].pc = pc as u32;
+                            match self.ordered($order, x, y, Then::Branch($order, true, $t.0))? {
+                                Flow::Value(v) => {
+                                    r = window!();
+                                    if v == Bool(true) {
+                                        back!($t);
+                                    }
+                                }
+                                Flow::Frame => continue 'frame,
+                                flow => return Ok(flow),
+                            }
+                        }
+                    }
+                }};
+            }
             macro_rules! equal {
                 ($x:expr, $y:expr) => {{
                     let (x, y) = ($x, $y);
@@ -210,19 +248,15 @@ impl Vm {
                         }
                     }
                     Op::Jump(t) => pc = t.0 as usize,
-                    Op::Loop(t) => {
-                        pc = t.0 as usize;
-                        self.fuel.slice -= 1;
-                        if self.fuel.slice <= 0 {
-                            self.frames[top].pc = pc as u32;
-                            return Ok(Flow::Slice);
-                        }
-                        if self.heap.wants_attention() {
-                            self.frames[top].pc = pc as u32;
-                            self.attend(self.top(), Null);
-                            r = window!();
-                        }
-                    }
+                    Op::Loop(t) => back!(t),
+                    Op::LoopLt(b, c, t) => loop_while!(Ordering::Lt, r[b], r[c], t),
+                    Op::LoopLe(b, c, t) => loop_while!(Ordering::Le, r[b], r[c], t),
+                    Op::LoopGt(b, c, t) => loop_while!(Ordering::Gt, r[b], r[c], t),
+                    Op::LoopGe(b, c, t) => loop_while!(Ordering::Ge, r[b], r[c], t),
+                    Op::LoopLtK(b, k, t) => loop_while!(Ordering::Lt, r[b], constants[k.0 as usize], t),
+                    Op::LoopLeK(b, k, t) => loop_while!(Ordering::Le, r[b], constants[k.0 as usize], t),
+                    Op::LoopGtK(b, k, t) => loop_while!(Ordering::Gt, r[b], constants[k.0 as usize], t),
+                    Op::LoopGeK(b, k, t) => loop_while!(Ordering::Ge, r[b], constants[k.0 as usize], t),
                     Op::Get(a, b, c) => {
                         let (object, key) = (r[b], r[c]);
                         match (object, key) {
@@ -260,7 +294,11 @@ impl Vm {
                     }
                     Op::GetRoot(a, k) => {
                         let root = self.heap.root();
-                        slow!(a, self.get(root, constants[k.0 as usize], false, Then::Store(a.0)));
+                        let k = k.0 as usize;
+                        match self.heap.member(root, constants[k], linkage.hashes[k]) {
+                            Some(v) => r[a] = v,
+                            None => slow!(a, self.get(root, constants[k], false, Then::Store(a.0))),
+                        }
                     }
                     Op::Set(a, b, c) => {
                         let (object, key, value) = (r[a], r[b], r[c]);
@@ -274,11 +312,21 @@ impl Vm {
                     }
                     Op::SetK(a, k, c) => {
                         let (object, value) = (r[a], r[c]);
-                        slow_effect!(self.set(object, constants[k.0 as usize], value, false));
+                        let k = k.0 as usize;
+                        if !self.heap.set_member(object, constants[k], linkage.hashes[k], value) {
+                            slow_effect!(self.set(object, constants[k], value, false));
+                            continue;
+                        }
+                        r = window!();
                     }
                     Op::SetSelf(k, c) => {
                         let (object, value) = (r[Reg(0)], r[c]);
-                        slow_effect!(self.set(object, constants[k.0 as usize], value, true));
+                        let k = k.0 as usize;
+                        if !self.heap.set_member(object, constants[k], linkage.hashes[k], value) {
+                            slow_effect!(self.set(object, constants[k], value, true));
+                            continue;
+                        }
+                        r = window!();
                     }
                     Op::NewSlot(a, b, c) => {
                         let (object, key, value) = (r[a], r[b], r[c]);
@@ -327,8 +375,12 @@ impl Vm {
                     }
                     Op::PrepRoot(f, k) => {
                         let root = self.heap.root();
+                        let k = k.0 as usize;
                         r[Reg(f.0 + 1)] = root;
-                        slow!(f, self.get(root, constants[k.0 as usize], false, Then::Store(f.0)));
+                        match self.heap.member(root, constants[k], linkage.hashes[k]) {
+                            Some(v) => r[f] = v,
+                            None => slow!(f, self.get(root, constants[k], false, Then::Store(f.0))),
+                        }
                     }
                     Op::Call(a, f, n) => {
                         if self.fuel.slice <= 0 {
@@ -342,11 +394,12 @@ impl Vm {
                         if self.heap.wants_attention() {
                             self.attend(first + n, callee);
                         }
-                        let flow = match callee {
-                            Value::Closure(c) => self.enter(c, first, n, Then::Store(a.0), false)?,
-                            callee => self.call_value(callee, first, n, Then::Store(a.0))?,
-                        };
-                        match flow {
+                        if let Value::Closure(c) = callee
+                            && self.enter_plain(&linked, c, first, n, a.0)
+                        {
+                            continue 'frame;
+                        }
+                        match self.call_value(callee, first, n, Then::Store(a.0))? {
                             Flow::Frame => continue 'frame,
                             Flow::Value(v) => {
                                 r = window!();
@@ -433,6 +486,14 @@ impl Vm {
                         *self.heap.cells.get_mut(cell) = r[b];
                     }
                     Op::Foreach(s, t) => {
+                        if let (Value::Array(id), Int(i)) = (r[s], r[Reg(s.0 + 1)])
+                            && let Some(&v) = self.heap.arrays.get(id).get(i as usize)
+                        {
+                            r[Reg(s.0 + 1)] = Int(i + 1);
+                            r[Reg(s.0 + 2)] = Int(i);
+                            r[Reg(s.0 + 3)] = self.heap.read(v);
+                            continue;
+                        }
                         self.frames[top].pc = pc as u32;
                         match self.foreach(s.0, t.0)? {
                             Flow::Value(v) => {

@@ -1,8 +1,15 @@
 //! Conditions as jumps, comparisons fused with them.
 
+use super::expression::numeric;
 use super::{Generator, Jumps, Made};
 use crate::compile::ast::{Binary, Kind, Node, Unary};
-use crate::program::op::{Ahead, Op, Reg};
+use crate::program::op::{Ahead, Behind, Konst, Op, Reg};
+
+/// The right operand of a loop's comparison.
+enum Right {
+    Register(Reg),
+    Constant(Konst),
+}
 
 impl Generator<'_> {
     /// Jumps away when the truth of `node` is `when`, else goes on; the jumps taken.
@@ -35,6 +42,56 @@ impl Generator<'_> {
                 self.next = mark;
                 Ok(vec![self.emit(Op::JumpIf(a, when, Ahead(0)))])
             }
+        }
+    }
+
+    /// The end of a loop: back to the body when the condition holds, which was tested once before it.
+    ///
+    /// One instruction where the condition compares a variable; else a jump to the test at `top`.
+    pub(super) fn loop_while(&mut self, condition: Option<&Node>, top: u32, body: u32) -> Made<()> {
+        let Some(condition) = condition else {
+            self.loop_to(top);
+            return Ok(());
+        };
+        self.line = condition.line;
+        match self.compared(condition)? {
+            Some(op) => {
+                let t = Behind(body);
+                self.emit(match op {
+                    (Binary::Lt, b, Right::Register(c)) => Op::LoopLt(b, c, t),
+                    (Binary::Le, b, Right::Register(c)) => Op::LoopLe(b, c, t),
+                    (Binary::Gt, b, Right::Register(c)) => Op::LoopGt(b, c, t),
+                    (_, b, Right::Register(c)) => Op::LoopGe(b, c, t),
+                    (Binary::Lt, b, Right::Constant(k)) => Op::LoopLtK(b, k, t),
+                    (Binary::Le, b, Right::Constant(k)) => Op::LoopLeK(b, k, t),
+                    (Binary::Gt, b, Right::Constant(k)) => Op::LoopGtK(b, k, t),
+                    (_, b, Right::Constant(k)) => Op::LoopGeK(b, k, t),
+                });
+            }
+            None => self.loop_to(top),
+        }
+        Ok(())
+    }
+
+    /// A comparison whose operands lie in registers or constants already.
+    fn compared(&mut self, condition: &Node) -> Made<Option<(Binary, Reg, Right)>> {
+        let Kind::Binary(op @ (Binary::Lt | Binary::Le | Binary::Gt | Binary::Ge), l, r) = &condition.kind else {
+            return Ok(None);
+        };
+        let Some(b) = self.plain_variable(l) else { return Ok(None) };
+        if let Some(c) = self.plain_variable(r) {
+            return Ok(Some((*op, b, Right::Register(c))));
+        }
+        match numeric(r) {
+            Some(c) => Ok(Some((*op, b, Right::Constant(self.constant(c)?)))),
+            None => Ok(None),
+        }
+    }
+
+    fn plain_variable(&self, node: &Node) -> Option<Reg> {
+        match node.kind {
+            Kind::Local(var) => Some(self.variable(var)).filter(|v| !v.1).map(|v| v.0),
+            _ => None,
         }
     }
 

@@ -416,7 +416,7 @@ enum Left {
     Constant(Constant),
 }
 
-fn numeric(node: &Node) -> Option<Constant> {
+pub(super) fn numeric(node: &Node) -> Option<Constant> {
     match node.kind {
         Kind::Int(i) => Some(Constant::Int(i)),
         Kind::Float(f) => Some(Constant::Float(f.to_bits())),

@@ -113,10 +113,10 @@ impl Generator<'_> {
         let top = self.here();
         self.open(true);
         let exit = self.jump_when(condition, false)?;
+        let start = self.here();
         self.scoped(body)?;
         self.land_continues();
-        self.line = condition.line;
-        self.loop_to(top);
+        self.loop_while(Some(condition), top, start)?;
         self.land(exit);
         self.close();
         Ok(())
@@ -143,12 +143,13 @@ impl Generator<'_> {
             Some(condition) => self.jump_when(condition, false)?,
             None => Jumps::new(),
         };
+        let start = self.here();
         self.scoped(body)?;
         self.land_continues();
         if let Some(step) = step {
             self.effect(step)?;
         }
-        self.loop_to(top);
+        self.loop_while(condition, top, start)?;
         self.land(exit);
         self.close();
         self.next = mark;
