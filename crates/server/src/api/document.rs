@@ -10,7 +10,7 @@ use super::query::Paging;
 use crate::store::Listed;
 
 /// What the API calls its documents.
-pub(super) const MEDIA_TYPE: &str = "application/vnd.api+json";
+pub const MEDIA_TYPE: &str = "application/vnd.api+json";
 
 /// One resource.
 #[derive(Serialize)]

@@ -23,3 +23,4 @@ mod request;
 mod routes;
 
 pub use central::Central;
+pub use document::MEDIA_TYPE;

@@ -18,8 +18,8 @@ use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
-use vouch_server::api::Central;
 use vouch_server::api::listener::HttpListener;
+use vouch_server::api::{Central, MEDIA_TYPE};
 use vouch_server::bus::{AgentControl, Bus};
 use vouch_server::fleet::{AgentIdSecret, DeviceLogin, NewDevice};
 use vouch_server::limits::{LIMITS, Limits};
@@ -100,7 +100,7 @@ impl Rig {
 
     pub(crate) async fn call(&self, method: &str, path: &str, body: Option<&Value>) -> Answer {
         let body = body.map(Value::to_string).unwrap_or_default();
-        let headers = format!("Authorization: Bearer {}\r\nContent-Type: application/vnd.api+json\r\n", self.token);
+        let headers = format!("Authorization: Bearer {}\r\nContent-Type: {MEDIA_TYPE}\r\n", self.token);
         self.raw(method, path, &headers, body.as_bytes()).await
     }
 
