@@ -4,7 +4,9 @@ mod argument;
 mod hardware;
 mod http;
 mod imp;
+mod link;
 mod peer;
+mod pin;
 mod server;
 mod text;
 
@@ -13,6 +15,7 @@ use std::sync::{Arc, OnceLock};
 use squirrel::{ClassId, Constant, HostCall, Library, LibraryBuilder, Throw, Value};
 
 use crate::app::App;
+use crate::board::{PINS, PinMode};
 use crate::side::End;
 
 pub(crate) use http::Exchanges;
@@ -37,10 +40,16 @@ impl From<Value> for Reply {
 enum Call {
     AgentUrl,
     CancelWakeup,
+    Connect,
     DeviceId,
+    Disconnect,
     Environment,
     Error,
+    Flush,
+    GetUserConfiguration,
+    Info,
     IsConnected,
+    LightLevel,
     Load,
     Log,
     MemoryFree,
@@ -51,24 +60,40 @@ enum Call {
     OnDisconnect,
     OnIdle,
     OnRequest,
+    OnShutdown,
+    OnUnexpectedDisconnect,
+    PinConfigure,
+    PinDisable,
+    PinRead,
+    PinWrite,
     ResponseHeader,
     ResponseSend,
     Restart,
     Save,
     Send,
+    SetPolicy,
+    SetUserConfiguration,
+    Sleep,
     SoftwareVersion,
+    Voltage,
     WakeReason,
     Wakeup,
 }
 
 impl Call {
-    const ALL: [Self; 24] = [
+    const ALL: [Self; 40] = [
         Self::AgentUrl,
         Self::CancelWakeup,
+        Self::Connect,
         Self::DeviceId,
+        Self::Disconnect,
         Self::Environment,
         Self::Error,
+        Self::Flush,
+        Self::GetUserConfiguration,
+        Self::Info,
         Self::IsConnected,
+        Self::LightLevel,
         Self::Load,
         Self::Log,
         Self::MemoryFree,
@@ -79,12 +104,22 @@ impl Call {
         Self::OnDisconnect,
         Self::OnIdle,
         Self::OnRequest,
+        Self::OnShutdown,
+        Self::OnUnexpectedDisconnect,
+        Self::PinConfigure,
+        Self::PinDisable,
+        Self::PinRead,
+        Self::PinWrite,
         Self::ResponseHeader,
         Self::ResponseSend,
         Self::Restart,
         Self::Save,
         Self::Send,
+        Self::SetPolicy,
+        Self::SetUserConfiguration,
+        Self::Sleep,
         Self::SoftwareVersion,
+        Self::Voltage,
         Self::WakeReason,
         Self::Wakeup,
     ];
@@ -96,6 +131,8 @@ pub(crate) struct Api {
     pub(crate) library: Arc<Library>,
     pub(crate) timer: ClassId,
     pub(crate) response: ClassId,
+    /// Of a device's pins.
+    pub(crate) pin: Option<ClassId>,
 }
 
 impl Api {
@@ -114,27 +151,27 @@ impl Api {
         let timer = builder.class("timer");
         let response = builder.class("httpresponse");
         let root = builder.root();
-        for (name, value) in CONSTANTS {
+        for (name, value) in CONSTANTS.into_iter().chain(link::CONSTANTS) {
             builder.constant(root, name, Constant::Int(value));
         }
         builder.host_text_fn(root, "print", Call::Log as u32);
         builder.host_text_fn(root, "error", Call::Error as u32);
         imp_and_server(&mut builder, end);
-        match end {
-            End::Device => device_objects(&mut builder),
-            End::Agent => agent_objects(&mut builder, response),
-        }
-        Self { library: builder.build(), timer, response }
+        let pin = match end {
+            End::Device => Some(device_objects(&mut builder)),
+            End::Agent => {
+                agent_objects(&mut builder, response);
+                None
+            }
+        };
+        Self { library: builder.build(), timer, response, pin }
     }
 }
 
-const CONSTANTS: [(&str, i32); 18] = [
+const CONSTANTS: [(&str, i32); 15] = [
     ("ENVIRONMENT_CARD", 0),
     ("ENVIRONMENT_MODULE", 1),
     ("ENVIRONMENT_AGENT", 2),
-    ("SEND_ERROR_NOT_CONNECTED", 1),
-    ("SEND_ERROR_TIMEOUT", 2),
-    ("SEND_ERROR_DISCONNECTED", 3),
     ("SEND_ERROR_WOULDBLOCK", 4),
     ("WAKEREASON_POWER_ON", 0),
     ("WAKEREASON_TIMER", 1),
@@ -163,7 +200,13 @@ fn imp_and_server(builder: &mut LibraryBuilder, end: End) {
     builder.host_fn(imp, "environment", 0..=0, Call::Environment as u32);
     builder.host_fn(imp, "getmemoryfree", 0..=0, Call::MemoryFree as u32);
     builder.host_fn(imp, "getsoftwareversion", 0..=0, Call::SoftwareVersion as u32);
+    builder.host_fn(imp, "info", 0..=0, Call::Info as u32);
     builder.host_fn(imp, "onidle", 1..=1, Call::OnIdle as u32);
+    if end == End::Device {
+        builder.host_fn(imp, "getuserconfiguration", 0..=0, Call::GetUserConfiguration as u32);
+        builder.host_fn(imp, "setuserconfiguration", 1..=1, Call::SetUserConfiguration as u32);
+        builder.host_fn(imp, "sleep", 1..=1, Call::Sleep as u32);
+    }
     let named = if end == End::Agent { 3 } else { 2 };
     builder.host_fn(imp, "wakeup", 2..=named, Call::Wakeup as u32);
 
@@ -172,7 +215,7 @@ fn imp_and_server(builder: &mut LibraryBuilder, end: End) {
     builder.host_text_fn(server, "log", Call::Log as u32);
     builder.host_fn(server, "restart", 0..=0, Call::Restart as u32);
     match end {
-        End::Device => builder.host_fn(server, "isconnected", 0..=0, Call::IsConnected as u32),
+        End::Device => device_server(builder, server),
         End::Agent => {
             builder.host_fn(server, "load", 0..=0, Call::Load as u32);
             builder.host_fn(server, "save", 1..=2, Call::Save as u32);
@@ -180,16 +223,42 @@ fn imp_and_server(builder: &mut LibraryBuilder, end: End) {
     }
 }
 
-fn device_objects(builder: &mut LibraryBuilder) {
+fn device_server(builder: &mut LibraryBuilder, server: ClassId) {
+    builder.host_fn(server, "connect", 0..=2, Call::Connect as u32);
+    builder.host_fn(server, "disconnect", 0..=0, Call::Disconnect as u32);
+    builder.host_fn(server, "flush", 0..=1, Call::Flush as u32);
+    builder.host_fn(server, "isconnected", 0..=0, Call::IsConnected as u32);
+    builder.host_fn(server, "onshutdown", 1..=1, Call::OnShutdown as u32);
+    builder.host_fn(server, "onunexpecteddisconnect", 1..=1, Call::OnUnexpectedDisconnect as u32);
+    builder.host_fn(server, "setsendtimeoutpolicy", 3..=3, Call::SetPolicy as u32);
+}
+
+/// The objects of a device; the class of its pins.
+fn device_objects(builder: &mut LibraryBuilder) -> ClassId {
     let agent = object(builder, "agent");
     builder.host_fn(agent, "on", 2..=2, Call::On as u32);
     builder.host_fn(agent, "send", 2..=2, Call::Send as u32);
 
-    let hardware = object(builder, "hardware");
+    let root = builder.root();
+    for (name, number, _) in PinMode::ALL {
+        builder.constant(root, name, Constant::Int(number));
+    }
+    let hardware = builder.table(root, "hardware");
     builder.host_fn(hardware, "getdeviceid", 0..=0, Call::DeviceId as u32);
+    builder.host_fn(hardware, "lightlevel", 0..=0, Call::LightLevel as u32);
     builder.host_fn(hardware, "micros", 0..=0, Call::Micros as u32);
     builder.host_fn(hardware, "millis", 0..=0, Call::Millis as u32);
+    builder.host_fn(hardware, "voltage", 0..=0, Call::Voltage as u32);
     builder.host_fn(hardware, "wakereason", 0..=0, Call::WakeReason as u32);
+    let pin = builder.class("pin");
+    builder.host_fn(pin, "configure", 1..=4, Call::PinConfigure as u32);
+    builder.host_fn(pin, "disable", 0..=0, Call::PinDisable as u32);
+    builder.host_fn(pin, "read", 0..=0, Call::PinRead as u32);
+    builder.host_fn(pin, "write", 1..=1, Call::PinWrite as u32);
+    for (name, place) in PINS.into_iter().zip(0..) {
+        builder.object(hardware, name, pin, place);
+    }
+    pin
 }
 
 fn agent_objects(builder: &mut LibraryBuilder, response: ClassId) {
@@ -226,7 +295,23 @@ impl App {
             Call::DeviceId => self.device_id(),
             Call::Environment => Ok(self.environment()),
             Call::Error => Ok(self.log_error(arg(0))),
-            Call::IsConnected => Ok(Value::Bool(self.connected).into()),
+            Call::Connect => self.connect(arg(0), arg(1)),
+            Call::Disconnect => Ok(self.disconnect()),
+            Call::Flush => Ok(self.flush()),
+            Call::GetUserConfiguration => self.user_configuration(),
+            Call::Info => self.info(),
+            Call::IsConnected => Ok(self.is_connected()),
+            Call::LightLevel => Ok(self.light_level()),
+            Call::OnShutdown => self.on_shutdown(arg(0)),
+            Call::OnUnexpectedDisconnect => self.on_unexpected_disconnect(arg(0)),
+            Call::PinConfigure => self.pin_configure(call.this, &call.args),
+            Call::PinDisable => self.pin_disable(call.this),
+            Call::PinRead => self.pin_read(call.this),
+            Call::PinWrite => self.pin_write(call.this, arg(0)),
+            Call::SetPolicy => self.set_policy(arg(0), arg(1), arg(2)),
+            Call::SetUserConfiguration => self.set_user_configuration(arg(0)),
+            Call::Sleep => self.sleep(arg(0)),
+            Call::Voltage => Ok(self.voltage()),
             Call::Load => self.load(),
             Call::Log => Ok(self.log(arg(0))),
             Call::MemoryFree => Ok(self.exact_memory_free()),

@@ -1,15 +1,17 @@
 //! The event loop of one app: callbacks one at a time, in order, each within its budget.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use keys::time::Now;
 use squirrel::{Budgets, Clock, Fatal, HostCall, Pin, ScriptError, Step, Throw, Value, Vm};
 use thiserror::Error;
 
 use crate::api::{Api, Exchanges, Reply};
+use crate::board::Board;
 use crate::code::Code;
 use crate::input::{Input, InputRefused};
 use crate::limits::Limits;
+use crate::link::Link;
 use crate::output::{LogLevel, Output};
 use crate::side::{End, Side, WakeReason};
 use crate::timers::Timers;
@@ -52,8 +54,10 @@ pub(crate) enum Phase {
     Running,
     /// The script waits for the answer to a `Send`.
     Sending,
-    /// The script waits for the answer to a `Save` of these bytes.
+    /// The script waits for the answer to a `Save` or a `SaveUserConfiguration` of these bytes.
     Saving(Vec<u8>),
+    /// The script sleeps until then, milliseconds.
+    Sleeping(u64),
     /// No event begins any more.
     Ended,
 }
@@ -78,7 +82,9 @@ pub struct App {
     pub(crate) wake: WakeReason,
     pub(crate) now: Now,
     pub(crate) phase: Phase,
-    pub(crate) connected: bool,
+    pub(crate) link: Link,
+    pub(crate) board: Box<Board>,
+    pub(crate) pin_callbacks: BTreeMap<usize, Pin>,
     pub(crate) restart_wanted: bool,
     pub(crate) timers: Timers<Pin>,
     pub(crate) idle: VecDeque<IdleCall>,
@@ -110,7 +116,9 @@ impl App {
             vm: Vm::new(&code.linked, budgets).map_err(|_| StartError::NoMemory(limits.memory_bytes))?,
             api: Api::of(end),
             end,
-            connected: side.connected(),
+            link: Link::new(side.connected()),
+            board: side.board(),
+            pin_callbacks: BTreeMap::new(),
             side,
             wake,
             now,
@@ -161,6 +169,12 @@ impl App {
         match self.phase {
             Phase::Ended => return Turn::Ended,
             Phase::Sending | Phase::Saving(_) => return Turn::Waiting,
+            Phase::Sleeping(until) if until > now.mono_ms => return Turn::Waiting,
+            Phase::Sleeping(_) => {
+                self.phase = Phase::Running;
+                self.set_clock();
+                self.vm.resume(Ok(Value::Null));
+            }
             Phase::Fresh | Phase::Resting if self.is_blocked() => return Turn::More,
             Phase::Fresh => {
                 self.set_clock();
@@ -193,7 +207,8 @@ impl App {
         match self.phase {
             Phase::Fresh | Phase::Running => Some(self.now.mono_ms),
             Phase::Resting if !self.queue.is_empty() || !self.idle.is_empty() => Some(self.now.mono_ms),
-            Phase::Resting => self.timers.next_due(),
+            Phase::Resting => self.next_due(),
+            Phase::Sleeping(until) => Some(until),
             Phase::Sending | Phase::Saving(_) | Phase::Ended => None,
         }
     }
@@ -254,12 +269,24 @@ impl App {
     }
 
     fn rest(&self) -> Turn {
-        let due = self.timers.next_due().is_some_and(|due| due <= self.now.mono_ms);
+        let due = self.next_due().is_some_and(|due| due <= self.now.mono_ms);
         match self.phase {
             Phase::Ended => Turn::Ended,
             _ if due || !self.queue.is_empty() || !self.idle.is_empty() => Turn::More,
             _ => Turn::Idle,
         }
+    }
+
+    /// When the next timer or an answer to `server.connect` is due.
+    fn next_due(&self) -> Option<u64> {
+        let connecting = self.link.connecting.as_ref();
+        let connecting = connecting.map(|waits| if self.link.is_connected() { self.now.mono_ms } else { waits.due_ms });
+        [self.timers.next_due(), connecting].into_iter().flatten().min()
+    }
+
+    /// The pins of the simulated board, as the app drives them and as they were shown to it.
+    pub fn board(&self) -> &Board {
+        &self.board
     }
 
     fn sent(&mut self, result: i32) {
@@ -272,8 +299,12 @@ impl App {
     fn saved(&mut self, answer: Result<(), String>) {
         match std::mem::replace(&mut self.phase, Phase::Running) {
             Phase::Saving(bytes) => {
-                if let (Side::Agent(agent), Ok(())) = (&mut self.side, &answer) {
-                    agent.saved = Some(bytes);
+                match (&mut self.side, &answer) {
+                    (Side::Agent(agent), Ok(())) => agent.saved = Some(bytes),
+                    (Side::Device(device), Ok(())) => {
+                        device.user_configuration = Some(bytes).filter(|bytes| !bytes.is_empty());
+                    }
+                    (_, Err(_)) => {}
                 }
                 self.vm.resume(answer.map(|()| Value::Null));
             }
@@ -297,7 +328,7 @@ impl App {
         self.end(Output::Failed { error: error.message.lines().next().unwrap_or_default().to_owned() });
     }
 
-    fn end(&mut self, last: Output) {
+    pub(crate) fn end(&mut self, last: Output) {
         self.put(last);
         self.phase = Phase::Ended;
         self.queue.clear();
@@ -340,7 +371,7 @@ fn weight(output: &Output) -> usize {
         Output::Log { text, .. } => text.len(),
         Output::Send { name, value } => name.len() + value.len(),
         Output::HttpResponse(response) => response.body.len(),
-        Output::Save(bytes) => bytes.len(),
+        Output::Save(bytes) | Output::SaveUserConfiguration(bytes) => bytes.len(),
         Output::Failed { .. } | Output::RestartRequested => 0,
     }
 }

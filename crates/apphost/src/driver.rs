@@ -10,6 +10,7 @@
 //!         Send                -> hand to the session; answer Input::Sent(Ok) once it is queued there,
 //!                                Err(NotConnected) or Err(TimedOut) otherwise (bounded: the script waits)
 //!         Save                -> store durably, then Input::Saved(Ok) or Err(why)
+//!         SaveUserConfiguration -> keep, then Input::Saved(Ok) or Err(why); hand it to the next App of this device
 //!         HttpResponse        -> answer that request
 //!         Failed              -> the app is over: drop it, wait RestartDelay::failed(), start a new one (WakeReason::AppError)
 //!         RestartRequested    -> the app is over: drop it, start a new one (WakeReason::Restart)
@@ -25,6 +26,7 @@
 //!
 //! `input` refuses when the app's queue is full: hold the input until `run` has made room (`App::has_room`). Answers (`Sent`, `Saved`)
 //! are never refused. A device that is offline sends nothing: the app is told by `Input::Connected` and `Input::Disconnected`, answers
-//! `agent.send` by itself with an error and goes on running.
+//! `agent.send` by itself with an error and goes on running. Before a device runs another app in its place, it gives `Input::Shutdown`
+//! and waits, within bounds, for the app to end.
 //!
 //! When an app ends, requests to its URL that it has not answered are the host's to answer.

@@ -3,9 +3,11 @@
 use squirrel::{Pin, Throw, Value};
 
 use crate::app::{App, Phase, exhausted};
-use crate::input::Input;
+use crate::input::{Input, ShutdownReason};
 use crate::limits::NESTING;
-use crate::output::LogLevel;
+use crate::link::NO_SERVER;
+use crate::output::{LogLevel, Output};
+use crate::side::End;
 use crate::value::decode_cbor;
 
 impl App {
@@ -20,16 +22,22 @@ impl App {
             match self.begin_input(input) {
                 Ok(true) => return true,
                 Ok(false) => {}
-                Err(throw) => {
-                    self.refuse_input(throw);
-                    if matches!(self.phase, Phase::Ended) {
-                        return false;
-                    }
-                }
+                Err(throw) => self.refuse_input(throw),
+            }
+            if matches!(self.phase, Phase::Ended) {
+                return false;
             }
         }
         self.queue.shrink_to(4);
-        self.begin_timer() || self.begin_idle()
+        self.begin_connected() || self.begin_timer() || self.begin_idle()
+    }
+
+    /// Answers a `server.connect`, once there is an answer.
+    fn begin_connected(&mut self) -> bool {
+        let Some(result) = self.link.connected_by(self.now.mono_ms) else { return false };
+        let Some(connecting) = self.link.connecting.take() else { return false };
+        self.call_once_with(connecting.callback, &[Value::Int(result)]);
+        true
     }
 
     fn begin_timer(&mut self) -> bool {
@@ -51,6 +59,8 @@ impl App {
             Input::Http(request) => self.begin_request(&request),
             Input::Connected => Ok(self.begin_connection(true)),
             Input::Disconnected => Ok(self.begin_connection(false)),
+            Input::Shutdown(reason) => Ok(self.begin_shutdown(reason)),
+            Input::Pin { name, level } => Ok(self.begin_pin(&name, level)),
             // Taken by `input`, never queued.
             Input::Sent(_) | Input::Saved(_) | Input::HttpGone(_) => Ok(false),
         }
@@ -64,13 +74,28 @@ impl App {
     }
 
     fn begin_connection(&mut self, connected: bool) -> bool {
-        if self.connected == connected {
+        if self.link.up == connected {
             return false;
         }
-        self.connected = connected;
-        let callback = if connected { self.on_connect } else { self.on_disconnect };
-        self.call(callback, &[]);
+        self.link.up = connected;
+        let callback = match (self.end, connected) {
+            (End::Agent, true) => self.on_connect,
+            (End::Agent, false) => self.on_disconnect,
+            (End::Device, true) => None,
+            // An app that disconnected itself expects nothing else.
+            (End::Device, false) => self.link.on_unexpected.filter(|_| self.link.wanted),
+        };
+        let arguments = [Value::Int(NO_SERVER)];
+        self.call(callback, if self.end == End::Device { &arguments } else { &[] });
         callback.is_some()
+    }
+
+    fn begin_shutdown(&mut self, reason: ShutdownReason) -> bool {
+        match self.link.on_shutdown {
+            Some(callback) => self.call(Some(callback), &[Value::Int(reason as i32)]),
+            None => self.end(Output::RestartRequested),
+        }
+        self.link.on_shutdown.is_some()
     }
 
     /// An input that did not become a value: the sender's fault is a line in the log, a lack of memory ends the app.
@@ -92,8 +117,12 @@ impl App {
 
     /// Begins a call of a function that is not called again.
     fn call_once(&mut self, callback: Pin) {
+        self.call_once_with(callback, &[]);
+    }
+
+    fn call_once_with(&mut self, callback: Pin, args: &[Value]) {
         let function = self.vm.unpin(callback);
-        self.vm.call(function, &[]);
+        self.vm.call(function, args);
         self.phase = Phase::Running;
     }
 }

@@ -5,7 +5,7 @@ use thiserror::Error;
 use crate::url;
 
 /// One thing that happened outside the app.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq)]
 pub enum Input {
     /// A message from the other end; `value` is the CBOR that its [`crate::Output::Send`] carried, not trusted.
     Message {
@@ -24,8 +24,30 @@ pub enum Input {
     HttpGone(u64),
     /// The answer to [`crate::Output::Send`].
     Sent(Result<(), NotSent>),
-    /// The answer to [`crate::Output::Save`]: `Ok` only once the bytes are durable, else why not.
+    /// The host wants to run something else in the app's place. An app that has asked for it (`server.onshutdown`) tidies up and then
+    /// restarts; any other ends at once, with [`crate::Output::RestartRequested`]. The host bounds the wait.
+    Shutdown(ShutdownReason),
+    /// A level on a pin of the simulated board, from 0.0 (ground) to 1.0 (the supply); `None` takes the wire off.
+    Pin {
+        /// The pin's name, such as `pin1`; others are ignored.
+        name: String,
+        /// The level.
+        level: Option<f32>,
+    },
+    /// The answer to [`crate::Output::Save`] and [`crate::Output::SaveUserConfiguration`]: `Ok` only once the bytes are durable, else why not.
     Saved(Result<(), String>),
+}
+
+/// Why an app is to make room; the numbers are those `server.onshutdown` gives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum ShutdownReason {
+    /// A new app is there.
+    NewApp = 1,
+    /// A new OS image is there.
+    NewOs = 2,
+    /// Somebody asked for a restart.
+    Other = 3,
 }
 
 /// Why a message did not go; the numbers are those `send` returns.

@@ -2,21 +2,24 @@
 //!
 //! - [`code`]: a program made ready for one end, shared by all apps that run it.
 //! - [`app`]: the event loop: one callback at a time, suspended and resumed, failing alone.
+//! - [`board`]: the simulated hardware of a device app.
 //! - [`input`], [`output`]: everything that goes in and comes out.
 //! - [`side`]: which end the app runs on and what it is told about it.
 //! - [`limits`]: the bounds of one app.
 //! - [`restart`]: how long a host waits before it starts a failed app again.
 //! - [`driver`]: how a host drives an app, in words.
-//! - `event`: which event begins next; `timers`: the app's timers, in order.
+//! - `event`: which event begins next; `timers`: the app's timers, in order; `link`: the session as the app sees it.
 //! - `api`: what scripts find on each end; `value`: values as CBOR and JSON; `url`: percent-encoding.
 
 mod api;
 pub mod app;
+pub mod board;
 pub mod code;
 pub mod driver;
 mod event;
 pub mod input;
 pub mod limits;
+mod link;
 pub mod output;
 pub mod restart;
 pub mod side;
@@ -25,8 +28,9 @@ mod url;
 mod value;
 
 pub use app::{App, StartError, Turn};
+pub use board::{Board, NoSuchPin};
 pub use code::Code;
-pub use input::{HttpRequest, Input, InputRefused, NotSent};
+pub use input::{HttpRequest, Input, InputRefused, NotSent, ShutdownReason};
 pub use keys::time::Now;
 pub use limits::Limits;
 pub use output::{HttpResponse, LogLevel, Output};

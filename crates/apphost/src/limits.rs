@@ -15,6 +15,8 @@ pub struct Limits {
     pub message_bytes: usize,
     /// Bytes of what `server.save` stores.
     pub save_bytes: usize,
+    /// Bytes of a device's user configuration.
+    pub user_configuration_bytes: usize,
     /// Inputs waiting for their turn.
     pub queue: usize,
     /// Timers at once, and functions waiting for the app to be idle.
@@ -48,6 +50,7 @@ impl Limits {
         depth: 1_000,
         message_bytes: 256 * 1024,
         save_bytes: 64 * 1024,
+        user_configuration_bytes: 4 * 1024,
         queue: 64,
         timers: 256,
         handlers: 256,

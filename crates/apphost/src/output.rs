@@ -21,6 +21,9 @@ pub enum Output {
     HttpResponse(HttpResponse),
     /// Store these bytes durably. The script waits for [`crate::Input::Saved`].
     Save(Vec<u8>),
+    /// Keep these bytes, at most 4096, as the device's user configuration; none of them means that there is none. They may be secret.
+    /// The script waits for [`crate::Input::Saved`].
+    SaveUserConfiguration(Vec<u8>),
     /// The app is over because of an error, which was logged line by line before this.
     Failed {
         /// The message alone, one line.

@@ -1,5 +1,7 @@
 //! Which end an app runs on, what it is told about its surroundings, and why it was started.
 
+use crate::board::Board;
+
 /// The two ends; decides which objects a script sees.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
@@ -26,6 +28,14 @@ impl Side {
         }
     }
 
+    /// The board; an agent has one that nobody can reach.
+    pub(crate) fn board(&self) -> Box<Board> {
+        Box::new(match self {
+            Self::Device(device) => device.board.clone(),
+            Self::Agent(_) => Board::default(),
+        })
+    }
+
     pub(crate) const fn connected(&self) -> bool {
         match self {
             Self::Device(device) => device.connected,
@@ -43,6 +53,10 @@ pub struct DeviceInfo {
     pub software_version: String,
     /// Whether a session is open at the start; later told by [`crate::Input::Connected`].
     pub connected: bool,
+    /// What the app last gave to [`crate::Output::SaveUserConfiguration`], if that was not empty.
+    pub user_configuration: Option<Vec<u8>>,
+    /// The board the app sees, simulated.
+    pub board: Board,
 }
 
 /// What an agent app can ask about its surroundings.

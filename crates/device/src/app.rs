@@ -8,7 +8,7 @@ pub mod logs;
 use std::sync::Arc;
 use std::time::Duration;
 
-use apphost::{App, Code, DeviceInfo, Input, InputRefused, NotSent, Output, RestartDelay, Side, Turn, WakeReason};
+use apphost::{App, Board, Code, DeviceInfo, Input, InputRefused, NotSent, Output, RestartDelay, Side, Turn, WakeReason};
 use protocol::report::{AppState, LogLevel, LogLine};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until, timeout_at};
@@ -97,6 +97,8 @@ pub struct AppRunner {
     /// The answer that the app waits for.
     sending: Option<oneshot::Receiver<Result<(), NotSent>>>,
     sending_until: Instant,
+    /// What the app stored for itself. It may be secret, so it lives in memory only: no file holds it in clear.
+    user_configuration: Option<Vec<u8>>,
 }
 
 #[derive(Clone, Debug)]
@@ -136,6 +138,7 @@ impl AppRunner {
             held: None,
             sending: None,
             sending_until: Instant::now(),
+            user_configuration: None,
         };
         (runner, AppLink { commands: to_task, state: state_seen })
     }
@@ -235,6 +238,8 @@ impl AppRunner {
             device_id: self.context.device_id.clone(),
             software_version: self.context.software_version.clone(),
             connected: self.session.is_some(),
+            user_configuration: self.user_configuration.clone(),
+            board: Board::default(),
         });
         self.context
             .observer
@@ -274,6 +279,10 @@ impl AppRunner {
                 // An app that restarts itself over and over is slowed down like one that fails.
                 Output::RestartRequested => {
                     self.pause(WakeReason::Restart, None);
+                }
+                Output::SaveUserConfiguration(bytes) => {
+                    self.user_configuration = Some(bytes).filter(|bytes| !bytes.is_empty());
+                    self.input(Input::Saved(Ok(())));
                 }
                 Output::Save(_) => self.input(Input::Saved(Err("a device app has no saved state".to_owned()))),
                 // Only agents have a URL.

@@ -26,6 +26,14 @@ impl App {
         }
     }
 
+    pub(super) fn number(&self, call: &str, value: Value) -> Result<f64, Throw> {
+        match value {
+            Value::Int(whole) => Ok(f64::from(whole)),
+            Value::Float(part) => Ok(f64::from(part)),
+            _ => Err(Throw::message(format!("{call}: a number was expected"))),
+        }
+    }
+
     pub(super) fn text(&self, call: &str, value: Value) -> Result<String, Throw> {
         let text = match self.vm.heap().view(value) {
             View::Str(bytes) => std::str::from_utf8(bytes).ok(),

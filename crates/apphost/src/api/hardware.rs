@@ -18,6 +18,16 @@ impl App {
         Value::Int(i32::from(self.wake.code())).into()
     }
 
+    /// `hardware.voltage()`: volts.
+    pub(super) fn voltage(&self) -> Reply {
+        Value::Float(self.board.voltage).into()
+    }
+
+    /// `hardware.lightlevel()`: 0 to 65535.
+    pub(super) fn light_level(&self) -> Reply {
+        Value::Int(i32::from(self.board.light)).into()
+    }
+
     /// `hardware.millis()`: since some start, wrapping at 32 bits.
     pub(super) fn millis(&self) -> Reply {
         Value::Int(self.now.mono_ms as i32).into()

@@ -3,7 +3,8 @@
 use squirrel::{Throw, Value, View};
 
 use super::Reply;
-use crate::app::{App, IdleCall};
+use crate::app::{App, IdleCall, Phase};
+use crate::output::Output;
 use crate::side::{End, Side};
 use crate::timers::{Timer, delay_ms};
 
@@ -95,6 +96,48 @@ impl App {
             Side::Agent(agent) => &agent.software_version,
         };
         Ok(self.vm.build(|heap| heap.string(version.as_bytes()))?.into())
+    }
+
+    /// `imp.sleep(seconds)`: the whole app waits.
+    pub(super) fn sleep(&mut self, seconds: Value) -> Result<Reply, Throw> {
+        let delay = delay_ms(self.number("imp.sleep", seconds)?)
+            .ok_or_else(|| Throw::message("imp.sleep: the time is a number of seconds from 0 to 10737418"))?;
+        self.phase = Phase::Sleeping(self.now.mono_ms.saturating_add(delay));
+        Ok(Reply::Wait)
+    }
+
+    /// `imp.info()`: what the app runs on.
+    pub(super) fn info(&mut self) -> Result<Reply, Throw> {
+        let table = self.vm.build(|heap| {
+            let table = heap.table(1)?;
+            let (name, kind) = (heap.string(b"type")?, heap.string(b"simulated")?);
+            heap.table_insert(table, name, kind)?;
+            Ok(table)
+        })?;
+        Ok(table.into())
+    }
+
+    /// `imp.getuserconfiguration()`: a blob, or null when there is none.
+    pub(super) fn user_configuration(&mut self) -> Result<Reply, Throw> {
+        let Side::Device(device) = &self.side else { return Err(Throw::message("only a device has this")) };
+        let Some(bytes) = &device.user_configuration else { return Ok(Value::Null.into()) };
+        Ok(self.vm.build(|heap| heap.blob(bytes))?.into())
+    }
+
+    /// `imp.setuserconfiguration(blob or string)`: null or nothing in it clears it. The script waits until the host has it.
+    pub(super) fn set_user_configuration(&mut self, data: Value) -> Result<Reply, Throw> {
+        let bytes = match self.vm.heap().view(data) {
+            View::Null => Vec::new(),
+            View::Str(bytes) | View::Blob(bytes) => bytes.to_vec(),
+            _ => return Err(Throw::message("imp.setuserconfiguration: a blob or a string was expected")),
+        };
+        let most = self.limits.user_configuration_bytes;
+        if bytes.len() > most {
+            return Err(Throw::message(format!("imp.setuserconfiguration: it has at most {most} bytes")));
+        }
+        self.put(Output::SaveUserConfiguration(bytes.clone()));
+        self.phase = Phase::Saving(bytes);
+        Ok(Reply::Wait)
     }
 
     /// `imp.environment()`: ENVIRONMENT_MODULE on a device, ENVIRONMENT_AGENT on the server.

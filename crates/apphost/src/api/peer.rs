@@ -6,6 +6,7 @@ use super::Reply;
 use crate::app::{App, Phase};
 use crate::input::NotSent;
 use crate::limits::NESTING;
+use crate::link::Policy;
 use crate::output::Output;
 use crate::value::{Bounds, Format, encode};
 
@@ -43,7 +44,10 @@ impl App {
         };
         let encoded = encode(self.vm.heap(), value, Format::Cbor, bounds)?;
         self.count_work(encoded.work);
-        if !self.connected {
+        if self.link.policy == Policy::Suspend {
+            self.link.wanted = true;
+        }
+        if !self.link.is_connected() {
             return Ok(Value::Int(NotSent::NotConnected as i32).into());
         }
         self.put(Output::Send { name, value: encoded.bytes });

@@ -93,10 +93,9 @@ fn a_message_larger_than_the_memory_ends_only_its_receiver() {
 #[test]
 fn code_runs_on_its_own_end_only_and_needs_some_memory() {
     use crate::pair::{code, start};
-    use vouch_apphost::{App, DeviceInfo, End as Place, Side, StartError};
+    use vouch_apphost::{App, End as Place, Side, StartError};
 
-    let side =
-        || Side::Device(DeviceInfo { device_id: String::new(), software_version: String::new(), connected: false });
+    let side = || Side::Device(crate::pair::device_info());
     let refused = |place, limits| App::new(&code("x", "", place), side(), limits, WakeReason::PowerOn, start()).err();
     assert_eq!(refused(Place::Agent, Limits::device()), Some(StartError::OtherEnd));
     assert_eq!(

@@ -3,9 +3,14 @@
 
 mod budgets;
 mod codec;
+mod datalogger;
 mod events;
+mod hardware;
 mod hello;
 mod http;
 mod limits;
+mod link;
 mod pair;
 mod save;
+mod thermostat;
+mod user_configuration;

@@ -4,8 +4,8 @@ use std::collections::VecDeque;
 
 use squirrel::{CompileOptions, Program, Source, compile};
 use vouch_apphost::{
-    AgentInfo, App, Code, DeviceInfo, End as Place, HttpRequest, HttpResponse, Input, Limits, LogLevel, NotSent, Now,
-    Output, Side, Turn, WakeReason,
+    AgentInfo, App, Board, Code, DeviceInfo, End as Place, HttpRequest, HttpResponse, Input, Limits, LogLevel, NotSent,
+    Now, Output, Side, Turn, WakeReason,
 };
 
 /// More turns than any test needs: a loop that never ends fails instead of hanging.
@@ -17,6 +17,7 @@ pub(crate) struct End {
     pub(crate) logs: Vec<String>,
     pub(crate) sent: VecDeque<(String, Vec<u8>)>,
     pub(crate) saves: Vec<Vec<u8>>,
+    pub(crate) user_configurations: Vec<Vec<u8>>,
     pub(crate) responses: Vec<HttpResponse>,
     pub(crate) failed: Option<String>,
     pub(crate) restart: bool,
@@ -34,6 +35,7 @@ impl End {
             logs: Vec::new(),
             sent: VecDeque::new(),
             saves: Vec::new(),
+            user_configurations: Vec::new(),
             responses: Vec::new(),
             failed: None,
             restart: false,
@@ -74,6 +76,13 @@ impl End {
                 Output::HttpResponse(response) => self.responses.push(response),
                 Output::Save(bytes) => {
                     self.saves.push(bytes);
+                    if let Some(answer) = self.save_answer.clone() {
+                        self.app.input(Input::Saved(answer), self.now).expect("answers are always taken");
+                        answered = true;
+                    }
+                }
+                Output::SaveUserConfiguration(bytes) => {
+                    self.user_configurations.push(bytes);
                     if let Some(answer) = self.save_answer.clone() {
                         self.app.input(Input::Saved(answer), self.now).expect("answers are always taken");
                         answered = true;
@@ -126,7 +135,20 @@ pub(crate) fn device(source: &str) -> End {
 }
 
 pub(crate) fn device_with(source: &str, limits: Limits, wake: WakeReason) -> End {
-    let info = DeviceInfo { device_id: "0123456789abcdef".into(), software_version: "test 1".into(), connected: true };
+    device_as(source, limits, wake, device_info())
+}
+
+pub(crate) fn device_info() -> DeviceInfo {
+    DeviceInfo {
+        device_id: "0123456789abcdef".into(),
+        software_version: "test 1".into(),
+        connected: true,
+        user_configuration: None,
+        board: Board::default(),
+    }
+}
+
+pub(crate) fn device_as(source: &str, limits: Limits, wake: WakeReason, info: DeviceInfo) -> End {
     let code = code("device_code", source, Place::Device);
     End::new(App::new(&code, Side::Device(info), limits, wake, start()).expect("an app"), start())
 }
@@ -168,7 +190,11 @@ pub(crate) struct Pair {
 
 impl Pair {
     pub(crate) fn new(device_source: &str, agent_source: &str) -> Self {
-        let mut pair = Self { device: device(device_source), agent: agent(agent_source) };
+        Self::of(device(device_source), agent(agent_source))
+    }
+
+    pub(crate) fn of(device: End, agent: End) -> Self {
+        let mut pair = Self { device, agent };
         pair.agent.settle();
         pair.agent.input(Input::Connected);
         pair.exchange();
@@ -213,7 +239,11 @@ impl Pair {
     }
 
     pub(crate) fn http(&mut self, id: u64, path: &str, body: &[u8]) -> HttpResponse {
-        self.agent.request(id, "POST", path, body);
+        self.http_as(id, "POST", path, body)
+    }
+
+    pub(crate) fn http_as(&mut self, id: u64, method: &str, path: &str, body: &[u8]) -> HttpResponse {
+        self.agent.request(id, method, path, body);
         self.exchange();
         let place = self.agent.responses.iter().position(|response| response.id == id).expect("an answer");
         self.agent.responses.remove(place)

@@ -167,6 +167,9 @@ impl Life {
                     let saved = self.save(&bytes).await;
                     self.tell(Input::Saved(saved));
                 }
+                Output::SaveUserConfiguration(_) => {
+                    self.tell(Input::Saved(Err("an agent has no user configuration".to_owned())));
+                }
                 Output::Failed { .. } => return Some(LifeEnd::Failed),
                 Output::RestartRequested => return Some(LifeEnd::Restart),
             }
