@@ -2,7 +2,7 @@
 
 use super::object::Payload;
 use super::slab::Slab;
-use super::{COLLECT_STEP, Heap};
+use super::{Heap, collect_step};
 use crate::value::Value;
 
 /// The slab and number of an object that can be collected; None for scalars, strings and natives.
@@ -35,10 +35,12 @@ impl Heap {
         let mut freed = self.strings.sweep();
         self.sweep_objects(&mut freed);
         self.release(freed);
-        self.collect_at = (self.memory_used() * 2).max(self.memory_used() + COLLECT_STEP);
+        let (live, step) = (self.memory_used(), collect_step(self.limit));
+        self.live = live;
+        self.collect_at = (live * 2).max(live + step);
         let most = self.limit - self.limit / 8;
         if self.collect_at > most {
-            self.collect_at = most.max(self.memory_used() + COLLECT_STEP);
+            self.collect_at = most.max(live + step);
         }
     }
 

@@ -7,9 +7,9 @@ use crate::value::Value;
 impl Heap {
     /// A named member of a table or an instance itself.
     #[inline(always)]
-    pub(crate) fn member(&self, object: Value, name: Value, hash: u32) -> Option<Value> {
+    pub(crate) fn member(&self, object: &Value, name: Value, hash: u32) -> Option<Value> {
         let Value::Str(id) = name else { return None };
-        match object {
+        match *object {
             Value::Table(t) => self.tables.get(t).get_interned(id, hash, &self.strings).map(|v| self.read(v)),
             Value::Instance(i) => {
                 let instance = self.instances.get(i);
@@ -20,16 +20,16 @@ impl Heap {
                 };
                 Some(self.read(v))
             }
-            Value::Array(_) | Value::Str(_) => self.method(object, name),
+            Value::Array(_) | Value::Str(_) => self.method(*object, name),
             _ => None,
         }
     }
 
     /// Sets a named slot that a table or an instance itself has; false when it has none.
     #[inline(always)]
-    pub(crate) fn set_member(&mut self, object: Value, name: Value, hash: u32, value: Value) -> bool {
+    pub(crate) fn set_member(&mut self, object: &Value, name: Value, hash: u32, value: Value) -> bool {
         let Value::Str(id) = name else { return false };
-        match object {
+        match *object {
             Value::Table(t) => self.tables.get_mut(t).set_interned(id, hash, value, &self.strings),
             Value::Instance(i) => {
                 let instance = self.instances.get_mut(i);
@@ -46,17 +46,17 @@ impl Heap {
 
     /// A bare name: of `this`, or of the root table, where no delegate, metamethod or method of the type may answer.
     #[inline(always)]
-    pub(crate) fn bare(&self, this: Value, name: Value, hash: u32) -> Option<Value> {
+    pub(crate) fn bare(&self, this: &Value, name: Value, hash: u32) -> Option<Value> {
         if let Some(v) = self.member(this, name, hash) {
             return Some(v);
         }
-        let plain = match this {
+        let plain = match *this {
             Value::Table(t) => self.tables.get(t).delegate.is_none(),
             Value::Instance(i) => self.classes.get(self.instances.get(i).class).metas.is_none(),
             _ => false,
         };
         let Value::Str(id) = name else { return None };
-        if !plain || self.method(this, name).is_some() {
+        if !plain || self.method(*this, name).is_some() {
             return None;
         }
         self.tables.get(self.root).get_interned(id, hash, &self.strings).map(|v| self.read(v))

@@ -21,8 +21,10 @@ use table::Table;
 
 pub use view::{TableEntries, View};
 
-/// The least number of bytes between two collections.
-const COLLECT_STEP: usize = 32 * 1024;
+/// Garbage, in bytes, that may be left when an event is over.
+const IDLE_GARBAGE: usize = 32 * 1024;
+/// The least and the most bytes between two collections in an event, whatever the budget.
+const COLLECT_STEP: std::ops::RangeInclusive<usize> = 32 * 1024..=512 * 1024;
 /// Nodes of tables that may be walked over before the instruction budget is charged for them.
 const PROBES_MAX: u32 = 1024;
 /// Bytes of unused places that slabs may hold beyond the budget.
@@ -50,6 +52,8 @@ pub struct Heap {
     used: usize,
     limit: usize,
     collect_at: usize,
+    /// Bytes that lived after the last collection.
+    live: usize,
     /// Work of natives that the instruction budget has not been charged for yet.
     pub(crate) work: u64,
     /// The time that scripts see, as the host set it.
@@ -84,7 +88,8 @@ impl Heap {
             root: 0,
             used: 0,
             limit,
-            collect_at: COLLECT_STEP.min(limit),
+            collect_at: collect_step(limit),
+            live: 0,
             work: 0,
             clock: Clock::default(),
             random: 0x9e37_79b9_7f4a_7c15,
@@ -147,6 +152,11 @@ impl Heap {
     #[inline(always)]
     pub(crate) fn wants_attention(&self) -> bool {
         self.used > self.collect_at || self.strings.probes() > PROBES_MAX
+    }
+
+    /// Whether so much was allocated since the last collection that an idle VM should not keep it.
+    pub(crate) fn has_garbage(&self) -> bool {
+        self.used > (self.live * 2).max(self.live + IDLE_GARBAGE).min(self.collect_at)
     }
 
     pub(crate) fn wants_collection(&self) -> bool {
@@ -414,6 +424,11 @@ impl Heap {
     pub fn root(&self) -> Value {
         Value::Table(self.root)
     }
+}
+
+/// Bytes that may be allocated before the collector looks, for a budget of this size.
+fn collect_step(limit: usize) -> usize {
+    (limit / 16).clamp(*COLLECT_STEP.start(), *COLLECT_STEP.end())
 }
 
 fn t_len(bytes: usize) -> usize {

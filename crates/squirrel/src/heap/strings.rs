@@ -43,14 +43,27 @@ fn keyed_hash(bytes: &[u8]) -> u32 {
         (wide as u64) ^ ((wide >> 64) as u64)
     };
     let mut h = k0 ^ bytes.len() as u64;
-    let mut chunks = bytes.chunks_exact(8);
-    for c in &mut chunks {
-        let word = c.try_into().map_or(0, u64::from_le_bytes);
-        h = fold(h ^ word, k1);
+    let mut rest = bytes;
+    while let Some((word, more)) = rest.split_first_chunk::<8>()
+        && !more.is_empty()
+    {
+        h = fold(h ^ u64::from_le_bytes(*word), k1);
+        rest = more;
     }
-    let mut tail = [0; 8];
-    tail[..chunks.remainder().len()].copy_from_slice(chunks.remainder());
-    fold(fold(h ^ u64::from_le_bytes(tail), k1), k0 | 1) as u32
+    fold(fold(h ^ last_word(rest), k1), k0 | 1) as u32
+}
+
+/// The last 0 to 8 bytes as one number, without a loop.
+fn last_word(bytes: &[u8]) -> u64 {
+    if let (Some(first), Some(last)) = (bytes.first_chunk::<4>(), bytes.last_chunk::<4>()) {
+        return u64::from(u32::from_le_bytes(*first)) | u64::from(u32::from_le_bytes(*last)) << 32;
+    }
+    match bytes {
+        [a] => u64::from(*a),
+        [a, b] => u64::from(*a) | u64::from(*b) << 8,
+        [a, b, c] => u64::from(*a) | u64::from(*b) << 8 | u64::from(*c) << 16,
+        _ => 0,
+    }
 }
 
 /// Open-addressed set of string numbers.
@@ -201,8 +214,12 @@ impl Strings {
     /// The number of an interned string that is already there.
     pub(crate) fn find(&self, bytes: &[u8], keyed: u32) -> Option<u32> {
         let shared = &self.shared;
-        if let Some(id) = shared.index.find(keyed, |id| &*shared.entries[id as usize].bytes == bytes) {
-            return Some(id);
+        let in_shared = shared.index.find(keyed, |id| {
+            let e = &shared.entries[id as usize];
+            e.keyed == keyed && &*e.bytes == bytes
+        });
+        if in_shared.is_some() {
+            return in_shared;
         }
         self.index.find(keyed, |id| {
             let e = self.local.get(id - self.base);
@@ -256,7 +273,8 @@ impl Strings {
         });
         if short {
             let mut size = self.index.places.len();
-            while size > 16 && self.local.len() * 4 < size {
+            // Half at most: the next turn of the program probably makes as many strings again.
+            if size > 16 && self.local.len() * 8 < size {
                 size /= 2;
             }
             self.reindex(size);

@@ -4,7 +4,7 @@ use super::op::{Bounds, Op};
 use super::{Capture, Constant, Function, Program};
 
 /// The first bytes of an image: a mark and the version of this format.
-const MAGIC: &[u8; 6] = b"vsq\x00\x00\x01";
+const MAGIC: &[u8; 6] = b"vsq\x00\x00\x02";
 /// The longest image that is looked at.
 const IMAGE_MAX: usize = 8 * 1024 * 1024;
 /// The most functions of a program.

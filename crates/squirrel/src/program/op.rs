@@ -12,6 +12,10 @@ pub(crate) struct Reg(pub(crate) u8);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Konst(pub(crate) u16);
 
+/// One of the first 256 constants of the function.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Near(pub(crate) u8);
+
 /// A place in the code to jump forward to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Ahead(pub(crate) u32);
@@ -90,6 +94,7 @@ macro_rules! operand {
 
 operand!(Reg, u8, |n| Some(Reg(n)), |r| r.0, |r, b| (r.0 as usize) < b.registers);
 operand!(Konst, u16, |n| Some(Konst(n)), |k| k.0, |k, b| (k.0 as usize) < b.constants);
+operand!(Near, u8, |n| Some(Near(n)), |k| k.0, |k, b| (k.0 as usize) < b.constants);
 operand!(Ahead, u32, |n| Some(Ahead(n)), |t| t.0, |t, b| (t.0 as usize) > b.pc && (t.0 as usize) < b.code);
 operand!(Behind, u32, |n| Some(Behind(n)), |t| t.0, |t, b| (t.0 as usize) <= b.pc);
 operand!(Outer, u8, |n| Some(Outer(n)), |o| o.0, |o, b| (o.0 as usize) < b.outers);
@@ -153,6 +158,7 @@ ops! {
     Div(a: Reg, b: Reg, c: Reg),
     Mod(a: Reg, b: Reg, c: Reg),
     AddI(a: Reg, b: Reg, i: i32),
+    SubI(a: Reg, b: Reg, i: i32),
     AddK(a: Reg, b: Reg, k: Konst),
     SubK(a: Reg, b: Reg, k: Konst),
     MulK(a: Reg, b: Reg, k: Konst),
@@ -190,6 +196,11 @@ ops! {
     JumpLeI(b: Reg, i: i8, when: bool, t: Ahead),
     JumpGtI(b: Reg, i: i8, when: bool, t: Ahead),
     JumpGeI(b: Reg, i: i8, when: bool, t: Ahead),
+    JumpEqK(b: Reg, k: Near, when: bool, t: Ahead),
+    JumpLtK(b: Reg, k: Near, when: bool, t: Ahead),
+    JumpLeK(b: Reg, k: Near, when: bool, t: Ahead),
+    JumpGtK(b: Reg, k: Near, when: bool, t: Ahead),
+    JumpGeK(b: Reg, k: Near, when: bool, t: Ahead),
     JumpIf(a: Reg, when: bool, t: Ahead),
     Jump(t: Ahead),
     /// Jumps backwards; all of these are charged, and nothing else goes back.
@@ -271,6 +282,8 @@ impl Op {
             Op::JumpGt(_, _, _, t) | Op::JumpGe(_, _, _, t) | Op::JumpEqI(_, _, _, t) => Some(t),
             Op::JumpLtI(_, _, _, t) | Op::JumpLeI(_, _, _, t) | Op::JumpGtI(_, _, _, t) => Some(t),
             Op::JumpGeI(_, _, _, t) | Op::JumpIf(_, _, t) | Op::Jump(t) => Some(t),
+            Op::JumpEqK(_, _, _, t) | Op::JumpLtK(_, _, _, t) | Op::JumpLeK(_, _, _, t) => Some(t),
+            Op::JumpGtK(_, _, _, t) | Op::JumpGeK(_, _, _, t) => Some(t),
             Op::Foreach(_, t) | Op::Trap(_, t) => Some(t),
             _ => None,
         }

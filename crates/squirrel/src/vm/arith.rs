@@ -39,54 +39,60 @@ impl Arith {
     }
 }
 
-/// `+`, `-` and `*` of numbers.
+/// Arithmetic of two integers; None where it needs a closer look.
 #[inline(always)]
-pub(super) fn simple(op: Arith, a: Value, b: Value) -> Option<Value> {
-    let (x, y) = match (a, b) {
-        (Int(x), Int(y)) => {
-            return match op {
-                Arith::Add => Some(Int(x.wrapping_add(y))),
-                Arith::Sub => Some(Int(x.wrapping_sub(y))),
-                Arith::Mul => Some(Int(x.wrapping_mul(y))),
-                Arith::Div if y != 0 && y != -1 => Some(Int(x / y)),
-                Arith::Mod if y != 0 && y != -1 => Some(Int(x % y)),
-                Arith::Div | Arith::Mod => None,
-            };
-        }
-        (Float(x), Float(y)) => (x, y),
-        (Int(x), Float(y)) => (x as f32, y),
-        (Float(x), Int(y)) => (x, y as f32),
-        _ => return None,
-    };
-    Some(Float(match op {
+fn ints(op: Arith, x: i32, y: i32) -> Option<Value> {
+    match op {
+        Arith::Add => Some(Int(x.wrapping_add(y))),
+        Arith::Sub => Some(Int(x.wrapping_sub(y))),
+        Arith::Mul => Some(Int(x.wrapping_mul(y))),
+        Arith::Div if y != 0 && y != -1 => Some(Int(x / y)),
+        Arith::Mod if y != 0 && y != -1 => Some(Int(x % y)),
+        Arith::Div | Arith::Mod => None,
+    }
+}
+
+#[inline(always)]
+fn floats(op: Arith, x: f32, y: f32) -> Value {
+    Float(match op {
         Arith::Add => x + y,
         Arith::Sub => x - y,
         Arith::Mul => x * y,
         Arith::Div => x / y,
         Arith::Mod => x % y,
-    }))
+    })
 }
 
-/// `<=>` of numbers for the fused comparisons.
+/// Arithmetic of two numbers of one type. References, so that type and payload are loaded as they were stored.
 #[inline(always)]
-pub(super) fn numbers(order: Ordering, a: Value, b: Value) -> Option<bool> {
-    let (x, y) = match (a, b) {
-        (Int(x), Int(y)) => {
-            return Some(match order {
-                Ordering::Lt => x < y,
-                Ordering::Le => x <= y,
-                Ordering::Gt => x > y,
-                Ordering::Ge => x >= y,
-            });
-        }
-        (Float(x), Float(y)) => (x, y),
-        (Int(x), Float(y)) => (x as f32, y),
-        (Float(x), Int(y)) => (x, y as f32),
-        _ => return None,
-    };
-    // The reference reduces both to a three-way result: what is neither equal nor less is greater.
-    let result = if x == y { 0 } else { 1 - 2 * i32::from(x < y) };
-    Some(order.holds(result))
+pub(super) fn simple(op: Arith, a: &Value, b: &Value) -> Option<Value> {
+    match (a, b) {
+        (&Int(x), &Int(y)) => ints(op, x, y),
+        (&Float(x), &Float(y)) => Some(floats(op, x, y)),
+        _ => None,
+    }
+}
+
+/// A comparison of two numbers of one type.
+///
+/// The reference reduces floats to a three-way result, in which what is neither equal nor less is greater.
+#[inline(always)]
+pub(super) fn numbers(order: Ordering, a: &Value, b: &Value) -> Option<bool> {
+    match (a, b) {
+        (Int(x), Int(y)) => Some(match order {
+            Ordering::Lt => x < y,
+            Ordering::Le => x <= y,
+            Ordering::Gt => x > y,
+            Ordering::Ge => x >= y,
+        }),
+        (Float(x), Float(y)) => Some(match order {
+            Ordering::Lt => x < y,
+            Ordering::Le => x <= y,
+            Ordering::Gt => !(x <= y),
+            Ordering::Ge => !(x < y),
+        }),
+        _ => None,
+    }
 }
 
 /// A three-way comparison, or the metamethod that must answer.
@@ -97,7 +103,7 @@ pub(super) enum Compared {
 
 impl Vm {
     /// Arithmetic that is not just two numbers.
-    #[cold]
+    #[inline(never)]
     pub(super) fn arith(&mut self, op: Arith, a: Value, b: Value, then: Then) -> Result<Flow, Throw> {
         if let (Int(x), Int(y)) = (a, b) {
             return integer_division(op, x, y).map(Flow::Value);
@@ -105,8 +111,9 @@ impl Vm {
         if op == Arith::Add && (matches!(a, Str(_)) || matches!(b, Str(_))) {
             return self.concat(a, b, then);
         }
-        if let Some(v) = simple(op, a, b) {
-            return Ok(Flow::Value(v));
+        if let (Int(_) | Float(_), Int(_) | Float(_)) = (a, b) {
+            let (x, y) = (a.to_float().unwrap_or_default(), b.to_float().unwrap_or_default());
+            return Ok(Flow::Value(floats(op, x, y)));
         }
         let meta = self.meta(a, op.meta());
         if meta.is_null() {
@@ -171,7 +178,7 @@ impl Vm {
     }
 
     /// A comparison whose result is a bool.
-    #[cold]
+    #[inline(never)]
     pub(super) fn ordered(&mut self, order: Ordering, a: Value, b: Value, then: Then) -> Result<Flow, Throw> {
         match self.compare(a, b)? {
             Compared::Is(i) => Ok(Flow::Value(Bool(order.holds(i)))),

@@ -172,7 +172,8 @@ impl Vm {
             }
             at += FILL;
         }
-        self.frames.push(Frame {
+        // Written where it belongs: `push` would build it elsewhere and copy it.
+        self.frames.extend((0..1).map(|_| Frame {
             kind: Kind::Script,
             function,
             closure: id,
@@ -181,7 +182,7 @@ impl Vm {
             traps: 0,
             gives_this: false,
             then: Then::Store(to),
-        });
+        }));
         true
     }
 

@@ -72,43 +72,47 @@ impl Vm {
             }
             macro_rules! arith {
                 ($op:expr, $a:expr, $x:expr, $y:expr) => {{
-                    let (x, y) = ($x, $y);
-                    match simple($op, x, y) {
+                    match simple($op, &$x, &$y) {
                         Some(v) => r[$a] = v,
-                        None => slow!($a, self.arith($op, x, y, Then::Store($a.0))),
+                        None => {
+                            let (x, y) = ($x, $y);
+                            slow!($a, self.arith($op, x, y, Then::Store($a.0)));
+                        }
                     }
                 }};
             }
             macro_rules! bits {
                 ($a:expr, $x:expr, $y:expr, $f:expr) => {{
-                    match ($x, $y) {
-                        (Int(x), Int(y)) => {
+                    match (&$x, &$y) {
+                        (&Int(x), &Int(y)) => {
                             let f: fn(i32, i32) -> i32 = $f;
                             r[$a] = Int(f(x, y));
                         }
-                        (x, y) => throw!(Vm::bits_wrong(x, y)),
+                        (&x, &y) => throw!(Vm::bits_wrong(x, y)),
                     }
                 }};
             }
             macro_rules! order {
                 ($order:expr, $a:expr, $b:expr, $c:expr) => {{
-                    let (x, y) = (r[$b], r[$c]);
-                    match numbers($order, x, y) {
+                    match numbers($order, &r[$b], &r[$c]) {
                         Some(v) => r[$a] = Bool(v),
-                        None => slow!($a, self.ordered($order, x, y, Then::Truth($a.0, $order))),
+                        None => {
+                            let (x, y) = (r[$b], r[$c]);
+                            slow!($a, self.ordered($order, x, y, Then::Truth($a.0, $order)));
+                        }
                     }
                 }};
             }
             macro_rules! branch {
                 ($order:expr, $x:expr, $y:expr, $when:expr, $t:expr) => {{
-                    let (x, y) = ($x, $y);
-                    match numbers($order, x, y) {
+                    match numbers($order, &$x, &$y) {
                         Some(holds) => {
                             if holds == $when {
                                 pc = $t.0 as usize;
                             }
                         }
                         None => {
+                            let (x, y) = ($x, $y);
                             self.frames[top].pc = pc as u32;
                             match self.ordered($order, x, y, Then::Branch($order, $when, $t.0))? {
                                 Flow::Value(v) => {
@@ -142,11 +146,11 @@ impl Vm {
             }
             macro_rules! loop_while {
                 ($order:expr, $x:expr, $y:expr, $t:expr) => {{
-                    let (x, y) = ($x, $y);
-                    match numbers($order, x, y) {
+                    match numbers($order, &$x, &$y) {
                         Some(true) => back!($t),
                         Some(false) => {}
                         None => {
+                            let (x, y) = ($x, $y);
                             self.frames[top].pc = pc as u32;
                             match self.ordered($order, x, y, Then::Branch($order, true, $t.0))? {
                                 Flow::Value(v) => {
@@ -164,10 +168,9 @@ impl Vm {
             }
             macro_rules! equal {
                 ($x:expr, $y:expr) => {{
-                    let (x, y) = ($x, $y);
-                    match (x, y) {
+                    match (&$x, &$y) {
                         (Int(x), Int(y)) => x == y,
-                        _ => self.heap.equal(x, y),
+                        (&x, &y) => self.heap.equal(x, y),
                     }
                 }};
             }
@@ -189,6 +192,7 @@ impl Vm {
                     Op::Div(a, b, c) => arith!(Arith::Div, a, r[b], r[c]),
                     Op::Mod(a, b, c) => arith!(Arith::Mod, a, r[b], r[c]),
                     Op::AddI(a, b, i) => arith!(Arith::Add, a, r[b], Int(i)),
+                    Op::SubI(a, b, i) => arith!(Arith::Sub, a, r[b], Int(i)),
                     Op::AddK(a, b, k) => arith!(Arith::Add, a, r[b], constants[k.0 as usize]),
                     Op::SubK(a, b, k) => arith!(Arith::Sub, a, r[b], constants[k.0 as usize]),
                     Op::MulK(a, b, k) => arith!(Arith::Mul, a, r[b], constants[k.0 as usize]),
@@ -242,6 +246,15 @@ impl Vm {
                     Op::JumpLeI(b, i, when, t) => branch!(Ordering::Le, r[b], Int(i.into()), when, t),
                     Op::JumpGtI(b, i, when, t) => branch!(Ordering::Gt, r[b], Int(i.into()), when, t),
                     Op::JumpGeI(b, i, when, t) => branch!(Ordering::Ge, r[b], Int(i.into()), when, t),
+                    Op::JumpEqK(b, k, when, t) => {
+                        if equal!(r[b], constants[k.0 as usize]) == when {
+                            pc = t.0 as usize;
+                        }
+                    }
+                    Op::JumpLtK(b, k, when, t) => branch!(Ordering::Lt, r[b], constants[k.0 as usize], when, t),
+                    Op::JumpLeK(b, k, when, t) => branch!(Ordering::Le, r[b], constants[k.0 as usize], when, t),
+                    Op::JumpGtK(b, k, when, t) => branch!(Ordering::Gt, r[b], constants[k.0 as usize], when, t),
+                    Op::JumpGeK(b, k, when, t) => branch!(Ordering::Ge, r[b], constants[k.0 as usize], when, t),
                     Op::JumpIf(a, when, t) => {
                         if r[a].is_true() == when {
                             pc = t.0 as usize;
@@ -258,15 +271,14 @@ impl Vm {
                     Op::LoopGtK(b, k, t) => loop_while!(Ordering::Gt, r[b], constants[k.0 as usize], t),
                     Op::LoopGeK(b, k, t) => loop_while!(Ordering::Ge, r[b], constants[k.0 as usize], t),
                     Op::Get(a, b, c) => {
-                        let (object, key) = (r[b], r[c]);
-                        match (object, key) {
-                            (Value::Array(id), Int(i)) => {
-                                if let Some(&v) = self.heap.arrays.get(id).get(i as usize) {
-                                    r[a] = self.heap.read(v);
+                        match (&r[b], &r[c]) {
+                            (&Value::Array(id), &Int(i)) => {
+                                if let Some(v) = self.heap.arrays.get(id).get(i as usize) {
+                                    r[a] = self.heap.read(*v);
                                     continue;
                                 }
                             }
-                            (Value::Table(id), key) => {
+                            (&Value::Table(id), &key) => {
                                 if let Some(v) = self.heap.tables.get(id).get(key, &self.heap.strings) {
                                     r[a] = self.heap.read(v);
                                     continue;
@@ -274,59 +286,60 @@ impl Vm {
                             }
                             _ => {}
                         }
+                        let (object, key) = (r[b], r[c]);
                         slow!(a, self.get(object, key, false, Then::Store(a.0)));
                     }
                     Op::GetK(a, b, k) => {
-                        let object = r[b];
                         let k = k.0 as usize;
-                        match self.heap.member(object, constants[k], linkage.hashes[k]) {
+                        match self.heap.member(&r[b], constants[k], linkage.hashes[k]) {
                             Some(v) => r[a] = v,
-                            None => slow!(a, self.get(object, constants[k], false, Then::Store(a.0))),
+                            None => {
+                                let object = r[b];
+                                slow!(a, self.get(object, constants[k], false, Then::Store(a.0)));
+                            }
                         }
                     }
                     Op::GetSelf(a, k) => {
-                        let object = r[Reg(0)];
                         let k = k.0 as usize;
-                        match self.heap.bare(object, constants[k], linkage.hashes[k]) {
+                        match self.heap.bare(&r[Reg(0)], constants[k], linkage.hashes[k]) {
                             Some(v) => r[a] = v,
-                            None => slow!(a, self.get(object, constants[k], true, Then::Store(a.0))),
+                            None => {
+                                let object = r[Reg(0)];
+                                slow!(a, self.get(object, constants[k], true, Then::Store(a.0)));
+                            }
                         }
                     }
                     Op::GetRoot(a, k) => {
                         let root = self.heap.root();
                         let k = k.0 as usize;
-                        match self.heap.member(root, constants[k], linkage.hashes[k]) {
+                        match self.heap.member(&root, constants[k], linkage.hashes[k]) {
                             Some(v) => r[a] = v,
                             None => slow!(a, self.get(root, constants[k], false, Then::Store(a.0))),
                         }
                     }
                     Op::Set(a, b, c) => {
-                        let (object, key, value) = (r[a], r[b], r[c]);
-                        if let (Value::Array(id), Int(i)) = (object, key)
+                        if let (&Value::Array(id), &Int(i)) = (&r[a], &r[b])
                             && let Some(slot) = self.heap.arrays.get_mut(id).get_mut(i as usize)
                         {
-                            *slot = value;
+                            *slot = r[c];
                             continue;
                         }
+                        let (object, key, value) = (r[a], r[b], r[c]);
                         slow_effect!(self.set(object, key, value, false));
                     }
                     Op::SetK(a, k, c) => {
-                        let (object, value) = (r[a], r[c]);
                         let k = k.0 as usize;
-                        if !self.heap.set_member(object, constants[k], linkage.hashes[k], value) {
+                        if !self.heap.set_member(&r[a], constants[k], linkage.hashes[k], r[c]) {
+                            let (object, value) = (r[a], r[c]);
                             slow_effect!(self.set(object, constants[k], value, false));
-                            continue;
                         }
-                        r = window!();
                     }
                     Op::SetSelf(k, c) => {
-                        let (object, value) = (r[Reg(0)], r[c]);
                         let k = k.0 as usize;
-                        if !self.heap.set_member(object, constants[k], linkage.hashes[k], value) {
+                        if !self.heap.set_member(&r[Reg(0)], constants[k], linkage.hashes[k], r[c]) {
+                            let (object, value) = (r[Reg(0)], r[c]);
                             slow_effect!(self.set(object, constants[k], value, true));
-                            continue;
                         }
-                        r = window!();
                     }
                     Op::NewSlot(a, b, c) => {
                         let (object, key, value) = (r[a], r[b], r[c]);
@@ -359,7 +372,7 @@ impl Vm {
                         let object = r[b];
                         let k = k.0 as usize;
                         r[Reg(f.0 + 1)] = object;
-                        match self.heap.member(object, constants[k], linkage.hashes[k]) {
+                        match self.heap.member(&object, constants[k], linkage.hashes[k]) {
                             Some(v) => r[f] = v,
                             None => slow!(f, self.get(object, constants[k], false, Then::Store(f.0))),
                         }
@@ -368,7 +381,7 @@ impl Vm {
                         let object = r[Reg(0)];
                         let k = k.0 as usize;
                         r[Reg(f.0 + 1)] = object;
-                        match self.heap.bare(object, constants[k], linkage.hashes[k]) {
+                        match self.heap.bare(&object, constants[k], linkage.hashes[k]) {
                             Some(v) => r[f] = v,
                             None => slow!(f, self.get(object, constants[k], true, Then::Store(f.0))),
                         }
@@ -377,7 +390,7 @@ impl Vm {
                         let root = self.heap.root();
                         let k = k.0 as usize;
                         r[Reg(f.0 + 1)] = root;
-                        match self.heap.member(root, constants[k], linkage.hashes[k]) {
+                        match self.heap.member(&root, constants[k], linkage.hashes[k]) {
                             Some(v) => r[f] = v,
                             None => slow!(f, self.get(root, constants[k], false, Then::Store(f.0))),
                         }
@@ -425,7 +438,7 @@ impl Vm {
                             (&frame.kind, frame.then, frame.traps, frame.gives_this)
                             && top > 0
                         {
-                            self.frames.pop();
+                            self.frames.truncate(top);
                             let below = self.frames[top - 1].base as usize;
                             self.stack[below + to as usize] = value;
                             continue 'frame;
@@ -486,7 +499,7 @@ impl Vm {
                         *self.heap.cells.get_mut(cell) = r[b];
                     }
                     Op::Foreach(s, t) => {
-                        if let (Value::Array(id), Int(i)) = (r[s], r[Reg(s.0 + 1)])
+                        if let (&Value::Array(id), &Int(i)) = (&r[s], &r[Reg(s.0 + 1)])
                             && let Some(&v) = self.heap.arrays.get(id).get(i as usize)
                         {
                             r[Reg(s.0 + 1)] = Int(i + 1);

@@ -111,6 +111,8 @@ pub struct Vm {
     host_args: Vec<Value>,
     /// The end of its arguments on the stack.
     host_top: usize,
+    /// A buffer for short texts.
+    scratch: Vec<u8>,
     /// Where an operation was repeated for want of memory: calls, place, budget left.
     retried: Option<(usize, u32, i64)>,
 }
@@ -136,6 +138,7 @@ impl Vm {
             unstepped: None,
             host_args: Vec::new(),
             host_top: 0,
+            scratch: Vec::new(),
             retried: None,
         })
     }
@@ -187,7 +190,7 @@ impl Vm {
         let step = self.run_slice();
         let used = (slice as i64).saturating_sub(self.fuel.slice).max(0);
         self.fuel.event = self.fuel.event.saturating_sub(used as u64);
-        if self.is_idle() && self.heap.wants_collection() {
+        if self.is_idle() && self.heap.has_garbage() {
             let result = if let Step::Done(value) = step { value } else { Value::Null };
             self.collect(Some(result));
         }

@@ -12,6 +12,29 @@ pub(crate) fn float_text(f: f32) -> String {
     crate::library::format::general(f64::from(f), 6, false, false)
 }
 
+/// Texts up to this length are joined in a buffer that the VM keeps.
+const SCRATCH: usize = 64;
+/// The longest text of anything but strings and host objects.
+const TEXT_MAX: usize = 40;
+
+fn write_int(i: i32, out: &mut Vec<u8>) {
+    let mut digits = [0; 10];
+    let mut at = digits.len();
+    let mut left = i.unsigned_abs();
+    loop {
+        at -= 1;
+        digits[at] = b'0' + (left % 10) as u8;
+        left /= 10;
+        if left == 0 {
+            break;
+        }
+    }
+    if i < 0 {
+        out.push(b'-');
+    }
+    out.extend_from_slice(&digits[at..]);
+}
+
 impl Vm {
     /// A value as text, metamethods aside.
     pub(crate) fn plain_text(&self, value: Value) -> Vec<u8> {
@@ -56,25 +79,41 @@ impl Vm {
     }
 
     pub(super) fn join(&mut self, a: Value, b: Value) -> Result<Value, Throw> {
-        let mut out;
-        if let (Value::Str(x), Value::Str(y)) = (a, b) {
-            let (x, y) = (self.heap.str_bytes(x), self.heap.str_bytes(y));
-            let len = x.len() + y.len();
-            if len > self.heap.memory_free() {
-                return Err(Fatal::Memory.into());
-            }
-            out = Vec::with_capacity(len);
-            out.extend_from_slice(x);
-            out.extend_from_slice(y);
-        } else {
-            out = self.plain_text(a);
-            let tail = self.plain_text(b);
-            if out.len() + tail.len() > self.heap.memory_free() {
-                return Err(Fatal::Memory.into());
-            }
-            out.extend_from_slice(&tail);
+        let len = self.text_bound(a) + self.text_bound(b);
+        if len > self.heap.memory_free() {
+            return Err(Fatal::Memory.into());
         }
-        self.heap.string_from(out)
+        if len > SCRATCH {
+            let mut out = Vec::with_capacity(len);
+            self.write_text(a, &mut out);
+            self.write_text(b, &mut out);
+            return self.heap.string_from(out);
+        }
+        let mut out = std::mem::take(&mut self.scratch);
+        self.write_text(a, &mut out);
+        self.write_text(b, &mut out);
+        let made = self.heap.string(&out);
+        out.clear();
+        self.scratch = out;
+        made
+    }
+
+    /// The most bytes of a value's text.
+    fn text_bound(&self, value: Value) -> usize {
+        match value {
+            Value::Str(s) => self.heap.str_bytes(s).len(),
+            Value::Host(_) => self.plain_text(value).len(),
+            _ => TEXT_MAX,
+        }
+    }
+
+    /// Appends a value's text, metamethods aside.
+    fn write_text(&self, value: Value, out: &mut Vec<u8>) {
+        match value {
+            Value::Str(s) => out.extend_from_slice(self.heap.str_bytes(s)),
+            Value::Int(i) => write_int(i, out),
+            value => out.extend_from_slice(&self.plain_text(value)),
+        }
     }
 
     /// `tostring()`: the value as a string, by `_tostring` where there is one.

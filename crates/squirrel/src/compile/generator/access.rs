@@ -3,7 +3,6 @@
 use super::expression::plain;
 use super::{Generator, Made};
 use crate::compile::ast::{Binary, Kind, Node};
-use crate::program::Constant;
 use crate::program::op::{Konst, Op, Outer, Reg};
 
 /// Where an assignment goes, its parts in registers.
@@ -153,8 +152,7 @@ impl Generator<'_> {
         if let Some(kept) = kept {
             self.emit(Op::Move(kept, old));
         }
-        let one = self.constant(Constant::Int(1))?;
-        self.emit(if change > 0 { Op::AddI(old, old, 1) } else { Op::SubK(old, old, one) });
+        self.emit(if change > 0 { Op::AddI(old, old, 1) } else { Op::SubI(old, old, 1) });
         self.write(place, old);
         match kept {
             Some(kept) => self.give(want, kept),

@@ -3,7 +3,8 @@
 use super::expression::numeric;
 use super::{Generator, Jumps, Made};
 use crate::compile::ast::{Binary, Kind, Node, Unary};
-use crate::program::op::{Ahead, Behind, Konst, Op, Reg};
+use crate::program::Constant;
+use crate::program::op::{Ahead, Behind, Konst, Near, Op, Reg};
 
 /// The right operand of a loop's comparison.
 enum Right {
@@ -28,9 +29,15 @@ impl Generator<'_> {
                         self.emit(op)
                     }
                     _ => {
-                        let c = self.operand(r)?;
+                        let op = match self.near(r)? {
+                            Some(k) => fused_near(*op, b, k, when),
+                            None => {
+                                let c = self.operand(r)?;
+                                fused(*op, b, c, when)
+                            }
+                        };
                         self.line = node.line;
-                        self.emit(fused(*op, b, c, when))
+                        self.emit(op)
                     }
                 };
                 self.next = mark;
@@ -95,6 +102,18 @@ impl Generator<'_> {
         }
     }
 
+    /// A number or string as one of the first constants.
+    fn near(&mut self, node: &Node) -> Made<Option<Near>> {
+        let constant = match node.kind {
+            Kind::Str(s) => Some(Constant::Str(s)),
+            _ => numeric(node),
+        };
+        match constant {
+            Some(c) => Ok(u8::try_from(self.constant(c)?.0).ok().map(Near)),
+            None => Ok(None),
+        }
+    }
+
     /// `l && r` (decided by false) or `l || r` (decided by true).
     fn jump_chain(&mut self, l: &Node, r: &Node, when: bool, decides: bool) -> Made<Jumps> {
         if when == decides {
@@ -142,5 +161,17 @@ pub(super) fn fused(op: Binary, b: Reg, c: Reg, when: bool) -> Op {
         Binary::Gt => Op::JumpGt(b, c, when, t),
         Binary::Ge => Op::JumpGe(b, c, when, t),
         _ => Op::JumpEq(b, c, when, t),
+    }
+}
+
+fn fused_near(op: Binary, b: Reg, k: Near, when: bool) -> Op {
+    let t = Ahead(0);
+    match op {
+        Binary::Ne => Op::JumpEqK(b, k, !when, t),
+        Binary::Lt => Op::JumpLtK(b, k, when, t),
+        Binary::Le => Op::JumpLeK(b, k, when, t),
+        Binary::Gt => Op::JumpGtK(b, k, when, t),
+        Binary::Ge => Op::JumpGeK(b, k, when, t),
+        _ => Op::JumpEqK(b, k, when, t),
     }
 }

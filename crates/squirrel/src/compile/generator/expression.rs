@@ -275,6 +275,7 @@ impl Generator<'_> {
         if let Kind::Int(i) = right.kind {
             match op {
                 Binary::Add => return Ok(Some(Op::AddI(a, b, i))),
+                Binary::Sub => return Ok(Some(Op::SubI(a, b, i))),
                 Binary::BitAnd => return Ok(Some(Op::BitAndI(a, b, i))),
                 _ => {}
             }

@@ -265,10 +265,23 @@ impl Generator<'_> {
                 // A native's result is in the first register of the call.
                 self.emit(Op::Return(f));
             }
-            Some(node) => {
-                let r = self.operand(node)?;
-                self.emit(Op::Return(r));
-            }
+            Some(node) => self.return_value(node)?,
+        }
+        self.next = mark;
+        Ok(())
+    }
+
+    /// Each branch of a conditional expression returns for itself.
+    fn return_value(&mut self, node: &Node) -> Made<()> {
+        let mark = self.next;
+        if let Kind::Ternary(condition, yes, no) = &node.kind {
+            let to_no = self.jump_when(condition, false)?;
+            self.return_value(yes)?;
+            self.land(to_no);
+            self.return_value(no)?;
+        } else {
+            let r = self.operand(node)?;
+            self.emit(Op::Return(r));
         }
         self.next = mark;
         Ok(())
