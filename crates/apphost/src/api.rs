@@ -1,12 +1,14 @@
 //! What scripts find beside the language: the objects of each end, with every function's name in one place.
 
 mod argument;
+mod crypto;
 mod hardware;
 mod http;
 mod imp;
 mod link;
 mod peer;
 mod pin;
+mod request;
 mod server;
 mod text;
 
@@ -19,6 +21,7 @@ use crate::board::{PINS, PinMode};
 use crate::side::End;
 
 pub(crate) use http::Exchanges;
+pub(crate) use request::Requests;
 
 /// What a function of the host gives back to the script.
 pub(crate) enum Reply {
@@ -66,6 +69,14 @@ enum Call {
     PinDisable,
     PinRead,
     PinWrite,
+    Request,
+    RequestCancel,
+    RequestDelete,
+    RequestGet,
+    RequestPost,
+    RequestPut,
+    RequestSendAsync,
+    RequestSendSync,
     ResponseHeader,
     ResponseSend,
     Restart,
@@ -81,7 +92,7 @@ enum Call {
 }
 
 impl Call {
-    const ALL: [Self; 40] = [
+    const ALL: [Self; 48] = [
         Self::AgentUrl,
         Self::CancelWakeup,
         Self::Connect,
@@ -110,6 +121,14 @@ impl Call {
         Self::PinDisable,
         Self::PinRead,
         Self::PinWrite,
+        Self::Request,
+        Self::RequestCancel,
+        Self::RequestDelete,
+        Self::RequestGet,
+        Self::RequestPost,
+        Self::RequestPut,
+        Self::RequestSendAsync,
+        Self::RequestSendSync,
         Self::ResponseHeader,
         Self::ResponseSend,
         Self::Restart,
@@ -133,6 +152,8 @@ pub(crate) struct Api {
     pub(crate) response: ClassId,
     /// Of a device's pins.
     pub(crate) pin: Option<ClassId>,
+    /// Of an agent's own requests.
+    pub(crate) request: Option<ClassId>,
 }
 
 impl Api {
@@ -157,14 +178,14 @@ impl Api {
         builder.host_text_fn(root, "print", Call::Log as u32);
         builder.host_text_fn(root, "error", Call::Error as u32);
         imp_and_server(&mut builder, end);
-        let pin = match end {
-            End::Device => Some(device_objects(&mut builder)),
-            End::Agent => {
-                agent_objects(&mut builder, response);
-                None
-            }
+        let crypto = object(&mut builder, "crypto");
+        crypto::add(&mut builder, crypto);
+        builder.native(crypto, "equals", 2..=2, crypto::equals);
+        let (pin, request) = match end {
+            End::Device => (Some(device_objects(&mut builder)), None),
+            End::Agent => (None, Some(agent_objects(&mut builder, response))),
         };
-        Self { library: builder.build(), timer, response, pin }
+        Self { library: builder.build(), timer, response, pin, request }
     }
 }
 
@@ -261,7 +282,8 @@ fn device_objects(builder: &mut LibraryBuilder) -> ClassId {
     pin
 }
 
-fn agent_objects(builder: &mut LibraryBuilder, response: ClassId) {
+/// The objects of an agent; the class of its own requests.
+fn agent_objects(builder: &mut LibraryBuilder, response: ClassId) -> ClassId {
     let device = object(builder, "device");
     builder.host_fn(device, "isconnected", 0..=0, Call::IsConnected as u32);
     builder.host_fn(device, "on", 2..=2, Call::On as u32);
@@ -269,7 +291,10 @@ fn agent_objects(builder: &mut LibraryBuilder, response: ClassId) {
     builder.host_fn(device, "ondisconnect", 1..=1, Call::OnDisconnect as u32);
     builder.host_fn(device, "send", 2..=2, Call::Send as u32);
 
-    let http = object(builder, "http");
+    let root = builder.root();
+    let http = builder.table(root, "http");
+    let hash = builder.table(http, "hash");
+    crypto::add(builder, hash);
     builder.host_fn(http, "agenturl", 0..=0, Call::AgentUrl as u32);
     builder.host_fn(http, "onrequest", 1..=1, Call::OnRequest as u32);
     builder.native(http, "base64decode", 1..=1, text::base64_decode);
@@ -280,6 +305,18 @@ fn agent_objects(builder: &mut LibraryBuilder, response: ClassId) {
     builder.native(http, "urlencode", 1..=1, text::url_encode);
     builder.host_fn(response, "header", 2..=2, Call::ResponseHeader as u32);
     builder.host_fn(response, "send", 2..=2, Call::ResponseSend as u32);
+
+    builder.constant(root, "NO_TIMEOUT", Constant::Int(request::NO_TIMEOUT));
+    builder.host_fn(http, "get", 1..=2, Call::RequestGet as u32);
+    builder.host_fn(http, "httpdelete", 1..=2, Call::RequestDelete as u32);
+    builder.host_fn(http, "post", 3..=3, Call::RequestPost as u32);
+    builder.host_fn(http, "put", 3..=3, Call::RequestPut as u32);
+    builder.host_fn(http, "request", 4..=4, Call::Request as u32);
+    let request = builder.class("httprequest");
+    builder.host_fn(request, "cancel", 0..=0, Call::RequestCancel as u32);
+    builder.host_fn(request, "sendasync", 1..=3, Call::RequestSendAsync as u32);
+    builder.host_fn(request, "sendsync", 0..=0, Call::RequestSendSync as u32);
+    request
 }
 
 impl App {
@@ -322,6 +359,14 @@ impl App {
             Call::OnDisconnect => self.on_disconnect(arg(0)),
             Call::OnIdle => self.on_idle(arg(0)),
             Call::OnRequest => self.on_request(arg(0)),
+            Call::Request => self.request_by(&call.args),
+            Call::RequestCancel => self.cancel_request(call.this),
+            Call::RequestDelete => self.request("DELETE", arg(0), arg(1), Value::Null),
+            Call::RequestGet => self.request("GET", arg(0), arg(1), Value::Null),
+            Call::RequestPost => self.request("POST", arg(0), arg(1), arg(2)),
+            Call::RequestPut => self.request("PUT", arg(0), arg(1), arg(2)),
+            Call::RequestSendAsync => self.send_async(call.this, arg(0), arg(1), arg(2)),
+            Call::RequestSendSync => self.send_sync(call.this),
             Call::ResponseHeader => self.response_header(call.this, arg(0), arg(1)),
             Call::ResponseSend => self.response_send(call.this, arg(0), arg(1)),
             Call::Restart => Ok(self.restart()),

@@ -6,7 +6,7 @@ use keys::time::Now;
 use squirrel::{Budgets, Clock, Fatal, HostCall, Pin, ScriptError, Step, Throw, Value, Vm};
 use thiserror::Error;
 
-use crate::api::{Api, Exchanges, Reply};
+use crate::api::{Api, Exchanges, Reply, Requests};
 use crate::board::Board;
 use crate::code::Code;
 use crate::input::{Input, InputRefused};
@@ -56,6 +56,8 @@ pub(crate) enum Phase {
     Sending,
     /// The script waits for the answer to a `Save` or a `SaveUserConfiguration` of these bytes.
     Saving(Vec<u8>),
+    /// The script waits for the answer to this request of its own.
+    Requesting(u64),
     /// The script sleeps until then, milliseconds.
     Sleeping(u64),
     /// No event begins any more.
@@ -93,6 +95,7 @@ pub struct App {
     pub(crate) on_disconnect: Option<Pin>,
     pub(crate) on_request: Option<Pin>,
     pub(crate) exchanges: Exchanges,
+    pub(crate) requests: Requests,
     pub(crate) queue: VecDeque<Input>,
     outputs: VecDeque<Output>,
     output_bytes: usize,
@@ -131,6 +134,7 @@ impl App {
             on_disconnect: None,
             on_request: None,
             exchanges: Exchanges::default(),
+            requests: Requests::new(now.mono_ms),
             queue: VecDeque::new(),
             outputs: VecDeque::new(),
             output_bytes: 0,
@@ -142,7 +146,7 @@ impl App {
     /// Tells the app what happened. Then call [`Self::run`].
     ///
     /// # Errors
-    /// Returns the input when the queue is full or the app is over. Answers to `Send` and `Save` are always taken.
+    /// Returns the input when the queue is full or the app is over. Answers are always taken.
     pub fn input(&mut self, input: Input, now: Now) -> Result<(), InputRefused> {
         self.now = now;
         if matches!(self.phase, Phase::Ended) {
@@ -152,6 +156,7 @@ impl App {
             Input::Sent(answer) => self.sent(answer.map_or_else(|error| error as i32, |()| 0)),
             Input::Saved(answer) => self.saved(answer),
             Input::HttpGone(id) => self.http_gone(id),
+            Input::HttpAnswer { id, answer } => self.http_answered(id, answer),
             input if self.has_room() => self.queue.push_back(input),
             input => return Err(InputRefused::Full(input)),
         }
@@ -168,7 +173,7 @@ impl App {
         self.now = now;
         match self.phase {
             Phase::Ended => return Turn::Ended,
-            Phase::Sending | Phase::Saving(_) => return Turn::Waiting,
+            Phase::Sending | Phase::Saving(_) | Phase::Requesting(_) => return Turn::Waiting,
             Phase::Sleeping(until) if until > now.mono_ms => return Turn::Waiting,
             Phase::Sleeping(_) => {
                 self.phase = Phase::Running;
@@ -209,7 +214,7 @@ impl App {
             Phase::Resting if !self.queue.is_empty() || !self.idle.is_empty() => Some(self.now.mono_ms),
             Phase::Resting => self.next_due(),
             Phase::Sleeping(until) => Some(until),
-            Phase::Sending | Phase::Saving(_) | Phase::Ended => None,
+            Phase::Sending | Phase::Saving(_) | Phase::Requesting(_) | Phase::Ended => None,
         }
     }
 
@@ -372,7 +377,8 @@ fn weight(output: &Output) -> usize {
         Output::Send { name, value } => name.len() + value.len(),
         Output::HttpResponse(response) => response.body.len(),
         Output::Save(bytes) | Output::SaveUserConfiguration(bytes) => bytes.len(),
-        Output::Failed { .. } | Output::RestartRequested => 0,
+        Output::HttpRequest(request) => request.weight(),
+        Output::HttpCancel(_) | Output::Failed { .. } | Output::RestartRequested => 0,
     }
 }
 

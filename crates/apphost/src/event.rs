@@ -59,6 +59,7 @@ impl App {
             Input::Http(request) => self.begin_request(&request),
             Input::Connected => Ok(self.begin_connection(true)),
             Input::Disconnected => Ok(self.begin_connection(false)),
+            Input::HttpAnswer { id, answer } => self.begin_answer(id, answer),
             Input::Shutdown(reason) => Ok(self.begin_shutdown(reason)),
             Input::Pin { name, level } => Ok(self.begin_pin(&name, level)),
             // Taken by `input`, never queued.
@@ -120,7 +121,7 @@ impl App {
         self.call_once_with(callback, &[]);
     }
 
-    fn call_once_with(&mut self, callback: Pin, args: &[Value]) {
+    pub(crate) fn call_once_with(&mut self, callback: Pin, args: &[Value]) {
         let function = self.vm.unpin(callback);
         self.vm.call(function, args);
         self.phase = Phase::Running;

@@ -22,6 +22,13 @@ pub enum Input {
     Http(Box<HttpRequest>),
     /// Nobody waits for the answer to this request any more.
     HttpGone(u64),
+    /// The answer to [`crate::Output::HttpRequest`]; always taken.
+    HttpAnswer {
+        /// Which request.
+        id: u64,
+        /// What came back.
+        answer: Result<HttpAnswer, HttpFailure>,
+    },
     /// The answer to [`crate::Output::Send`].
     Sent(Result<(), NotSent>),
     /// The host wants to run something else in the app's place. An app that has asked for it (`server.onshutdown`) tidies up and then
@@ -58,6 +65,48 @@ pub enum NotSent {
     NotConnected = 1,
     /// There was no room for it in time.
     TimedOut = 2,
+}
+
+/// What a server answered to a request of an agent's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HttpAnswer {
+    /// 100 to 999.
+    pub status: u16,
+    /// Names in lower case; the last of equal names wins.
+    pub headers: Vec<(String, Vec<u8>)>,
+    /// Bounded by the host.
+    pub body: Vec<u8>,
+}
+
+impl HttpAnswer {
+    /// An answer that is a status and nothing else.
+    pub(crate) fn empty(status: u16) -> Self {
+        Self { status, headers: Vec::new(), body: Vec::new() }
+    }
+}
+
+/// Why a request of an agent's has no answer; scripts see the numbers as `statuscode`. They are libcurl's, as the imp's are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u16)]
+pub enum HttpFailure {
+    /// Neither `http://` nor `https://`.
+    UnsupportedProtocol = 1,
+    /// No URL.
+    MalformedUrl = 3,
+    /// No address has this name.
+    NotResolved = 6,
+    /// Nobody answers at the address, or agents may not go there.
+    NotReached = 7,
+    /// Not answered in time.
+    TimedOut = 28,
+    /// TLS failed before certificates were looked at.
+    TlsFailed = 35,
+    /// The connection broke, or what came is no HTTP.
+    Broken = 56,
+    /// The server is not who it should be.
+    NotTrusted = 60,
+    /// The answer is longer than permitted.
+    TooLong = 63,
 }
 
 /// A request to an agent's URL.

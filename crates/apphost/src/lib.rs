@@ -8,13 +8,15 @@
 //! - [`limits`]: the bounds of one app.
 //! - [`restart`]: how long a host waits before it starts a failed app again.
 //! - [`driver`]: how a host drives an app, in words.
-//! - `event`: which event begins next; `timers`: the app's timers, in order; `link`: the session as the app sees it.
+//! - `event`: which event begins next; `timers`: the app's timers, in order; `link`: the session as the app sees it; `credit`: the
+//!   requests an agent may still make.
 //! - `api`: what scripts find on each end; `value`: values as CBOR and JSON; `url`: percent-encoding.
 
 mod api;
 pub mod app;
 pub mod board;
 pub mod code;
+mod credit;
 pub mod driver;
 mod event;
 pub mod input;
@@ -30,9 +32,9 @@ mod value;
 pub use app::{App, StartError, Turn};
 pub use board::{Board, NoSuchPin};
 pub use code::Code;
-pub use input::{HttpRequest, Input, InputRefused, NotSent, ShutdownReason};
+pub use input::{HttpAnswer, HttpFailure, HttpRequest, Input, InputRefused, NotSent, ShutdownReason};
 pub use keys::time::Now;
 pub use limits::Limits;
-pub use output::{HttpResponse, LogLevel, Output};
+pub use output::{HttpResponse, LogLevel, OutgoingRequest, Output};
 pub use restart::RestartDelay;
 pub use side::{AgentInfo, DeviceInfo, End, Side, WakeReason};

@@ -33,7 +33,11 @@ pub struct Limits {
     pub log_line_bytes: usize,
     /// Requests to the agent's URL that are not answered yet.
     pub http_open: usize,
-    /// Bytes of the body of one answer to a request.
+    /// Requests of the app's own that are not answered yet; more are answered with status 429.
+    pub http_out_open: usize,
+    /// Requests that a script made and has not sent; the oldest are forgotten.
+    pub http_made: usize,
+    /// Bytes of the body of a request of the app's own, of its answer, and of one answer to a request.
     pub http_body_bytes: usize,
     /// Bytes of the headers of one answer to a request, names and values together.
     pub http_header_bytes: usize,
@@ -59,6 +63,8 @@ impl Limits {
         output_bytes: 1024 * 1024,
         log_line_bytes: 4 * 1024,
         http_open: 64,
+        http_out_open: 16,
+        http_made: 64,
         http_body_bytes: 1024 * 1024,
         http_header_bytes: 8 * 1024,
     };

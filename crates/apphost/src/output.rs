@@ -19,6 +19,10 @@ pub enum Output {
     },
     /// Answer a request to the agent's URL.
     HttpResponse(HttpResponse),
+    /// Make a request on behalf of an agent. [`crate::Input::HttpAnswer`] must follow within its time.
+    HttpRequest(Box<OutgoingRequest>),
+    /// Nobody waits for the answer to this request any more.
+    HttpCancel(u64),
     /// Store these bytes durably. The script waits for [`crate::Input::Saved`].
     Save(Vec<u8>),
     /// Keep these bytes, at most 4096, as the device's user configuration; none of them means that there is none. They may be secret.
@@ -40,6 +44,30 @@ pub enum LogLevel {
     Log,
     /// `server.error`, and the app's uncaught errors.
     Error,
+}
+
+/// A request of an agent's own. Nothing in it is trusted: where it may go is the host's to decide.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OutgoingRequest {
+    /// Chosen by the app, returned in [`crate::Input::HttpAnswer`].
+    pub id: u64,
+    /// A token of RFC 9110, mostly in upper case.
+    pub method: String,
+    /// As the script wrote it, bounded.
+    pub url: String,
+    /// Checked to be valid header names and values, bounded.
+    pub headers: Vec<(String, String)>,
+    /// Bounded.
+    pub body: Vec<u8>,
+    /// The longest wait for the whole answer, milliseconds.
+    pub timeout_ms: u64,
+}
+
+impl OutgoingRequest {
+    pub(crate) fn weight(&self) -> usize {
+        let headers: usize = self.headers.iter().map(|(name, value)| name.len() + value.len()).sum();
+        self.url.len() + headers + self.body.len()
+    }
 }
 
 /// What an agent answers to a request.

@@ -8,7 +8,9 @@ pub mod logs;
 use std::sync::Arc;
 use std::time::Duration;
 
-use apphost::{App, Board, Code, DeviceInfo, Input, InputRefused, NotSent, Output, RestartDelay, Side, Turn, WakeReason};
+use apphost::{
+    App, Board, Code, DeviceInfo, Input, InputRefused, NotSent, Output, RestartDelay, Side, Turn, WakeReason,
+};
 use protocol::report::{AppState, LogLevel, LogLine};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until, timeout_at};
@@ -285,8 +287,8 @@ impl AppRunner {
                     self.input(Input::Saved(Ok(())));
                 }
                 Output::Save(_) => self.input(Input::Saved(Err("a device app has no saved state".to_owned()))),
-                // Only agents have a URL.
-                Output::HttpResponse(_) => {}
+                // Only agents have a URL and make requests.
+                Output::HttpResponse(_) | Output::HttpRequest(_) | Output::HttpCancel(_) => {}
             }
         }
     }

@@ -7,6 +7,7 @@
 //! |---|---|
 //! | [`purpose`] | the closed set of key purposes, and what is known about each |
 //! | [`secret`] | bytes that are wiped when dropped and never printed |
+//! | [`app_hashes`] | hashes that applications ask for by name |
 //! | [`hashes`] | SHA-256, HMAC-SHA256, random bytes |
 //! | [`private_file`] | files only their owner may read, written whole or not at all |
 //! | [`public`] | public keys, their hashes, the device id |
@@ -19,6 +20,7 @@
 //! | [`time`] | the two clocks of a state machine, and the clocks certificates are checked against |
 //! | [`limits`] | every bound of this crate |
 
+pub mod app_hashes;
 pub mod cose;
 pub mod hashes;
 pub mod limits;

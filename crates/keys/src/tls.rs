@@ -15,6 +15,7 @@ mod provider;
 mod recheck;
 mod seen;
 mod server;
+mod web;
 
 pub use client::{SessionMaterial, client_session};
 pub use deferred::{check_deferred_server, danger_client_enrolment};
@@ -23,6 +24,7 @@ pub use provider::https_provider;
 pub use recheck::{Peer, RecheckError, recheck_client, recheck_server};
 pub use seen::SeenServer;
 pub use server::{HelloRefused, Kind, Listener, ServerTls, ServerTlsMaterial};
+pub use web::{is_untrusted, web_client};
 
 pub use rustls::{ClientConfig, ServerConfig};
 pub use rustls_pki_types::ServerName;

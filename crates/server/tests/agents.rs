@@ -13,6 +13,9 @@ use keys::secret::Secret;
 use keys::signer::Signer;
 use keys::{profile::Profile, purpose::KeyPurpose};
 use squirrel::{CompileOptions, Source, compile};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 use tower::Service;
@@ -435,4 +438,102 @@ async fn hundreds_of_agents_share_two_threads() {
         assert_eq!(asking.await.unwrap().0, StatusCode::OK);
     }
     assert_eq!(world.bus.agents(), COUNT);
+}
+
+/// A web server on loopback that gives each connection the same answer, or none; its port, and what it was asked.
+async fn web(answer: Option<Vec<u8>>) -> (u16, mpsc::UnboundedReceiver<String>) {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let (asked, questions) = mpsc::unbounded_channel();
+    tokio::spawn(async move {
+        let mut silent = Vec::new();
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let mut head = Vec::new();
+            while !head.ends_with(b"\r\n\r\n") {
+                head.push(stream.read_u8().await.unwrap());
+            }
+            let _ = asked.send(String::from_utf8(head).unwrap());
+            match &answer {
+                // A client that has read enough closes first.
+                Some(answer) => drop(stream.write_all(answer).await),
+                None => silent.push(stream),
+            }
+        }
+    });
+    (port, questions)
+}
+
+/// An agent that asks `url` when it is asked, and tells what came back.
+fn asking(url: &str) -> String {
+    format!(
+        r#"http.onrequest(function(q, r) {{
+               http.get("{url}", {{ "X-From": "agent" }}).sendasync(function(a) {{
+                   r.send(200, a.statuscode + " " + a.body.len() + " " + ("x-a" in a.headers ? a.headers["x-a"] : "-"));
+               }}, null, q.path == "/quick" ? 0.2 : 100);
+           }});"#
+    )
+}
+
+fn reaching() -> AgentLimits {
+    AgentLimits { danger_private_addresses: true, ..quick() }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_asks_a_server_and_is_told_the_answer() {
+    let (port, mut questions) =
+        web(Some(b"HTTP/1.1 299 Fine\r\nX-A: 7\r\nContent-Length: 3\r\n\r\nabc".to_vec())).await;
+    let world = World::new(&asking(&format!("http://127.0.0.1:{port}/p?q=1")), 1, reaching()).await;
+    assert_eq!(world.get_until(0, "/", StatusCode::OK).await, "299 3 7");
+    let asked = questions.recv().await.unwrap().to_ascii_lowercase();
+    assert!(asked.starts_with("get /p?q=1 http/1.1\r\n"), "{asked}");
+    assert!(asked.contains(&format!("host: 127.0.0.1:{port}\r\n")), "{asked}");
+    assert!(asked.contains("x-from: agent\r\n"), "{asked}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn agents_do_not_reach_the_operators_own_network() {
+    let (port, mut questions) = web(Some(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n".to_vec())).await;
+    for host in ["127.0.0.1", "localhost", "[::1]", "[::ffff:127.0.0.1]", "0.0.0.0", "127.1", "2130706433"] {
+        let world = World::new(&asking(&format!("http://{host}:{port}/")), 1, quick()).await;
+        let told = world.get_until(0, "/", StatusCode::OK).await;
+        assert!(told == "7 0 -" || told == "6 0 -", "{host}: {told}");
+    }
+    assert!(questions.try_recv().is_err(), "somebody was reached");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_hostile_server_sends_is_bounded() {
+    let limit = quick().app.http_body_bytes;
+    let body = |length: usize| {
+        let mut answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n").into_bytes();
+        answer.resize(answer.len() + length, b'x');
+        answer
+    };
+    let endless = [b"HTTP/1.1 200 OK\r\n".to_vec(), b"X: y\r\n".repeat(100_000)].concat();
+    for (answer, told) in [
+        (body(limit), format!("200 {limit} -")),
+        (body(limit + 1), "63 0 -".to_owned()),
+        (endless, "56 0 -".to_owned()),
+        (b"nonsense\r\n\r\n".to_vec(), "56 0 -".to_owned()),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\ncut".to_vec(), "56 0 -".to_owned()),
+    ] {
+        let (port, _questions) = web(Some(answer)).await;
+        let world = World::new(&asking(&format!("http://127.0.0.1:{port}/")), 1, reaching()).await;
+        assert_eq!(world.get_until(0, "/", StatusCode::OK).await, told);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_does_not_answer_is_given_up_in_time() {
+    let (port, _questions) = web(None).await;
+    let world = World::new(&asking(&format!("http://127.0.0.1:{port}/")), 1, reaching()).await;
+    assert_eq!(world.get_until(0, "/quick", StatusCode::OK).await, "28 0 -");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_without_tls_is_not_taken_for_one_with() {
+    let (port, _questions) = web(Some(b"HTTP/1.1 200 OK\r\n\r\n".to_vec())).await;
+    let world = World::new(&asking(&format!("https://127.0.0.1:{port}/")), 1, reaching()).await;
+    let told = timeout(PATIENCE, world.get_until(0, "/quick", StatusCode::OK)).await.unwrap();
+    assert!(told == "35 0 -" || told == "28 0 -", "no TLS there: {told}");
 }

@@ -156,11 +156,11 @@ fn texts<'a>(heap: &mut Heap, pairs: impl Iterator<Item = (&'a [u8], &'a [u8])>)
 }
 
 /// A token of RFC 9110, section 5.6.2.
-fn is_header_name(name: &str) -> bool {
+pub(super) fn is_header_name(name: &str) -> bool {
     !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
 }
 
 /// No control characters: a line end in a value would begin another header.
-fn is_header_value(value: &str) -> bool {
+pub(super) fn is_header_value(value: &str) -> bool {
     value.bytes().all(|byte| byte == b'\t' || (b' '..0x7f).contains(&byte) || byte >= 0x80)
 }

@@ -8,12 +8,12 @@ use crate::limits::NESTING;
 use crate::url;
 use crate::value::{Bounds, Format, decode_json, encode};
 
-fn argument(values: &[Value], index: usize) -> Value {
+pub(super) fn argument(values: &[Value], index: usize) -> Value {
     // The first value is `this`.
     values.get(index + 1).copied().unwrap_or_default()
 }
 
-fn bytes(heap: &Heap, function: &str, value: Value) -> Result<Vec<u8>, Throw> {
+pub(super) fn bytes(heap: &Heap, function: &str, value: Value) -> Result<Vec<u8>, Throw> {
     let bytes = heap.bytes_of(value).map(<[u8]>::to_vec);
     bytes.ok_or_else(|| Throw::message(format!("{function}: a string or a blob was expected")))
 }

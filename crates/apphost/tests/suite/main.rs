@@ -3,6 +3,7 @@
 
 mod budgets;
 mod codec;
+mod crypto;
 mod datalogger;
 mod events;
 mod hardware;
@@ -11,6 +12,7 @@ mod http;
 mod limits;
 mod link;
 mod pair;
+mod requests;
 mod save;
 mod thermostat;
 mod user_configuration;

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use squirrel::{CompileOptions, Program, Source, compile};
 use vouch_apphost::{
     AgentInfo, App, Board, Code, DeviceInfo, End as Place, HttpRequest, HttpResponse, Input, Limits, LogLevel, NotSent,
-    Now, Output, Side, Turn, WakeReason,
+    Now, OutgoingRequest, Output, Side, Turn, WakeReason,
 };
 
 /// More turns than any test needs: a loop that never ends fails instead of hanging.
@@ -19,6 +19,8 @@ pub(crate) struct End {
     pub(crate) saves: Vec<Vec<u8>>,
     pub(crate) user_configurations: Vec<Vec<u8>>,
     pub(crate) responses: Vec<HttpResponse>,
+    pub(crate) requests: Vec<OutgoingRequest>,
+    pub(crate) cancelled: Vec<u64>,
     pub(crate) failed: Option<String>,
     pub(crate) restart: bool,
     pub(crate) turns: usize,
@@ -37,6 +39,8 @@ impl End {
             saves: Vec::new(),
             user_configurations: Vec::new(),
             responses: Vec::new(),
+            requests: Vec::new(),
+            cancelled: Vec::new(),
             failed: None,
             restart: false,
             turns: 0,
@@ -73,6 +77,8 @@ impl End {
                     self.app.input(Input::Sent(self.send_answer), self.now).expect("answers are always taken");
                     answered = true;
                 }
+                Output::HttpRequest(request) => self.requests.push(*request),
+                Output::HttpCancel(id) => self.cancelled.push(id),
                 Output::HttpResponse(response) => self.responses.push(response),
                 Output::Save(bytes) => {
                     self.saves.push(bytes);

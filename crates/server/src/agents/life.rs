@@ -4,8 +4,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use apphost::{App, Code, HttpResponse, Input, InputRefused, LogLevel, NotSent, Output, Turn};
+use apphost::{App, Code, HttpAnswer, HttpFailure, HttpResponse, Input, InputRefused, LogLevel, NotSent, Output, Turn};
 use tokio::sync::{oneshot, watch};
+use tokio::task::{AbortHandle, JoinError, JoinSet};
 use tokio::time::{Instant, sleep_until, timeout};
 use tracing::error;
 
@@ -38,6 +39,9 @@ pub(super) struct Life {
     /// Requests that the app has not answered.
     requests: HashMap<u64, oneshot::Sender<HttpReply>>,
     next_request: u64,
+    /// Requests of the app's own, and how to give each up.
+    outgoing: JoinSet<(u64, Result<HttpAnswer, HttpFailure>)>,
+    outgoing_ids: HashMap<u64, AbortHandle>,
     /// The version of the saved state.
     version: u64,
     /// Lines logged in the second that began then.
@@ -54,6 +58,8 @@ impl Life {
             _code: code,
             requests: HashMap::new(),
             next_request: 0,
+            outgoing: JoinSet::new(),
+            outgoing_ids: HashMap::new(),
             version,
             lines: 0,
             lines_since: Instant::now(),
@@ -71,6 +77,9 @@ impl Life {
                 // An error means that there is no supervisor any more, so nobody wants this agent.
                 Turn::More if orders.has_changed().unwrap_or(true) => return LifeEnd::Order,
                 Turn::More => {
+                    while let Some(answer) = self.outgoing.try_join_next() {
+                        self.answered(answer);
+                    }
                     while self.app.has_room()
                         && let Some(message) = inbox.try_recv()
                     {
@@ -100,6 +109,7 @@ impl Life {
         tokio::select! {
             _ = orders.changed() => return Some(LifeEnd::Order),
             () = timer => {}
+            Some(answer) = self.outgoing.join_next() => self.answered(answer),
             message = inbox.recv(), if self.app.has_room() => match message {
                 Some(message) => self.take(message),
                 None => return Some(LifeEnd::Replaced),
@@ -163,6 +173,16 @@ impl Life {
                     }
                 }
                 Output::HttpResponse(response) => self.respond(response),
+                Output::HttpRequest(request) => {
+                    let (shared, id) = (Arc::clone(&self.shared), request.id);
+                    let task = self.outgoing.spawn(async move { (id, shared.outbound.perform(*request).await) });
+                    self.outgoing_ids.insert(id, task);
+                }
+                Output::HttpCancel(id) => {
+                    if let Some(task) = self.outgoing_ids.remove(&id) {
+                        task.abort();
+                    }
+                }
                 Output::Save(bytes) => {
                     let saved = self.save(&bytes).await;
                     self.tell(Input::Saved(saved));
@@ -175,6 +195,26 @@ impl Life {
             }
         }
         None
+    }
+
+    fn answered(&mut self, answer: Result<(u64, Result<HttpAnswer, HttpFailure>), JoinError>) {
+        match answer {
+            Ok((id, answer)) => {
+                self.outgoing_ids.remove(&id);
+                self.tell(Input::HttpAnswer { id, answer });
+            }
+            // The app gave it up itself.
+            Err(error) if error.is_cancelled() => {}
+            Err(error) => {
+                error!(agent = %self.start.agent, %error, "a request of an agent's panicked");
+                let broken: Vec<u64> =
+                    self.outgoing_ids.iter().filter(|(_, task)| task.id() == error.id()).map(|(id, _)| *id).collect();
+                for id in broken {
+                    self.outgoing_ids.remove(&id);
+                    self.tell(Input::HttpAnswer { id, answer: Err(HttpFailure::Broken) });
+                }
+            }
+        }
     }
 
     async fn log(&mut self, level: LogLevel, text: String) {

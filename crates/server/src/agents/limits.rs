@@ -27,6 +27,18 @@ pub struct AgentLimits {
     pub body_deadline: Duration,
     /// Longest wait for an agent's answer.
     pub response_deadline: Duration,
+    /// Lets agents make requests to loopback, link-local and private addresses, and with that into the operator's own network.
+    pub danger_private_addresses: bool,
+    /// Requests that all agents make at one time; more wait.
+    pub outgoing: usize,
+    /// Longest wait for the whole answer to a request of an agent's.
+    pub outgoing_deadline: Duration,
+    /// Longest wait for a connection to one address.
+    pub outgoing_connect: Duration,
+    /// Addresses of a name that are tried.
+    pub outgoing_addresses: usize,
+    /// Bytes of the head of an answer.
+    pub outgoing_head_bytes: usize,
     /// Requests to one agent at one time; more are told to come back.
     pub requests_per_agent: usize,
     /// Requests to all agents at one time; more are told to come back.
@@ -48,6 +60,12 @@ impl Default for AgentLimits {
             body_bytes: 1024 * 1024,
             body_deadline: Duration::from_secs(15),
             response_deadline: Duration::from_secs(30),
+            danger_private_addresses: false,
+            outgoing: 256,
+            outgoing_deadline: Duration::from_secs(600),
+            outgoing_connect: Duration::from_secs(10),
+            outgoing_addresses: 4,
+            outgoing_head_bytes: 64 * 1024,
             requests_per_agent: 64,
             requests: 1_024,
         }

@@ -17,6 +17,7 @@ use super::agent::{Agent, Order};
 use super::clock::Clock;
 use super::code::Codes;
 use super::limits::AgentLimits;
+use super::outbound::Outbound;
 use crate::bus::{AgentControl, Bus};
 use crate::fleet::AgentUrls;
 use crate::store::{Store, StoreError};
@@ -35,6 +36,9 @@ pub enum AgentsError {
     /// The bus has a supervisor already.
     #[error("agents run on this bus already")]
     Twice,
+    /// The agents' own requests could not be encrypted.
+    #[error("no TLS for the agents' own requests: {0}")]
+    Tls(#[source] keys::tls::TlsError),
     /// The system gives no threads.
     #[error("no threads for the agents")]
     Threads(#[source] std::io::Error),
@@ -48,6 +52,8 @@ pub(super) struct Shared {
     pub(super) limits: Arc<AgentLimits>,
     pub(super) codes: Codes,
     pub(super) clock: Clock,
+    /// Makes the agents' own requests.
+    pub(super) outbound: Outbound,
     /// Who may read program and state from the store now.
     pub(super) starting: Semaphore,
 }
@@ -56,7 +62,7 @@ impl Agents {
     /// Starts the agents of all enrolled devices that have a deployment, and takes orders from the bus.
     ///
     /// # Errors
-    /// Agents run on this bus already, or there are no threads.
+    /// Agents run on this bus already, or there are no threads or no TLS.
     pub fn start(store: Store, bus: Bus, urls: AgentUrls, limits: AgentLimits) -> Result<Self, AgentsError> {
         let control = bus.take_agent_control().ok_or(AgentsError::Twice)?;
         let limits = Arc::new(limits);
@@ -73,6 +79,7 @@ impl Agents {
             limits: Arc::clone(&limits),
             codes: Codes::default(),
             clock: Clock::start(),
+            outbound: Outbound::new(Arc::clone(&limits), keys::tls::web_client().map_err(AgentsError::Tls)?),
             starting: Semaphore::new(limits.starting.max(1)),
         });
         let stop = CancellationToken::new();
