@@ -27,7 +27,7 @@ mod value;
 mod vm;
 
 #[cfg(feature = "compile")]
-pub use compile::{CompileError, CompileOptions, Source, compile};
+pub use compile::{CompileError, CompileOptions, LIBRARIES_MAX, LibrarySource, Required, Source, compile, require};
 pub use heap::{Clock, Heap, TableEntries, View};
 pub use library::{ClassId, Constant, Library, LibraryBuilder, NativeFn, Owner, Place};
 pub use program::{ImageError, Linked, Program};

@@ -1,5 +1,7 @@
 //! Source bytes to tokens.
 
+use super::lines::Lines;
+
 /// A token.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Token {
@@ -22,6 +24,26 @@ pub(crate) struct Spot {
     pub(crate) column: u32,
     /// Whether it is the first token of its line.
     pub(crate) first: bool,
+}
+
+/// Bits of a place that hold the column.
+const COLUMN_BITS: u32 = 10;
+
+impl Spot {
+    /// Row and column in one number: columns from 1023 on are 1023.
+    pub(crate) fn place(&self) -> u32 {
+        self.row << COLUMN_BITS | self.column.min((1 << COLUMN_BITS) - 1)
+    }
+}
+
+/// The row of a place.
+pub(crate) fn row_of(place: u32) -> u32 {
+    place >> COLUMN_BITS
+}
+
+/// The column of a place.
+pub(crate) fn column_of(place: u32) -> u32 {
+    place & ((1 << COLUMN_BITS) - 1)
 }
 
 /// What is wrong, and where.
@@ -77,11 +99,13 @@ pub(crate) struct Lexer<'a> {
     at: usize,
     row: u32,
     line_start: usize,
+    /// What `#line` and `#require` said so far.
+    pub(crate) lines: Lines,
 }
 
 impl<'a> Lexer<'a> {
     pub(crate) fn new(text: &'a [u8]) -> Self {
-        Lexer { text, at: 0, row: 1, line_start: 0 }
+        Lexer { text, at: 0, row: 1, line_start: 0, lines: Lines::default() }
     }
 
     fn peek(&self, ahead: usize) -> u8 {
@@ -109,6 +133,7 @@ impl<'a> Lexer<'a> {
                 }
                 (b' ' | b'\t' | b'\r', _) => self.at += 1,
                 (b'#', _) | (b'/', b'/') => {
+                    self.lines.read(&self.text[self.at..], self.row, self.at - self.line_start);
                     while self.at < self.text.len() && self.peek(0) != b'\n' {
                         self.at += 1;
                     }

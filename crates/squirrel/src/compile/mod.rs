@@ -4,14 +4,17 @@ mod ast;
 mod error;
 mod generator;
 mod lexer;
+mod lines;
 mod parser;
+mod require;
 mod scope;
 
-use crate::program::Program;
+use crate::program::{Program, line};
 use parser::Names;
 use scope::{Declared, Scalar};
 
 pub use error::CompileError;
+pub use require::{LIBRARIES_MAX, LibrarySource, Required, require};
 
 /// The longest source in bytes.
 const SOURCE_MAX: usize = 4 * 1024 * 1024;
@@ -42,18 +45,22 @@ pub fn compile(sources: &[Source<'_>], options: &CompileOptions) -> Result<Progr
         let name = names.intern(name.as_bytes());
         names.constants.insert(name, Declared::Scalar(Scalar::Int(*value)));
     }
-    let mut program = Program { strings: Vec::new(), functions: Vec::new(), mains: Vec::new() };
+    let mut program = Program { strings: Vec::new(), functions: Vec::new(), mains: Vec::new(), files: Vec::new() };
     for source in sources {
         if source.text.len() > SOURCE_MAX {
             return Err(whole(source, format!("the source is longer than {SOURCE_MAX} bytes")));
         }
-        let tree = parser::parse(source.name, source.text, &mut names)?;
+        let (tree, lines) = parser::parse(source, &mut names)?;
         let file = names.intern(source.name.as_bytes());
-        let main = generator::generate(&tree, file, &mut program).map_err(|(row, text)| {
-            let line = source.text.split(|&b| b == b'\n').nth(row.saturating_sub(1) as usize).unwrap_or_default();
-            let source_line = String::from_utf8_lossy(line).trim_end().to_owned();
-            CompileError { row, source_line, ..whole(source, text) }
+        let before = program.functions.len();
+        let main = generator::generate(&tree, file, &mut program).map_err(|(place, text)| {
+            lines.error(source, lexer::row_of(place), lexer::column_of(place).max(1), text)
         })?;
+        for f in &mut program.functions[before..] {
+            for (_, line) in &mut f.lines {
+                *line = shown(*line, &lines, &mut program.files, &mut names);
+            }
+        }
         program.mains.push(main);
     }
     program.strings = names.strings;
@@ -64,6 +71,23 @@ pub fn compile(sources: &[Source<'_>], options: &CompileOptions) -> Result<Progr
             None => Ok(program),
         },
     }
+}
+
+/// A row as stacks show it, with the file that `#line` named.
+fn shown(row: u32, lines: &lines::Lines, files: &mut Vec<u32>, names: &mut Names) -> u32 {
+    let (row, file) = lines.shown(row);
+    let number = match file.map(|f| names.intern(f)) {
+        None => 0,
+        Some(name) => match files.iter().position(|&f| f == name) {
+            Some(at) => at + 1,
+            None if files.len() < lines::FILES_MAX => {
+                files.push(name);
+                files.len()
+            }
+            None => 0,
+        },
+    };
+    line::pack(number as u32, row)
 }
 
 fn whole(source: &Source<'_>, text: String) -> CompileError {

@@ -189,6 +189,8 @@ impl Heap {
             *freed += match h.payload {
                 Payload::Blob(b) => b.bytes.capacity(),
                 Payload::Regexp(r) => r.bytes(),
+                #[cfg(feature = "regexp2")]
+                Payload::Regexp2(r) => r.bytes(),
                 Payload::None | Payload::Handle(_) => 0,
             };
         });

@@ -125,6 +125,8 @@ pub(crate) enum Payload {
     Handle(u64),
     Blob(Blob),
     Regexp(Box<Regexp>),
+    #[cfg(feature = "regexp2")]
+    Regexp2(Box<crate::library::regexp2::Regexp2>),
 }
 
 /// Bytes with a read and write place.

@@ -70,6 +70,8 @@ pub struct LibraryBuilder {
     hosts: Vec<HostObject>,
     blob_class: u32,
     regexp_class: u32,
+    #[cfg(feature = "regexp2")]
+    pub(super) regexp2_class: u32,
 }
 
 impl Default for LibraryBuilder {
@@ -90,6 +92,8 @@ impl LibraryBuilder {
             hosts: Vec::new(),
             blob_class: 0,
             regexp_class: 0,
+            #[cfg(feature = "regexp2")]
+            regexp2_class: 0,
         };
         for name in Meta::NAMES.iter().chain(&["constructor"]) {
             builder.strings.intern(name.as_bytes());
@@ -214,6 +218,8 @@ impl LibraryBuilder {
             hosts: self.hosts,
             blob_class: self.blob_class,
             regexp_class: self.regexp_class,
+            #[cfg(feature = "regexp2")]
+            regexp2_class: self.regexp2_class,
         })
     }
 }

@@ -11,6 +11,8 @@ pub(crate) mod format;
 mod function;
 mod math;
 pub(crate) mod regexp;
+#[cfg(feature = "regexp2")]
+pub(crate) mod regexp2;
 mod scalar;
 mod string;
 mod table;
@@ -101,6 +103,8 @@ pub struct Library {
     pub(crate) hosts: Vec<HostObject>,
     pub(crate) blob_class: u32,
     pub(crate) regexp_class: u32,
+    #[cfg(feature = "regexp2")]
+    pub(crate) regexp2_class: u32,
 }
 
 impl Library {

@@ -11,7 +11,9 @@ const PROGRAM_MAX: usize = 4096;
 /// The deepest nesting of groups.
 const GROUPS_MAX: usize = 50;
 /// The most visited marks (states x places) of one match attempt.
-const VISITED_MAX: usize = 1 << 25;
+const VISITED_MAX: usize = 1 << 22;
+/// Choices that may be open at once beyond what the VM's free memory holds.
+const CHOICES: usize = 1 << 14;
 
 /// A compiled pattern.
 #[derive(Clone, Debug, Default)]
@@ -329,7 +331,14 @@ impl Regexp {
 
     /// Matches at one of the places from `start` on; the groups' bounds. Each state is tried once at
     /// each place, so the time is linear in the text.
-    fn run(&self, text: &[u8], start: usize, whole: bool, work: &mut usize) -> Result<Option<Vec<usize>>, Throw> {
+    fn run(
+        &self,
+        text: &[u8],
+        start: usize,
+        whole: bool,
+        room: usize,
+        work: &mut usize,
+    ) -> Result<Option<Vec<usize>>, Throw> {
         let places = text.len() + 1;
         if self.steps.len().saturating_mul(places) > VISITED_MAX {
             return Err(wrong("the text is too long for this pattern"));
@@ -337,7 +346,7 @@ impl Regexp {
         let mut visited = vec![0_u64; self.steps.len() * places / 64 + 1];
         let last = if whole { start } else { text.len() };
         for from in start..=last {
-            if let Some(groups) = self.run_at(text, from, whole, &mut visited, work) {
+            if let Some(groups) = self.run_at(text, from, (whole, room), &mut visited, work)? {
                 return Ok(Some(groups));
             }
         }
@@ -348,18 +357,21 @@ impl Regexp {
         &self,
         text: &[u8],
         from: usize,
-        whole: bool,
+        (whole, room): (bool, usize),
         visited: &mut [u64],
         work: &mut usize,
-    ) -> Option<Vec<usize>> {
+    ) -> Result<Option<Vec<usize>>, Throw> {
         let mut groups = vec![usize::MAX; self.groups * 2];
         // What is left to try: a state at a place, or a group's bound to restore.
-        let mut stack = vec![Try::At(0, from)];
+        let mut stack = vec![Try::At(0, from as u32)];
         while let Some(next) = stack.pop() {
+            if stack.len() > CHOICES + room / (2 * size_of::<Try>()) {
+                return Err(wrong("the text is too long for this pattern"));
+            }
             let (mut pc, mut at) = match next {
-                Try::At(pc, at) => (pc, at),
+                Try::At(pc, at) => (pc as usize, at as usize),
                 Try::Restore(n, old) => {
-                    groups[n] = old;
+                    groups[n as usize] = old;
                     continue;
                 }
             };
@@ -376,7 +388,7 @@ impl Regexp {
                         _ => break,
                     },
                     Step::Split(first, second) => {
-                        stack.push(Try::At(*second, at));
+                        stack.push(Try::At(*second as u32, at as u32));
                         pc = *first;
                         continue;
                     }
@@ -385,26 +397,26 @@ impl Regexp {
                         continue;
                     }
                     Step::Save(n) => {
-                        stack.push(Try::Restore(*n, groups[*n]));
+                        stack.push(Try::Restore(*n as u32, groups[*n]));
                         groups[*n] = at;
                     }
                     Step::Start if at != 0 => break,
                     Step::End if at != text.len() => break,
                     Step::Boundary(want) if boundary(text, at) != *want => break,
                     Step::Done if whole && at != text.len() => break,
-                    Step::Done => return Some(groups),
+                    Step::Done => return Ok(Some(groups)),
                     Step::Start | Step::End | Step::Boundary(_) => {}
                 }
                 pc += 1;
             }
         }
-        None
+        Ok(None)
     }
 }
 
 enum Try {
-    At(usize, usize),
-    Restore(usize, usize),
+    At(u32, u32),
+    Restore(u32, usize),
 }
 
 fn boundary(text: &[u8], at: usize) -> bool {
@@ -450,16 +462,15 @@ fn execute(heap: &mut Heap, args: &[Value], whole: bool) -> Result<Option<Vec<us
     let start = if args.len() > 2 { int_arg(args, 2)? } else { 0 };
     let (regexp, text) = (regexp(heap, args)?, str_arg(heap, args, 1)?);
     let Some(start) = usize::try_from(start).ok().filter(|&n| n <= text.len()) else { return Ok(None) };
-    if regexp.steps.len().saturating_mul(text.len() + 1) / 8 > heap.memory_free() {
-        return Err(Fatal::Memory.into());
-    }
+    let marks = regexp.steps.len().saturating_mul(text.len() + 1) / 8;
+    let Some(room) = heap.memory_free().checked_sub(marks) else { return Err(Fatal::Memory.into()) };
     let mut work = regexp.steps.len() * (text.len() + 1) / 4096;
-    let found = regexp.run(text, start, whole, &mut work);
+    let found = regexp.run(text, start, whole, room, &mut work);
     heap.work(work / 16);
     found
 }
 
-fn span(heap: &mut Heap, begin: usize, end: usize) -> Result<Value, Throw> {
+pub(super) fn span(heap: &mut Heap, begin: usize, end: usize) -> Result<Value, Throw> {
     let table = heap.table(2)?;
     for (name, at) in [("begin", begin), ("end", end)] {
         let key = heap.string(name.as_bytes())?;
@@ -469,7 +480,14 @@ fn span(heap: &mut Heap, begin: usize, end: usize) -> Result<Value, Throw> {
 }
 
 fn capture(heap: &mut Heap, args: &[Value]) -> Result<Value, Throw> {
-    let Some(groups) = execute(heap, args, false)? else { return Ok(Value::Null) };
+    match execute(heap, args, false)? {
+        Some(groups) => captured(heap, &groups),
+        None => Ok(Value::Null),
+    }
+}
+
+/// The groups' bounds as an array of tables; an empty group is 0 to 0.
+pub(super) fn captured(heap: &mut Heap, groups: &[usize]) -> Result<Value, Throw> {
     let mut spans = Vec::new();
     for pair in groups.chunks_exact(2) {
         let empty = pair[0] == usize::MAX || pair[1] == usize::MAX || pair[0] == pair[1];
@@ -483,7 +501,7 @@ mod tests {
     use super::*;
 
     fn groups(pattern: &str, text: &str) -> Option<Vec<usize>> {
-        Regexp::new(pattern.as_bytes()).unwrap().run(text.as_bytes(), 0, false, &mut 0).unwrap()
+        Regexp::new(pattern.as_bytes()).unwrap().run(text.as_bytes(), 0, false, 0, &mut 0).unwrap()
     }
 
     #[test]
@@ -505,7 +523,7 @@ mod tests {
         let regexp = Regexp::new(b"(a*)*(a*)*(a*)*b").unwrap();
         let text = vec![b'a'; 5000];
         let mut work = 0;
-        assert_eq!(regexp.run(&text, 0, false, &mut work).unwrap(), None);
+        assert_eq!(regexp.run(&text, 0, false, 0, &mut work).unwrap(), None);
         assert!(work < 40 * 5001, "{work}");
     }
 }

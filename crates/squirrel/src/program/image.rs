@@ -1,7 +1,7 @@
 //! The compiled image: a versioned byte form of a program, checked completely before it may run.
 
 use super::op::{Bounds, Op};
-use super::{Capture, Constant, Function, Program};
+use super::{Capture, Constant, Function, Program, line};
 
 /// The first bytes of an image: a mark and the version of this format.
 const MAGIC: &[u8; 6] = b"vsq\x00\x00\x02";
@@ -47,6 +47,10 @@ impl Program {
         for &m in &self.mains {
             put(&mut out, m.into());
         }
+        put(&mut out, self.files.len());
+        for &f in &self.files {
+            put(&mut out, f as usize);
+        }
         out
     }
 
@@ -60,7 +64,7 @@ impl Program {
         }
         let rest = image.strip_prefix(MAGIC).ok_or(ImageError::WrongVersion)?;
         let mut r = Reader(rest);
-        let mut program = Program { strings: Vec::new(), functions: Vec::new(), mains: Vec::new() };
+        let mut program = Program { strings: Vec::new(), functions: Vec::new(), mains: Vec::new(), files: Vec::new() };
         for _ in 0..r.count(1)? {
             let len = r.count(1)?;
             program.strings.push(r.bytes(len)?.into());
@@ -71,6 +75,7 @@ impl Program {
         for _ in 0..r.count(4)? {
             program.mains.push(u16::try_from(r.number()?).map_err(|_| ImageError::Damaged("main function"))?);
         }
+        program.files = r.list(4, Reader::number)?;
         if !r.0.is_empty() {
             return Err(ImageError::Trailing);
         }
@@ -82,6 +87,9 @@ impl Program {
     pub(crate) fn check(&self) -> Result<(), ImageError> {
         if self.functions.len() > FUNCTIONS_MAX {
             return Err(ImageError::Damaged("too many functions"));
+        }
+        if !self.files.iter().all(|&f| (f as usize) < self.strings.len()) {
+            return Err(ImageError::Damaged("file"));
         }
         for &m in &self.mains {
             let main = self.functions.get(m as usize).ok_or(ImageError::Damaged("main function"))?;
@@ -107,6 +115,9 @@ impl Program {
         }
         if !f.code.last().is_some_and(|op| op.ends()) {
             return Err(ImageError::Damaged("code runs over its end"));
+        }
+        if f.lines.iter().any(|&(_, l)| line::unpack(l).0 as usize > self.files.len()) {
+            return Err(ImageError::Damaged("line"));
         }
         let (constants, outers) = (f.constants.len(), f.captures.len());
         let (inners, code) = (self.functions.len(), f.code.len());

@@ -16,6 +16,7 @@ pub struct Linked {
     pub(crate) strings: Arc<SharedStrings>,
     pub(crate) functions: Vec<Linkage>,
     pub(crate) mains: Vec<u16>,
+    pub(crate) files: Vec<u32>,
 }
 
 /// One function with its constants as values.
@@ -39,10 +40,11 @@ impl Linked {
     pub fn new(library: &Arc<Library>, program: &Program) -> Arc<Linked> {
         let mut strings = (*library.strings).clone();
         let ids: Vec<u32> = program.strings.iter().map(|s| strings.intern(s)).collect();
+        let files = program.files.iter().map(|&f| ids.get(f as usize).copied().unwrap_or(0)).collect();
         let strings = Arc::new(strings);
         let heap = Heap::new(Arc::clone(library), Arc::clone(&strings), usize::MAX);
         let functions = program.functions.iter().map(|f| link(f, &ids, &heap)).collect();
-        Arc::new(Linked { library: Arc::clone(library), strings, functions, mains: program.mains.clone() })
+        Arc::new(Linked { library: Arc::clone(library), strings, functions, mains: program.mains.clone(), files })
     }
 }
 

@@ -1,6 +1,7 @@
 //! A compiled program, and its link with a library into what VMs run.
 
 pub(crate) mod image;
+pub(crate) mod line;
 mod link;
 pub(crate) mod op;
 
@@ -16,6 +17,8 @@ pub struct Program {
     pub(crate) functions: Vec<Function>,
     /// The functions to run, in order: one for each source.
     pub(crate) mains: Vec<u16>,
+    /// Names of files that `#line` gave.
+    pub(crate) files: Vec<u32>,
 }
 
 /// A constant of a function.
@@ -46,7 +49,7 @@ pub(crate) struct Function {
     pub(crate) source: u32,
     pub(crate) code: Vec<Op>,
     pub(crate) constants: Vec<Constant>,
-    /// From which instruction on which line.
+    /// From which instruction on which line; see [`line`].
     pub(crate) lines: Vec<(u32, u32)>,
     /// Names of the parameters, without `this`.
     pub(crate) parameters: Vec<u32>,

@@ -209,6 +209,12 @@ impl Vm {
     }
 
     pub(super) fn instance_of(&self, object: Value, class: Value) -> Result<bool, Throw> {
+        if let (Value::Native(maker), Value::Host(h)) = (class, object) {
+            // The makers of the library's own objects stand for their classes: `b instanceof blob`.
+            let name = self.linked.library.natives.get(maker as usize).map(|n| n.name);
+            let class = &self.linked.library.classes[self.heap.hosts.get(h).class as usize];
+            return Ok(name == Some(class.name));
+        }
         let Value::Class(class) = class else {
             let (a, b) = (object.type_name(), class.type_name());
             return Err(Throw::Message(format!("cannot apply instanceof between a {a} and a {b}")));

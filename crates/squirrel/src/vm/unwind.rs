@@ -3,6 +3,7 @@
 use super::error::{STACK_ENTRIES_MAX, ScriptError, StackEntry};
 use super::frame::{Kind, Then};
 use super::{Flow, Vm};
+use crate::program::line;
 use crate::throw::{Fatal, Throw};
 use crate::value::Value;
 
@@ -71,10 +72,12 @@ impl Vm {
         let text = |id: u32| String::from_utf8_lossy(self.heap.str_bytes(id)).into_owned();
         let entry = |f: &super::Frame| {
             let linkage = self.linked.functions.get(f.function as usize)?;
+            let (file, line) = line::unpack(linkage.function.line((f.pc as usize).saturating_sub(1)));
+            let named = (file as usize).checked_sub(1).and_then(|i| self.linked.files.get(i).copied());
             Some(StackEntry {
                 function: linkage.name.map_or_else(|| "unknown".to_owned(), text),
-                file: text(linkage.source),
-                line: linkage.function.line((f.pc as usize).saturating_sub(1)),
+                file: text(named.unwrap_or(linkage.source)),
+                line,
             })
         };
         let scripts = self.frames.iter().rev().filter(|f| !matches!(f.kind, Kind::Task(_)));

@@ -18,6 +18,7 @@ pub(crate) fn library() -> Arc<Library> {
     let mut builder = LibraryBuilder::new();
     let root = builder.root();
     builder.host_text_fn(root, "print", PRINT);
+    builder.regexp2();
     builder.host_fn(root, "ask", 0..=255, ASK);
     builder.build()
 }

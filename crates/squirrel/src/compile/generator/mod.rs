@@ -7,6 +7,7 @@ mod statement;
 
 use std::collections::HashMap;
 
+use super::lexer::row_of;
 use super::ast::{Lambda, Name, Source, StmtKind};
 use crate::program::op::{Ahead, Behind, Konst, Op, Outer, Reg};
 use crate::program::{Capture, Constant, Function, Program};
@@ -15,7 +16,7 @@ use crate::program::{Capture, Constant, Function, Program};
 const REGISTERS_MAX: u16 = 255;
 /// Jumps forward, to be pointed at a place that is not known yet.
 type Jumps = Vec<usize>;
-/// Line and text of what is wrong.
+/// Place and text of what is wrong.
 type Wrong = (u32, String);
 type Made<T> = Result<T, Wrong>;
 
@@ -122,8 +123,9 @@ impl<'p> Generator<'p> {
 
     fn emit(&mut self, op: Op) -> usize {
         let pc = self.f.code.len();
-        if self.f.lines.last().is_none_or(|&(_, line)| line != self.line) {
-            self.f.lines.push((pc as u32, self.line));
+        let row = row_of(self.line);
+        if self.f.lines.last().is_none_or(|&(_, line)| line != row) {
+            self.f.lines.push((pc as u32, row));
         }
         self.f.code.push(op);
         pc

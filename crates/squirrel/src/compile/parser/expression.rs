@@ -33,7 +33,7 @@ impl Parser<'_> {
     pub(super) fn comma(&mut self) -> Parsed<Node> {
         let mut left = self.expression()?;
         while self.is(",") {
-            let line = self.spot.row;
+            let line = self.spot.place();
             self.advance()?;
             let right = self.expression()?;
             let below = left.depth.max(right.depth);
@@ -48,7 +48,7 @@ impl Parser<'_> {
 
     fn assignment(&mut self) -> Parsed<Node> {
         let target = self.or()?;
-        let line = self.spot.row;
+        let line = self.spot.place();
         let Token::Sign(sign) = self.spot.token else { return Ok(target) };
         if sign == "?" {
             return self.ternary(target);
@@ -75,7 +75,7 @@ impl Parser<'_> {
     }
 
     fn ternary(&mut self, condition: Node) -> Parsed<Node> {
-        let line = self.spot.row;
+        let line = self.spot.place();
         self.advance()?;
         let yes = self.expression()?;
         self.expect(":")?;
@@ -87,7 +87,7 @@ impl Parser<'_> {
     fn or(&mut self) -> Parsed<Node> {
         let mut left = self.and()?;
         while self.is("||") {
-            let line = self.spot.row;
+            let line = self.spot.place();
             self.advance()?;
             let right = self.nested(Self::or)?;
             let below = left.depth.max(right.depth);
@@ -100,7 +100,7 @@ impl Parser<'_> {
     fn and(&mut self) -> Parsed<Node> {
         let mut left = self.binary(LEVELS.len())?;
         loop {
-            let line = self.spot.row;
+            let line = self.spot.place();
             let op = match self.spot.token {
                 Token::Sign("&&") => None,
                 Token::Key("in") => Some(Binary::In),
@@ -123,7 +123,7 @@ impl Parser<'_> {
     fn binary(&mut self, levels: usize) -> Parsed<Node> {
         let mut left = self.prefix()?;
         while let Some((level, op)) = self.operator(levels) {
-            let line = self.spot.row;
+            let line = self.spot.place();
             self.advance()?;
             let right = if level == 0 { self.prefix()? } else { self.nested(|p| p.binary(level))? };
             let below = left.depth.max(right.depth);
@@ -142,7 +142,7 @@ impl Parser<'_> {
 
     /// A prefix operator, or an operand with what follows it.
     fn prefix(&mut self) -> Parsed<Node> {
-        let line = self.spot.row;
+        let line = self.spot.place();
         let op = match self.spot.token {
             Token::Sign("-") => Unary::Neg,
             Token::Sign("!") => Unary::Not,
@@ -169,7 +169,7 @@ impl Parser<'_> {
     }
 
     fn step_before(&mut self, change: i32) -> Parsed<Node> {
-        let line = self.spot.row;
+        let line = self.spot.place();
         self.advance()?;
         let target = self.nested(Self::prefix)?;
         self.check_steppable(&target)?;
@@ -186,7 +186,7 @@ impl Parser<'_> {
     fn postfix(&mut self) -> Parsed<Node> {
         let mut left = self.operand()?;
         loop {
-            let line = self.spot.row;
+            let line = self.spot.place();
             let below = left.depth;
             match self.spot.token {
                 Token::Sign(".") => {
@@ -233,7 +233,7 @@ impl Parser<'_> {
     }
 
     fn operand(&mut self) -> Parsed<Node> {
-        let line = self.spot.row;
+        let line = self.spot.place();
         match &self.spot.token {
             Token::Sign("[") => return self.array(),
             Token::Sign("{") => return self.table("{", "}"),
@@ -275,7 +275,7 @@ impl Parser<'_> {
     }
 
     fn variable(&mut self) -> Parsed<Node> {
-        let line = self.spot.row;
+        let line = self.spot.place();
         let leaf = |kind| Node { line, depth: 1, kind };
         let name = self.name()?;
         match self.scopes.find(name) {
@@ -309,7 +309,7 @@ impl Parser<'_> {
     }
 
     fn array(&mut self) -> Parsed<Node> {
-        let line = self.spot.row;
+        let line = self.spot.place();
         self.advance()?;
         let mut items = Vec::new();
         let mut deepest = 0;
@@ -324,7 +324,7 @@ impl Parser<'_> {
 
     /// A table between these signs: `{ }`, or `</ />` for attributes.
     pub(super) fn table(&mut self, open: &str, close: &str) -> Parsed<Node> {
-        let line = self.spot.row;
+        let line = self.spot.place();
         self.expect(open)?;
         let mut slots = Vec::new();
         let mut deepest = 0;
@@ -348,7 +348,7 @@ impl Parser<'_> {
                 (key, ":")
             }
             _ => {
-                let line = self.spot.row;
+                let line = self.spot.place();
                 let name = self.name()?;
                 (Node { line, depth: 1, kind: Kind::Str(name) }, "=")
             }

@@ -10,7 +10,7 @@ const PARAMETERS_MAX: usize = 120;
 impl Parser<'_> {
     /// `function(a) { }` or `@(a) expression`.
     pub(super) fn function_expression(&mut self) -> Parsed<Node> {
-        let line = self.spot.row;
+        let line = self.spot.place();
         let lambda = self.is("@");
         self.advance()?;
         self.function(None, lambda, line)
@@ -81,7 +81,7 @@ impl Parser<'_> {
     fn function_body(&mut self, lambda: bool) -> Parsed<Vec<Stmt>> {
         let mut body = Vec::new();
         if lambda {
-            let line = self.spot.row;
+            let line = self.spot.place();
             let value = self.expression()?;
             body.push(Stmt { line, kind: StmtKind::Return(Some(value)) });
         } else {
@@ -92,7 +92,7 @@ impl Parser<'_> {
 
     /// `function name(a) { }` or `constructor(a) { }` inside a table or class: its key and value.
     pub(super) fn method(&mut self) -> Parsed<(Node, Node)> {
-        let line = self.spot.row;
+        let line = self.spot.place();
         if !self.is_key("constructor") {
             self.advance()?;
         }
@@ -103,7 +103,7 @@ impl Parser<'_> {
 
     /// What follows `class` and its name.
     pub(super) fn class_body(&mut self) -> Parsed<Node> {
-        let line = self.spot.row;
+        let line = self.spot.place();
         let base = if self.take_key("extends")? { Some(self.expression()?) } else { None };
         let attributes = if self.is("</") { Some(self.table("</", "/>")?) } else { None };
         self.expect("{")?;
@@ -124,7 +124,7 @@ impl Parser<'_> {
             Token::Key("function" | "constructor") => self.method()?,
             Token::Sign("[") => self.computed_slot()?,
             _ => {
-                let line = self.spot.row;
+                let line = self.spot.place();
                 let name = self.name()?;
                 self.expect("=")?;
                 (Node { line, depth: 1, kind: Kind::Str(name) }, self.expression()?)

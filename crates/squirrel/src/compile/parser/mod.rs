@@ -6,7 +6,8 @@ mod statement;
 
 use std::collections::HashMap;
 
-use super::CompileError;
+use super::lines::Lines;
+use super::{CompileError, Source};
 use super::ast::{Kind, Lambda, Name, Node};
 use super::lexer::{Lexer, Spot, Token, Wrong};
 use super::scope::{Declared, Scopes};
@@ -37,11 +38,9 @@ impl Names {
 }
 
 pub(crate) struct Parser<'a> {
-    file: &'a str,
-    text: &'a [u8],
     lexer: Lexer<'a>,
     spot: Spot,
-    /// The line of the token before.
+    /// The place of the token before.
     last_row: u32,
     names: &'a mut Names,
     scopes: Scopes,
@@ -51,20 +50,19 @@ pub(crate) struct Parser<'a> {
 type Parsed<T> = Result<T, Wrong>;
 
 /// Reads one source into its main function.
-pub(crate) fn parse(file: &str, text: &[u8], names: &mut Names) -> Result<Lambda, CompileError> {
+pub(crate) fn parse(source: &Source<'_>, names: &mut Names) -> Result<(Lambda, Lines), CompileError> {
     let spot = Spot { token: Token::End, row: 1, column: 1, first: true };
-    let mut parser =
-        Parser { file, text, lexer: Lexer::new(text), spot, last_row: 1, names, scopes: Scopes::default(), nesting: 0 };
-    parser.main().map_err(|(row, column, text)| parser.error(row, column, text))
+    let (lexer, scopes) = (Lexer::new(source.text), Scopes::default());
+    let mut parser = Parser { lexer, last_row: spot.place(), spot, names, scopes, nesting: 0 };
+    let main = parser.main();
+    let lines = parser.lexer.lines;
+    match main {
+        Ok(lambda) => Ok((lambda, lines)),
+        Err((row, column, text)) => Err(lines.error(source, row, column, text)),
+    }
 }
 
 impl Parser<'_> {
-    fn error(&self, row: u32, column: u32, text: String) -> CompileError {
-        let line = self.text.split(|&b| b == b'\n').nth(row as usize - 1).unwrap_or_default();
-        let source_line = String::from_utf8_lossy(line).trim_end().to_owned();
-        CompileError { file: self.file.to_owned(), row, column, text, source_line }
-    }
-
     fn main(&mut self) -> Parsed<Lambda> {
         self.advance()?;
         self.scopes.enter();
@@ -87,13 +85,13 @@ impl Parser<'_> {
             generator: false,
             captures: Vec::new(),
             body,
-            last_line: self.spot.row,
+            last_line: self.spot.place(),
         })
     }
 
     fn advance(&mut self) -> Parsed<Token> {
         let next = self.lexer.next()?;
-        self.last_row = self.spot.row;
+        self.last_row = self.spot.place();
         Ok(std::mem::replace(&mut self.spot, next).token)
     }
 
@@ -175,7 +173,7 @@ impl Parser<'_> {
     }
 
     fn leaf(&self, kind: Kind) -> Node {
-        Node { line: self.spot.row, depth: 1, kind }
+        Node { line: self.spot.place(), depth: 1, kind }
     }
 
     /// A node over others, which has the depth of the deepest and one more.

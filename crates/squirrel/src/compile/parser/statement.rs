@@ -15,7 +15,7 @@ impl Parser<'_> {
 
     /// A statement that is the body of another, in a scope of its own.
     fn body(&mut self) -> Parsed<Stmt> {
-        let line = self.spot.row;
+        let line = self.spot.place();
         let mark = self.scopes.open();
         let mut out = Vec::new();
         self.statement_into(&mut out)?;
@@ -27,7 +27,7 @@ impl Parser<'_> {
     }
 
     fn statement_nested(&mut self, out: &mut Vec<Stmt>) -> Parsed<()> {
-        let line = self.spot.row;
+        let line = self.spot.place();
         let key = match self.spot.token {
             Token::Sign(";") => {
                 self.advance()?;
@@ -101,7 +101,7 @@ impl Parser<'_> {
     }
 
     fn local(&mut self, out: &mut Vec<Stmt>) -> Parsed<()> {
-        let line = self.spot.row;
+        let line = self.spot.place();
         self.advance()?;
         if self.take_key("function")? {
             let name = self.name()?;
@@ -116,7 +116,7 @@ impl Parser<'_> {
 
     fn local_variables(&mut self, out: &mut Vec<Stmt>) -> Parsed<()> {
         loop {
-            let line = self.spot.row;
+            let line = self.spot.place();
             let name = self.name()?;
             let init = if self.take("=")? { Some(self.expression()?) } else { None };
             let var = self.scopes.declare(name);
@@ -175,7 +175,7 @@ impl Parser<'_> {
         self.advance()?;
         self.expect("(")?;
         let mut first = Vec::new();
-        let line = self.spot.row;
+        let line = self.spot.place();
         if self.take_key("local")? {
             self.local_variables(&mut first)?;
         } else if !self.is(";") {
@@ -257,7 +257,7 @@ impl Parser<'_> {
 
     /// `function a::b() { }`: a new slot.
     fn function_statement(&mut self) -> Parsed<StmtKind> {
-        let line = self.spot.row;
+        let line = self.spot.place();
         self.advance()?;
         let node = |kind| Node { line, depth: 2, kind };
         let mut name = self.member_name()?;
@@ -277,7 +277,7 @@ impl Parser<'_> {
     }
 
     fn class_statement(&mut self) -> Parsed<StmtKind> {
-        let line = self.spot.row;
+        let line = self.spot.place();
         self.advance()?;
         if self.is("{") || self.is_key("extends") || self.is("</") {
             let class = self.class_body()?;

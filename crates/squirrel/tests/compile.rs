@@ -1,0 +1,77 @@
+//! What the compiler says: places of errors, `#line`, `#require`.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+
+mod host;
+
+use vouch_squirrel::{Budgets, CompileOptions, LIBRARIES_MAX, Required, Source, compile, require};
+
+fn refused(text: &str) -> String {
+    host::program("a.nut", text).expect_err(text).to_string()
+}
+
+#[test]
+fn errors_have_row_and_column_whoever_finds_them() {
+    assert_eq!(refused("local a = 1\nlocal b = )"), "a.nut:2:11: expression expected");
+    assert_eq!(refused("local a = \"x"), "a.nut:1:13: unfinished string");
+    assert_eq!(refused("local a = 1;\n  break"), "a.nut:2:3: 'break' has to be in a loop block");
+    assert_eq!(refused("function f() {\n    local x = 1\n    x <- 2\n}"), "a.nut:3:7: can't 'create' a local slot");
+    let error = host::program("a.nut", "local a = 1;\n\tcontinue").unwrap_err();
+    assert_eq!(error.with_caret().lines().collect::<Vec<_>>()[1..], ["\tcontinue", "\t^"]);
+}
+
+#[test]
+fn line_directives_move_the_place_of_compile_errors_and_of_stacks() {
+    assert_eq!(refused("#line 100 \"b.nut\"\nlocal b = )"), "b.nut:100:11: expression expected");
+    assert_eq!(refused("#line 100\n\nbreak"), "a.nut:101:1: 'break' has to be in a loop block");
+    assert_eq!(refused("local v = @\"\n#line 7\n\"\nbreak"), "a.nut:4:1: 'break' has to be in a loop block");
+    let text = "#line 10 \"lib.nut\"\nfunction f() {\n    throw \"no\"\n}\n#line 1 \"main.nut\"\n\nf()";
+    let printed = host::run("all.nut", text, Budgets::default());
+    assert_eq!(printed, "no\n  at f (lib.nut:11)\n  at main (main.nut:2)\n");
+}
+
+/// The libraries that a source gets, by name, from these.
+fn libraries(text: &str, known: &[(&str, &str)]) -> Result<Vec<String>, String> {
+    let find = |r: &Required| {
+        let key = format!("{}:{}", r.name, r.version);
+        let found = known.iter().find(|(name, _)| *name == key);
+        found.map(|(_, text)| text.as_bytes().to_vec()).ok_or_else(|| format!("there is no library {key}"))
+    };
+    let found = require(&[Source { name: "a.nut", text: text.as_bytes() }], find).map_err(|e| e.to_string())?;
+    Ok(found.into_iter().map(|l| l.name).collect())
+}
+
+#[test]
+fn required_libraries_come_once_and_after_what_they_need() {
+    let known = [("A:1.0.0", "#require \"B:2.0.0\"\nA <- B + 1"), ("B:2.0.0", "B <- 1")];
+    let text = "#require \"A:1.0.0\"\n#require \"B:2.0.0\"\n/* #require \"C:1\" */ local s = \"#require \\\"D:1\\\"\"";
+    assert_eq!(libraries(text, &known).unwrap(), ["B:2.0.0", "A:1.0.0"]);
+    let find = |r: &Required| Ok(known[usize::from(r.name == "B")].1.as_bytes().to_vec());
+    let main = Source { name: "a.nut", text: b"#require \"A:1.0.0\"\nprint(A)" };
+    let found = require(&[main], find).unwrap();
+    let mut sources: Vec<Source<'_>> = found.iter().map(|l| Source { name: &l.name, text: &l.text }).collect();
+    sources.push(main);
+    assert!(compile(&sources, &CompileOptions::default()).is_ok());
+}
+
+#[test]
+fn circles_versions_and_crowds_of_libraries_are_refused() {
+    let circle = [("A:1", "#require \"B:1\""), ("B:1", "\n #require \"A:1\"")];
+    let text = libraries("#require \"A:1\"", &circle).unwrap_err();
+    assert_eq!(text, "B:1:2:2: libraries require each other in a circle: A > B > A");
+    let two = [("A:1", "#require \"B:2\""), ("B:1", ""), ("B:2", "")];
+    let text = libraries("#require \"B:1\"\n#require \"A:1\"", &two).unwrap_err();
+    assert_eq!(text, "A:1:1:1: B is required in the versions 1 and 2");
+    assert_eq!(libraries("#require \"A:1\"", &[]).unwrap_err(), "a.nut:1:1: there is no library A:1");
+    assert!(libraries("#require \"A\"", &[]).unwrap_err().contains("needs a name and a version"));
+    let find = |_: &Required| Ok(Vec::new());
+    let crowd = |n: usize| (0..n).map(|i| format!("#require \"L{i}:1\"\n")).collect::<String>();
+    let ask = |text: &str| require(&[Source { name: "a.nut", text: text.as_bytes() }], find);
+    assert_eq!(ask(&crowd(LIBRARIES_MAX)).unwrap().len(), LIBRARIES_MAX);
+    assert!(ask(&crowd(LIBRARIES_MAX + 1)).is_err());
+    let mut next = 0;
+    let deep = |_: &Required| {
+        next += 1;
+        Ok(format!("#require \"L{next}:1\"").into_bytes())
+    };
+    assert!(require(&[Source { name: "a.nut", text: b"#require \"L0:1\"" }], deep).is_err());
+}
