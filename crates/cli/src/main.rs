@@ -37,6 +37,8 @@ enum Command {
     Deploy(commands::deploy::Deploy),
     Logs(commands::logs::Logs),
     Keys(commands::keys::Keys),
+    #[command(subcommand)]
+    Squirrel(commands::squirrel::Squirrel),
 }
 
 fn main() -> ExitCode {
@@ -52,6 +54,7 @@ fn main() -> ExitCode {
         Command::Deploy(command) => command.run(&output),
         Command::Logs(command) => command.run(&output),
         Command::Keys(command) => command.run(&output),
+        Command::Squirrel(command) => command.run(&output),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -10,6 +10,7 @@ pub(crate) mod login;
 pub(crate) mod logs;
 pub(crate) mod password;
 pub(crate) mod serve;
+pub(crate) mod squirrel;
 
 /// Resolves when the process is asked to end: Ctrl-C or SIGTERM.
 pub(crate) async fn stop_signal() {

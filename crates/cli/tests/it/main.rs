@@ -7,4 +7,5 @@ mod demo;
 mod hostile_apps;
 mod network;
 mod restart;
+mod squirrel;
 mod support;
