@@ -9,6 +9,7 @@ mod events;
 mod hardware;
 mod hello;
 mod http;
+mod json_corpus;
 mod limits;
 mod link;
 mod pair;
