@@ -62,14 +62,41 @@ impl Store {
             "UPDATE agent_states SET version = version + 1, state = $3, saved_ms = $4 WHERE agent_id = $1 AND version = $2
              RETURNING version"
         };
-        let saved: Option<i64> = sqlx::query_scalar(sql)
+        // All rows, of which there is at most one: asking for the first alone would not notice a commit that fails after it.
+        let saved: Vec<i64> = sqlx::query_scalar(sql)
             .bind(agent.to_string())
             .bind(previous)
             .bind(bytes)
             .bind(unix_ms())
-            .fetch_optional(self.writer())
+            .fetch_all(self.writer())
             .await
             .map_err(StoreError::from)?;
-        saved.and_then(|version| version.try_into().ok()).ok_or(SaveError::Stale)
+        saved.first().and_then(|&version| version.try_into().ok()).ok_or(SaveError::Stale)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use keys::secret::Secret;
+
+    use super::*;
+    use crate::fleet::AgentIdSecret;
+    use crate::limits::LIMITS;
+
+    #[tokio::test]
+    async fn a_save_whose_commit_fails_is_not_acknowledged() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::create(dir.path(), AgentIdSecret::new(Secret::new(vec![1; 32])), &LIMITS).await.unwrap();
+        // What a full disk does: the statement itself succeeds, its commit does not.
+        for sql in [
+            "CREATE TABLE a (id TEXT PRIMARY KEY)",
+            "CREATE TABLE b (id TEXT REFERENCES a (id) DEFERRABLE INITIALLY DEFERRED)",
+            "CREATE TRIGGER c AFTER INSERT ON agent_states BEGIN INSERT INTO b VALUES ('missing'); END",
+        ] {
+            sqlx::query(sql).execute(store.writer()).await.unwrap();
+        }
+        let agent: AgentId = "aaaaaaaaaaaa".parse().unwrap();
+        assert!(matches!(store.save_agent_state(agent, 0, b"precious").await, Err(SaveError::Store(_))));
+        assert_eq!(store.agent_state(agent).await.unwrap(), None);
     }
 }

@@ -353,15 +353,16 @@ impl Store {
     /// # Errors
     /// The device is not in that group.
     pub async fn unassign_device(&self, id: DeviceId, group: GroupId) -> Unassigned {
-        let spki = sqlx::query_scalar::<_, Vec<u8>>(
+        // All rows, of which there is at most one: asking for the first alone would not notice a commit that fails after it.
+        let changed = sqlx::query_scalar::<_, Vec<u8>>(
             "UPDATE devices SET group_id = NULL WHERE id = $1 AND group_id = $2 RETURNING spki",
         )
         .bind(id.to_string())
         .bind(group.to_string())
-        .fetch_optional(self.writer())
-        .await?
-        .ok_or(Rule::DeviceNotAssigned)?;
-        Ok(SpkiHash(row::hash("devices.spki", &spki)?))
+        .fetch_all(self.writer())
+        .await?;
+        let spki = changed.first().ok_or(Rule::DeviceNotAssigned)?;
+        Ok(SpkiHash(row::hash("devices.spki", spki)?))
     }
 
     /// Refuses a device from now on, for ever. Ending its session is the caller's part. Revoking twice changes nothing.
@@ -369,15 +370,16 @@ impl Store {
     /// # Errors
     /// There is no such device.
     pub async fn revoke_device(&self, id: DeviceId) -> Result<SpkiHash, ChangeError> {
-        let spki = sqlx::query_scalar::<_, Vec<u8>>(
+        // All rows, as above: a revocation that is not on the disk must not be reported as done.
+        let changed = sqlx::query_scalar::<_, Vec<u8>>(
             "UPDATE devices SET revoked_ms = COALESCE(revoked_ms, $2) WHERE id = $1 RETURNING spki",
         )
         .bind(id.to_string())
         .bind(unix_ms())
-        .fetch_optional(self.writer())
-        .await?
-        .ok_or(ChangeError::NotFound("device"))?;
-        let spki = SpkiHash(row::hash("devices.spki", &spki)?);
+        .fetch_all(self.writer())
+        .await?;
+        let spki = changed.first().ok_or(ChangeError::NotFound("device"))?;
+        let spki = SpkiHash(row::hash("devices.spki", spki)?);
         self.login_keys().remove(&spki);
         Ok(spki)
     }
