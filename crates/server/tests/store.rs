@@ -1,6 +1,9 @@
 //! What agents save, and that a folder can be opened again.
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test ends at what it did not expect")]
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt as _;
+
 use keys::secret::Secret;
 use vouch_server::fleet::{AgentId, AgentIdSecret};
 use vouch_server::limits::LIMITS;
@@ -50,6 +53,19 @@ async fn an_agent_saves_as_much_as_the_limit_and_not_one_byte_more() {
     let more = vec![7; LIMITS.agent_state_bytes + 1];
     assert!(matches!(store.save_agent_state(agent("a"), 1, &more).await, Err(SaveError::TooLong(_))));
     assert_eq!(store.agent_state(agent("a")).await.unwrap().unwrap().bytes, most, "what was saved is still there");
+}
+
+#[tokio::test]
+async fn the_database_is_private_even_in_an_open_folder() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(dir.path(), Permissions::from_mode(0o755)).unwrap();
+    let store = Store::create(dir.path(), secret(), &LIMITS).await.unwrap();
+    store.save_agent_state(agent("a"), 0, b"one").await.unwrap();
+    let files: Vec<_> = std::fs::read_dir(dir.path()).unwrap().map(Result::unwrap).collect();
+    assert!(files.len() >= 2, "the database and its write-ahead log");
+    for file in files {
+        assert_eq!(file.metadata().unwrap().permissions().mode() & 0o777, 0o600, "{:?}", file.file_name());
+    }
 }
 
 #[tokio::test]

@@ -164,12 +164,13 @@ impl Store {
         let device = &device;
         device.check().map_err(RedeemRefused::Invalid)?;
         let spki = device.identity.spki_hash();
-        let mut change = self.begin().await?;
+        // Looked up before the one connection that writes is asked for: who has no token delays nobody's writes. What may change until
+        // then, the uses left and the token itself, is looked at again by the change.
         let token = sqlx::query_as::<_, (Vec<u8>, i64, String, Option<String>)>(
             "SELECT secret_hash, expires_ms, owner_id, group_id FROM enrolment_tokens WHERE id = $1",
         )
         .bind(id.to_string())
-        .fetch_optional(&mut *change)
+        .fetch_optional(self.readers())
         .await?;
         let Some((secret_hash, expires_ms, owner, group)) = token else { return Err(RedeemRefused::Unknown.into()) };
         if !ct_eq(&secret_hash, secret_sha256) {
@@ -178,6 +179,7 @@ impl Store {
         if now_unix_ms >= expires_ms {
             return Err(RedeemRefused::Expired.into());
         }
+        let mut change = self.begin().await?;
         if !self.repeated(&mut change, id, device).await? {
             let used =
                 sqlx::query("UPDATE enrolment_tokens SET uses_left = uses_left - 1 WHERE id = $1 AND uses_left > 0")
@@ -286,6 +288,18 @@ mod tests {
             profile: Profile::Modern,
             model: "m".to_owned(),
         }
+    }
+
+    #[tokio::test]
+    async fn who_has_no_token_does_not_wait_for_the_connection_that_writes() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::create(dir.path(), AgentIdSecret::new(Secret::new(vec![1; 32])), &LIMITS).await.unwrap();
+        let _writing = store.begin().await.unwrap();
+        let unknown = TokenId::new([9; 9]);
+        let redeeming = store.redeem_token(&unknown, &[2; 32], unix_ms(), new_device());
+        let refused = tokio::time::timeout(std::time::Duration::from_secs(5), redeeming).await;
+        let refused = refused.expect("answered while another writes");
+        assert!(matches!(refused, Err(RedeemError::Refused(RedeemRefused::Unknown))), "{refused:?}");
     }
 
     #[tokio::test]

@@ -20,6 +20,9 @@ mod products;
 mod row;
 mod tokens;
 
+use std::fs::OpenOptions;
+use std::io;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -104,10 +107,13 @@ impl Store {
     /// There is one already, or it cannot be made.
     pub async fn create(dir: &Path, agent_ids: AgentIdSecret, limits: &Limits) -> Result<Self, StoreError> {
         let path = dir.join(DATABASE_FILE);
-        if path.exists() {
-            return Err(StoreError::Exists(path));
+        // Private from its first moment, whatever becomes of the folder's mode; SQLite gives its other files the same mode.
+        let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
+        match made {
+            Ok(_) => Self::connect(&path, agent_ids, limits).await,
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Err(StoreError::Exists(path)),
+            Err(error) => Err(StoreError::Database(error.into())),
         }
-        Self::connect(&path, true, agent_ids, limits).await
     }
 
     /// Opens the database of a folder and brings its tables up to date.
@@ -115,18 +121,24 @@ impl Store {
     /// # Errors
     /// There is none, or it cannot be read.
     pub async fn open(dir: &Path, agent_ids: AgentIdSecret, limits: &Limits) -> Result<Self, StoreError> {
-        Self::connect(&dir.join(DATABASE_FILE), false, agent_ids, limits).await
+        Self::connect(&dir.join(DATABASE_FILE), agent_ids, limits).await
     }
 
-    async fn connect(path: &Path, create: bool, agent_ids: AgentIdSecret, limits: &Limits) -> Result<Self, StoreError> {
+    async fn connect(path: &Path, agent_ids: AgentIdSecret, limits: &Limits) -> Result<Self, StoreError> {
         let options = SqliteConnectOptions::new()
             .filename(path)
-            .create_if_missing(create)
+            .create_if_missing(false)
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Full)
             .foreign_keys(true)
             .busy_timeout(limits.database_wait);
-        let pool = |size: u32| SqlitePoolOptions::new().max_connections(size).acquire_timeout(limits.database_wait);
+        // A file does not go away as a server may: no question before each use, which would cost as much as a query.
+        let pool = |size: u32| {
+            SqlitePoolOptions::new()
+                .max_connections(size)
+                .acquire_timeout(limits.database_wait)
+                .test_before_acquire(false)
+        };
         let writer = pool(1).connect_with(options.clone()).await?;
         sqlx::migrate!("src/store/migrations").run(&writer).await?;
         let readers = pool(limits.readers.max(1)).connect_with(options.pragma("query_only", "ON")).await?;

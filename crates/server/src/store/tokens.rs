@@ -51,12 +51,13 @@ impl Store {
     /// The state could not be read or written.
     pub async fn refresh(&self, refresh_token: &str) -> Result<Option<Login>, StoreError> {
         let Some(hash) = token_hash(refresh_token) else { return Ok(None) };
-        let mut change = self.begin().await?;
+        // Looked up before the one connection that writes is asked for: a stranger's guesses delay nobody's writes.
         let found = sqlx::query_scalar::<_, String>("SELECT account_id FROM refresh_tokens WHERE hash = $1")
             .bind(hash.as_slice())
-            .fetch_optional(&mut *change)
+            .fetch_optional(self.readers())
             .await?;
         let Some(account) = found else { return Ok(None) };
+        let mut change = self.begin().await?;
         let login = access_token(&mut change, row::text("refresh_tokens.account_id", &account)?).await?;
         change.commit().await?;
         Ok(Some(login))
@@ -94,4 +95,25 @@ async fn access_token(
         .execute(&mut **change)
         .await?;
     Ok(Login { access_token: token, expires_ms, refresh_token: None })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use keys::secret::Secret;
+    use tokio::time::timeout;
+
+    use super::*;
+    use crate::fleet::AgentIdSecret;
+    use crate::limits::LIMITS;
+
+    #[tokio::test]
+    async fn a_guessed_refresh_token_does_not_wait_for_the_connection_that_writes() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::create(dir.path(), AgentIdSecret::new(Secret::new(vec![1; 32])), &LIMITS).await.unwrap();
+        let _writing = store.begin().await.unwrap();
+        let refused = timeout(Duration::from_secs(5), store.refresh(&random_token())).await;
+        assert!(refused.expect("answered while another writes").unwrap().is_none());
+    }
 }
