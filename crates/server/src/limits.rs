@@ -29,6 +29,8 @@ pub const LIMITS: Limits = Limits {
     write_deadline: Duration::from_secs(60),
     request_deadline: Duration::from_secs(30),
     requests: 256,
+    auth_requests: 64,
+    auth_body_bytes: 16 * 1024,
     body_bytes: 2 * 1024 * 1024,
     code_bytes: 1024 * 1024,
     page_size: 20,
@@ -96,6 +98,10 @@ pub struct Limits {
     pub request_deadline: Duration,
     /// Requests worked on at one time; more are told to come back.
     pub requests: usize,
+    /// The same for logins and renewals, which anybody can send: they take no place of who is logged in.
+    pub auth_requests: usize,
+    /// Bytes of the body of a login or a renewal.
+    pub auth_body_bytes: usize,
     /// Bytes of a request's body.
     pub body_bytes: usize,
     /// Bytes of one source of a deployment.

@@ -24,7 +24,8 @@ use crate::store::{DATABASE_FILE, Store, StoreError};
 #[derive(Debug)]
 pub struct Server;
 
-/// A server at work. Dropping it without [`Running::stop`] ends it as a crash would; nothing acknowledged is lost.
+/// A server at work. Without [`Running::stop`] its gateway and central end with the runtime, as a crash would end them; nothing
+/// acknowledged is lost.
 pub struct Running {
     http: SocketAddr,
     listens: Vec<Listen>,

@@ -48,7 +48,7 @@ pub(super) async fn log_in(
 ) -> Result<Response, ApiError> {
     let password = Secret::from(password);
     let Ok(turn) = central.logins.enter(peer.ip(), &id).await else {
-        tracing::warn!(source = %peer.ip(), "too many logins");
+        tracing::debug!(source = %peer.ip(), "a login was turned away");
         return Err(ApiError::too_many("Too many logins failed from here; wait a minute and try again."));
     };
     let found = central.store.password_hash(&id).await?;

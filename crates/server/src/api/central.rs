@@ -29,6 +29,7 @@ pub struct Shared {
     pub(super) logins: LoginDoor,
     pub(super) compilations: Arc<Semaphore>,
     pub(super) requests: Semaphore,
+    pub(super) auth_requests: Semaphore,
 }
 
 impl Central {
@@ -43,6 +44,7 @@ impl Central {
             logins: LoginDoor::new(limits),
             compilations: Arc::new(Semaphore::new(limits.compilations.max(1))),
             requests: Semaphore::new(limits.requests.max(1)),
+            auth_requests: Semaphore::new(limits.auth_requests.max(1)),
             limits: limits.clone(),
         }))
     }

@@ -160,7 +160,7 @@ pub(super) async fn remove(
 fn source(central: &Central, data: &Sent, name: &'static str) -> Result<String, ApiError> {
     let text = data.text(name)?.unwrap_or_default();
     if text.len() > central.limits.code_bytes {
-        return Err(ApiError::too_large(central.limits.code_bytes));
+        return Err(ApiError::too_large(format!("{name} has at most {} bytes.", central.limits.code_bytes)));
     }
     Ok(text.to_owned())
 }

@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 use super::Central;
 use super::document::{Relationships, Resource, SelfLink, created, many, one as show_one, time};
 use super::error::ApiError;
+use super::orders::to_the_end;
 use super::query::Asked;
 use super::request::{self, Bearer, Document, Json, Names, OneName, Sent};
 use crate::fleet::{DeviceGroup, GroupId, GroupType};
@@ -89,8 +90,11 @@ pub(super) async fn restart(
     Path(id): Path<String>,
 ) -> Result<StatusCode, ApiError> {
     let group = find(&central, &id).await?;
-    central.restart_group(group.id).await?;
-    Ok(StatusCode::NO_CONTENT)
+    to_the_end(async move {
+        central.restart_group(group.id).await?;
+        Ok(StatusCode::NO_CONTENT)
+    })
+    .await
 }
 
 /// Assigns devices; each starts on the group's deployment, also one that was in the group already. What can be assigned is.
@@ -140,16 +144,24 @@ pub(super) async fn set_min_supported(
 
 async fn assign_one(central: &Central, group: GroupId, name: &str) -> Result<(), ApiError> {
     let device = central.device(name).await?;
-    let spki = central.store.assign_device(device.id, group).await?;
-    central.restart(&spki).await;
-    Ok(())
+    let central = central.clone();
+    to_the_end(async move {
+        let spki = central.store.assign_device(device.id, group).await?;
+        central.restart(&spki).await;
+        Ok(())
+    })
+    .await
 }
 
 async fn unassign_one(central: &Central, group: GroupId, name: &str) -> Result<(), ApiError> {
     let device = central.device(name).await?;
-    let spki = central.store.unassign_device(device.id, group).await?;
-    central.stop(&spki).await;
-    Ok(())
+    let central = central.clone();
+    to_the_end(async move {
+        let spki = central.store.unassign_device(device.id, group).await?;
+        central.stop(&spki).await;
+        Ok(())
+    })
+    .await
 }
 
 async fn find(central: &Central, id: &str) -> Result<DeviceGroup, ApiError> {

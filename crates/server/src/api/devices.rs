@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::Central;
 use super::document::{Relationships, Resource, SelfLink, many, one as show_one, time};
 use super::error::ApiError;
+use super::orders::to_the_end;
 use super::query::Asked;
 use super::request::{Bearer, Document, Json};
 use crate::fleet::{Device, Rule};
@@ -82,9 +83,12 @@ pub(super) async fn remove(
     Path(id): Path<String>,
 ) -> Result<StatusCode, ApiError> {
     let device = central.device(&id).await?;
-    let spki = central.store.delete_device(device.id).await?;
-    central.cut_off(&spki).await;
-    Ok(StatusCode::NO_CONTENT)
+    to_the_end(async move {
+        let spki = central.store.delete_device(device.id).await?;
+        central.cut_off(&spki).await;
+        Ok(StatusCode::NO_CONTENT)
+    })
+    .await
 }
 
 pub(super) async fn restart(
@@ -99,8 +103,11 @@ pub(super) async fn restart(
     if device.assignment.is_none() {
         return Err(ApiError::invalid("The device is not assigned to a devicegroup, so there is nothing to restart."));
     }
-    central.restart(&device.spki).await;
-    Ok(StatusCode::NO_CONTENT)
+    to_the_end(async move {
+        central.restart(&device.spki).await;
+        Ok(StatusCode::NO_CONTENT)
+    })
+    .await
 }
 
 /// Refuses a device from now on and ends its live session.
@@ -110,10 +117,13 @@ pub(super) async fn revoke(
     Path(id): Path<String>,
 ) -> Result<StatusCode, ApiError> {
     let device = central.device(&id).await?;
-    let spki = central.store.revoke_device(device.id).await?;
-    tracing::info!(device = %device.id, "revoked");
-    central.cut_off(&spki).await;
-    Ok(StatusCode::NO_CONTENT)
+    to_the_end(async move {
+        let spki = central.store.revoke_device(device.id).await?;
+        tracing::info!(device = %device.id, "revoked");
+        central.cut_off(&spki).await;
+        Ok(StatusCode::NO_CONTENT)
+    })
+    .await
 }
 
 fn show(central: &Central, device: Device) -> Resource<Attributes> {

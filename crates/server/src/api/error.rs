@@ -77,13 +77,8 @@ impl ApiError {
         Self::new(StatusCode::TOO_MANY_REQUESTS, "PX300", "Too Many Requests", detail)
     }
 
-    pub(super) fn too_large(limit: usize) -> Self {
-        Self::new(
-            StatusCode::PAYLOAD_TOO_LARGE,
-            "VX002",
-            "Request Too Large",
-            format!("At most {limit} bytes are taken."),
-        )
+    pub(super) fn too_large(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "VX002", "Request Too Large", detail)
     }
 
     pub(super) fn too_slow() -> Self {

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::Body;
@@ -24,6 +24,9 @@ use crate::limits::Limits;
 
 /// Pause after an accept that failed, such as for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// How often a listener that cannot accept says so in the log.
+const ACCEPT_LOG_PAUSE: Duration = Duration::from_secs(5);
 
 /// The least that hyper takes as a bound.
 const HEAD_BYTES_MIN: usize = 8 * 1024;
@@ -54,6 +57,7 @@ impl HttpListener {
     pub async fn run(self, router: Router, limits: Limits, stop: CancellationToken) {
         let places = Arc::new(Semaphore::new(limits.connections.max(1)));
         let tasks = TaskTracker::new();
+        let mut complained: Option<Instant> = None;
         loop {
             let accepted = async {
                 let place = Arc::clone(&places).acquire_owned().await;
@@ -69,7 +73,10 @@ impl HttpListener {
                     });
                 }
                 Err(error) => {
-                    tracing::warn!(%error, "cannot accept an HTTP connection; is the limit of open files too low?");
+                    if complained.is_none_or(|at| at.elapsed() >= ACCEPT_LOG_PAUSE) {
+                        complained = Some(Instant::now());
+                        tracing::warn!(%error, "cannot accept an HTTP connection; is the limit of open files too low?");
+                    }
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
             }

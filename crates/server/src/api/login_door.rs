@@ -60,7 +60,7 @@ impl LoginDoor {
     /// Counts a try before it is made, so that tries at the same time do not slip through, and waits for a turn.
     pub(super) async fn enter(&self, source: IpAddr, user: &str) -> Result<Turn<'_>, Refused> {
         let keys = keys_of(source, user);
-        self.count(keys)?;
+        self.count(source, keys)?;
         // A try that gets no turn has told nobody anything: it does not count.
         let Ok(place) = self.waiting.try_acquire() else {
             self.take_back(keys);
@@ -80,7 +80,7 @@ impl LoginDoor {
         }
     }
 
-    fn count(&self, keys: [Key; 2]) -> Result<(), Refused> {
+    fn count(&self, source: IpAddr, keys: [Key; 2]) -> Result<(), Refused> {
         let now = Instant::now();
         let mut tries = self.lock();
         if tries.len() + keys.len() > self.remembered {
@@ -90,18 +90,23 @@ impl LoginDoor {
             // Whoever has so many addresses is not stopped by counting; the bounded hashing still slows all down.
             tries.clear();
         }
-        for (key, most) in keys.into_iter().zip([self.per_source, self.per_user]) {
+        let most = [self.per_source, self.per_user];
+        for (key, most) in keys.into_iter().zip(most) {
             let tries = tries.get(&key).filter(|tries| now.duration_since(tries.since) < self.window);
             if tries.is_some_and(|tries| tries.count >= most) {
                 return Err(Refused);
             }
         }
-        for key in keys {
+        for (key, most) in keys.into_iter().zip(most) {
             let entry = tries.entry(key).or_insert(Tries { count: 0, since: now });
             if now.duration_since(entry.since) >= self.window {
                 *entry = Tries { count: 0, since: now };
             }
             entry.count += 1;
+            // Said once, with the last try that passes: who goes on trying does not fill the log.
+            if entry.count == most {
+                tracing::warn!(%source, "many logins failed; more from there are turned away for a while");
+            }
         }
         Ok(())
     }

@@ -12,6 +12,14 @@ use crate::store::DeviceName;
 /// Devices of a group that are read from the store at one time.
 const PAGE: u32 = 500;
 
+/// Does a change to its end, also when the client goes away or its time is up: a device that is revoked in the store must not keep its
+/// session because nobody waits for the answer any more.
+pub(super) async fn to_the_end<T: Send + 'static>(
+    change: impl Future<Output = Result<T, ApiError>> + Send + 'static,
+) -> Result<T, ApiError> {
+    tokio::spawn(change).await.map_err(|error| ApiError::internal(&error))?
+}
+
 impl Central {
     /// Finds a device by its id or, while it is assigned, by its agent's id.
     pub(super) async fn device(&self, text: &str) -> Result<Device, ApiError> {
@@ -28,23 +36,19 @@ impl Central {
         self.bus.restart_app(device);
     }
 
-    /// Starts the agents and apps of a whole group anew. The rest of the work goes on when the client goes away.
+    /// Starts the agents and apps of a whole group anew.
     pub(super) async fn restart_group(&self, group: GroupId) -> Result<(), ApiError> {
-        let central = self.clone();
-        let work = tokio::spawn(async move {
-            let mut after = None;
-            loop {
-                let devices = central.store.devices_of_group(group, after, PAGE).await?;
-                for device in &devices {
-                    central.restart(device).await;
-                }
-                after = devices.last().copied();
-                if devices.len() < PAGE as usize {
-                    return Ok(());
-                }
+        let mut after = None;
+        loop {
+            let devices = self.store.devices_of_group(group, after, PAGE).await?;
+            for device in &devices {
+                self.restart(device).await;
             }
-        });
-        work.await.map_err(|error| ApiError::internal(&error))?
+            after = devices.last().copied();
+            if devices.len() < PAGE as usize {
+                return Ok(());
+            }
+        }
     }
 
     /// Ends a device's agent and takes its app away.

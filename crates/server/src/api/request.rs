@@ -36,7 +36,7 @@ impl<T: for<'de> Deserialize<'de>> FromRequest<Central> for Json<T> {
 
     async fn from_request(request: Request, central: &Central) -> Result<Self, ApiError> {
         let body = Bytes::from_request(request, central).await.map_err(|rejection| match rejection.status() {
-            StatusCode::PAYLOAD_TOO_LARGE => ApiError::too_large(central.limits.body_bytes),
+            StatusCode::PAYLOAD_TOO_LARGE => ApiError::too_large("The body is longer than this path takes."),
             _ => ApiError::invalid("The body could not be read."),
         })?;
         let text: &[u8] = if body.trim_ascii().is_empty() { b"{}" } else { &body };

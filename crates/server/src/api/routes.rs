@@ -6,15 +6,20 @@ use axum::http::{HeaderValue, StatusCode, Uri, header};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post, put};
+use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use super::error::ApiError;
 use super::{Central, accounts, auth, deployments, devicegroups, devices, enrolment_tokens, logs, logstream, products};
 
 pub(super) fn router(central: &Central) -> Router {
-    let v5 = Router::new()
+    let auth = Router::new()
         .route("/auth", post(auth::log_in))
         .route("/auth/token", post(auth::refresh))
+        .method_not_allowed_fallback(async || ApiError::no_such_method())
+        .layer(DefaultBodyLimit::max(central.limits.auth_body_bytes))
+        .layer(from_fn_with_state(central.clone(), bounded_auth));
+    let v5 = Router::new()
         .route("/accounts", get(accounts::list))
         .route("/accounts/{id}", get(accounts::one))
         .route("/products", get(products::list).post(products::create))
@@ -41,6 +46,7 @@ pub(super) fn router(central: &Central) -> Router {
         .method_not_allowed_fallback(async || ApiError::no_such_method())
         .layer(DefaultBodyLimit::max(central.limits.body_bytes))
         .layer(from_fn_with_state(central.clone(), bounded))
+        .merge(auth)
         .layer(from_fn(harden));
     Router::new().nest("/v5", v5).route("/health", get(health)).with_state(central.clone())
 }
@@ -66,7 +72,16 @@ pub(crate) fn collapse_slashes(uri: &Uri) -> Option<Uri> {
 
 /// Bounds how many requests are worked on and how long one takes until its answer begins.
 async fn bounded(State(central): State<Central>, request: Request, next: Next) -> Response {
-    let Ok(_permit) = central.requests.try_acquire() else {
+    within(&central.requests, &central, request, next).await
+}
+
+/// The same for who has no token yet: all others show theirs before their body is read, so only these can be slow and unknown.
+async fn bounded_auth(State(central): State<Central>, request: Request, next: Next) -> Response {
+    within(&central.auth_requests, &central, request, next).await
+}
+
+async fn within(places: &Semaphore, central: &Central, request: Request, next: Next) -> Response {
+    let Ok(_permit) = places.try_acquire() else {
         return ApiError::too_many("The server has more requests than it can work on; try again.").into_response();
     };
     match timeout(central.limits.request_deadline, next.run(request)).await {

@@ -1,10 +1,13 @@
 //! Devices: naming, assignment, restart, revocation, and what their sessions and agents hear of it.
 
-use keys::public::DeviceId;
+use keys::public::{DeviceId, SpkiHash};
 use protocol::reason::CloseReason;
 use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpStream;
 use tokio::time::timeout;
 use vouch_server::bus::{AgentControl, ToSession};
+use vouch_server::limits::{LIMITS, Limits};
 
 use crate::rig::{PATIENCE, Rig};
 
@@ -115,6 +118,25 @@ async fn a_restart_reaches_the_device_or_the_whole_group() {
     }
     let alone = rig.enrol(None).await;
     rig.post(&format!("/v5/devices/{}/restart", alone.id), &Value::Null).await.expect(400);
+}
+
+#[tokio::test]
+async fn a_revocation_is_done_to_its_end_when_the_client_goes_away() {
+    let mut rig = Rig::with(Limits { agent_control_queue: 1, connections: 1, ..LIMITS }).await;
+    let device = rig.enrol(None).await;
+    let (_ticket, mut inbox) = rig.bus.attach(device.spki, [127, 0, 0, 1].into());
+    let other = AgentControl::Stop(SpkiHash([0; 32]));
+    rig.bus.control_agents(other).await;
+    let mut client = TcpStream::connect(rig.addr).await.unwrap();
+    let (path, token) = (format!("/v5/devices/{}/revoke", device.id), &rig.token);
+    let request = format!("POST {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n\r\n");
+    client.write_all(request.as_bytes()).await.unwrap();
+    assert_eq!(timeout(PATIENCE, inbox.recv()).await.unwrap(), Err(CloseReason::Revoked));
+    // The order to the agents waits for room when the client goes; the next connection is served once this one is gone.
+    drop(client);
+    rig.raw("GET", "/health", "", b"").await.expect(200);
+    assert_eq!(rig.order().await, other);
+    assert_eq!(rig.order().await, AgentControl::Stop(device.spki));
 }
 
 #[tokio::test]

@@ -99,6 +99,27 @@ async fn more_requests_than_the_limit_are_told_to_come_back() {
 }
 
 #[tokio::test]
+async fn strangers_with_slow_logins_take_no_place_of_who_is_logged_in() {
+    let rig = Rig::with(Limits { requests: 1, auth_requests: 1, ..LIMITS }).await;
+    let mut slow = TcpStream::connect(rig.addr).await.unwrap();
+    let head = "POST /v5/auth/token HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 10\r\n\r\n";
+    slow.write_all(head.as_bytes()).await.unwrap();
+    let mut asked = [0; 12];
+    timeout(PATIENCE, slow.read_exact(&mut asked)).await.unwrap().unwrap();
+    assert_eq!(&asked, b"HTTP/1.1 100");
+    rig.get("/v5/products").await.expect(200);
+    rig.raw("POST", "/v5/auth/token", "", b"{}").await.expect(429);
+}
+
+#[tokio::test]
+async fn a_login_has_a_smaller_bound_than_a_deployment() {
+    let rig = Rig::with(Limits { auth_body_bytes: 100, ..LIMITS }).await;
+    let body = |bytes: usize| format!("{{\"token\":\"{}\"}}", "x".repeat(bytes - 12)).into_bytes();
+    rig.raw("POST", "/v5/auth/token", "", &body(100)).await.expect(404);
+    rig.raw("POST", "/v5/auth/token", "", &body(101)).await.expect(413);
+}
+
+#[tokio::test]
 async fn open_log_streams_leave_room_for_requests() {
     let rig = Rig::with(Limits { requests: 1, ..LIMITS }).await;
     let stream = crate::rig::id(&rig.post("/v5/logstream", &serde_json::Value::Null).await.expect(201));
