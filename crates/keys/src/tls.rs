@@ -15,6 +15,7 @@ mod provider;
 mod recheck;
 mod seen;
 mod server;
+#[cfg(feature = "web")]
 mod web;
 
 pub use client::{SessionMaterial, client_session};
@@ -24,6 +25,7 @@ pub use provider::https_provider;
 pub use recheck::{Peer, RecheckError, recheck_client, recheck_server};
 pub use seen::SeenServer;
 pub use server::{HelloRefused, Kind, Listener, ServerTls, ServerTlsMaterial};
+#[cfg(feature = "web")]
 pub use web::{is_untrusted, web_client};
 
 pub use rustls::{ClientConfig, ServerConfig};
