@@ -53,9 +53,8 @@ pub fn compile(sources: &[Source<'_>], options: &CompileOptions) -> Result<Progr
         let (tree, lines) = parser::parse(source, &mut names)?;
         let file = names.intern(source.name.as_bytes());
         let before = program.functions.len();
-        let main = generator::generate(&tree, file, &mut program).map_err(|(place, text)| {
-            lines.error(source, lexer::row_of(place), lexer::column_of(place).max(1), text)
-        })?;
+        let main = generator::generate(&tree, file, &mut program)
+            .map_err(|(place, text)| lines.error(source, lexer::row_of(place), lexer::column_of(place).max(1), text))?;
         for f in &mut program.functions[before..] {
             for (_, line) in &mut f.lines {
                 *line = shown(*line, &lines, &mut program.files, &mut names);

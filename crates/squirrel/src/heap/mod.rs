@@ -239,7 +239,7 @@ impl Heap {
         t.insert(key, value, &self.strings);
         let after = t.bytes();
         self.used = (self.used + after).saturating_sub(before);
-        if after > before {
+        if growth > 0 {
             self.work(t_len(after));
         }
         Ok(())

@@ -11,9 +11,11 @@ struct Node {
     key: Value,
     value: Value,
     next: u32,
+    /// The node whose `next` this is: keys made to collide must not cost a walk to find it.
+    before: u32,
 }
 
-const FREE: Node = Node { key: Value::Null, value: Value::Null, next: NONE };
+const FREE: Node = Node { key: Value::Null, value: Value::Null, next: NONE, before: NONE };
 
 /// Slots in node order, and the delegate.
 #[derive(Clone, Debug, Default)]
@@ -176,19 +178,15 @@ impl Table {
             let free = self.first_free as usize;
             let home = hash_of(self.nodes[at].key, strings) as usize & mask;
             if at > free && home != at {
-                let mut before = home;
-                let mut steps = 0;
-                while self.nodes[before].next != at as u32 {
-                    before = self.nodes[before].next as usize;
-                    steps += 1;
-                }
-                strings.count_probes(steps);
-                self.nodes[before].next = free as u32;
-                self.nodes[free] = self.nodes[at];
+                let node = self.nodes[at];
+                self.link(node.before, free as u32);
+                self.nodes[free] = Node { before: node.before, next: NONE, ..node };
+                self.link(free as u32, node.next);
                 self.nodes[at] = FREE;
             } else {
-                self.nodes[free].next = self.nodes[at].next;
-                self.nodes[at].next = free as u32;
+                let next = self.nodes[at].next;
+                self.link(free as u32, next);
+                self.link(at as u32, free as u32);
                 at = free;
             }
         }
@@ -204,6 +202,16 @@ impl Table {
                 return false;
             }
             self.first_free -= 1;
+        }
+    }
+
+    /// Makes `next` the node after `at`; either may be none.
+    fn link(&mut self, at: u32, next: u32) {
+        if let Some(node) = self.nodes.get_mut(at as usize) {
+            node.next = next;
+        }
+        if let Some(node) = self.nodes.get_mut(next as usize) {
+            node.before = at;
         }
     }
 
@@ -312,5 +320,25 @@ mod tests {
             assert_eq!(table.get(Value::Int(i * 64), &strings), want);
         }
         assert_eq!(table.len(), table.iter().count());
+    }
+
+    #[test]
+    fn keys_in_each_others_places_are_moved_without_a_walk() {
+        // Half of the keys fill one chain, the other half want the places of its members, the deepest first.
+        let n = 1 << 15;
+        let strings = Strings::new(Arc::default());
+        let mut table = Table::with_room(2 * n);
+        let step = 2 * n as i32;
+        for i in 0..n as i32 / 2 {
+            table.insert_new(Value::Int(i * step), Value::Int(i), &strings);
+        }
+        for i in 0..n as i32 / 2 {
+            table.insert_new(Value::Int(step - 1 - i), Value::Int(i), &strings);
+        }
+        assert_eq!(table.len(), n);
+        for i in [0, 1, n as i32 / 4, n as i32 / 2 - 1] {
+            assert_eq!(table.get(Value::Int(step - 1 - i), &strings), Some(Value::Int(i)));
+        }
+        assert_eq!(table.get(Value::Int(step * 5), &strings), Some(Value::Int(5)));
     }
 }

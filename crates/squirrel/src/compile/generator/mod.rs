@@ -7,8 +7,8 @@ mod statement;
 
 use std::collections::HashMap;
 
-use super::lexer::row_of;
 use super::ast::{Lambda, Name, Source, StmtKind};
+use super::lexer::row_of;
 use crate::program::op::{Ahead, Behind, Konst, Op, Outer, Reg};
 use crate::program::{Capture, Constant, Function, Program};
 

@@ -6,11 +6,11 @@ mod statement;
 
 use std::collections::HashMap;
 
-use super::lines::Lines;
-use super::{CompileError, Source};
 use super::ast::{Kind, Lambda, Name, Node};
 use super::lexer::{Lexer, Spot, Token, Wrong};
+use super::lines::Lines;
 use super::scope::{Declared, Scopes};
+use super::{CompileError, Source};
 
 /// How deep source may be nested: blocks, brackets, functions.
 const NESTING_MAX: usize = 150;
