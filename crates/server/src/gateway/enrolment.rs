@@ -144,7 +144,13 @@ async fn certify(
     }
 }
 
+/// Anybody can bring a request or a token that is none; only who knows a token's secret, or has an enrolled device's key, is worth a warning.
 fn refused(caller: &Caller, reason: EnrolRefusal) -> TurnedAway {
-    tracing::warn!(peer = %caller.peer, %reason, "enrolment refused");
+    match reason {
+        EnrolRefusal::TokenExpired | EnrolRefusal::TokenUsedUp | EnrolRefusal::AlreadyEnrolled => {
+            tracing::warn!(peer = %caller.peer, %reason, "enrolment refused");
+        }
+        _ => tracing::debug!(peer = %caller.peer, %reason, "enrolment refused"),
+    }
     TurnedAway::new(Turned::Refused, reason.to_string())
 }

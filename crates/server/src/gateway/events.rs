@@ -1,13 +1,10 @@
 //! What happened at the gateway, as it was on the wire: for evidence, the demo and an operator's log.
 
-use std::io::Write as _;
 use std::net::SocketAddr;
-use std::path::Path;
 use std::sync::Arc;
 
 use serde::Serialize;
 use tokio::sync::broadcast;
-use tokio_util::sync::CancellationToken;
 
 use super::counters::Turned;
 
@@ -158,28 +155,5 @@ impl GatewayEvents {
     pub(crate) fn publish(&self, event: GatewayEvent) {
         // Without a listener the event is not missed.
         let _ = self.0.send(Arc::new(event));
-    }
-
-    /// Appends each event to a file as a line of JSON until `stop`. A listener too slow for the gateway writes how many it missed.
-    ///
-    /// # Errors
-    /// When the file cannot be opened or written.
-    pub async fn write_to(&self, path: &Path, stop: CancellationToken) -> std::io::Result<()> {
-        let mut events = self.subscribe();
-        let mut file = std::fs::OpenOptions::new().create(true).append(true).open(path)?;
-        loop {
-            let event = tokio::select! {
-                () = stop.cancelled() => return Ok(()),
-                event = events.recv() => event,
-            };
-            let line = match event {
-                Ok(event) => serde_json::to_string(&*event)?,
-                Err(broadcast::error::RecvError::Lagged(missed)) => {
-                    format!("{{\"event\":\"missed\",\"count\":{missed}}}")
-                }
-                Err(broadcast::error::RecvError::Closed) => return Ok(()),
-            };
-            writeln!(file, "{line}")?;
-        }
     }
 }

@@ -127,6 +127,10 @@ impl Login<'_> {
                 let known = found.as_ref().map(known);
                 self.found = found.map(|found| (found, changes));
                 self.machine.known(known, edge.now());
+                if self.machine.is_closed() {
+                    // Refused before any challenge.
+                    return;
+                }
                 self.caller.emit(|| GatewayEventKind::Challenged {
                     identity_spki_sha256: identity.to_string(),
                     nonce: BASE64_STANDARD.encode(self.nonce),
@@ -171,8 +175,15 @@ impl Login<'_> {
     }
 
     async fn look_again(&mut self, identity: SpkiHash) -> Result<Option<DeviceLogin>, TurnedAway> {
-        let found = self.caller.edge.store.device_login(identity).await;
-        found.map_err(|error| TurnedAway::new(Turned::Unavailable, error.to_string()))
+        match self.caller.edge.store.device_login(identity).await {
+            Ok(found) => Ok(found),
+            Err(error) => {
+                tracing::error!(device = %identity, %error, "cannot look a device up again; it is told to come back");
+                self.machine.refuse(Refusal::Unavailable, Some(RETRY_MS));
+                self.send().await?;
+                Err(TurnedAway::new(Turned::Unavailable, error.to_string()))
+            }
+        }
     }
 
     /// Sends the refusal and records it.

@@ -116,8 +116,7 @@ impl Session {
         let edge = Arc::clone(&caller.edge);
         self.log(self.report.status(edge.now(), "Device connected"), &edge);
         let end = self.live(&caller).await;
-        // The last words of the machine, if the device still takes them.
-        let bytes = self.machine.poll_transmit().unwrap_or_default();
+        let last_words = self.machine.poll_transmit();
         let Self { mut socket, ticket, inbox, report, id, .. } = self;
         drop((ticket, inbox));
         let reason = match &end {
@@ -131,7 +130,9 @@ impl Session {
         }
         drop(counted);
         caller.emit(|| GatewayEventKind::Ended { device_id: id.to_string(), reason });
-        if socket.write(&bytes).is_ok() {
+        // A device that went away is told nothing more.
+        let to_say = last_words.is_some() || socket.wants_write();
+        if to_say && socket.write(&last_words.unwrap_or_default()).is_ok() {
             Box::pin(socket.close(LAST_WORDS)).await;
         }
     }

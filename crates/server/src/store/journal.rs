@@ -1,15 +1,21 @@
 //! What is written behind: log lines, diaries, when devices were seen. One task writes it, many lines to a transaction.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use keys::public::SpkiHash;
-use sqlx::{Sqlite, Transaction};
+use sqlx::{QueryBuilder, Sqlite, Transaction};
 use tokio::sync::{mpsc, oneshot};
 
 use super::{Store, StoreError, diaries, logs};
 use crate::fleet::{DiaryReport, LogEntry};
+
+/// How long the first entry waits for others to share its transaction and its sync. Streams have it at once.
+const GATHER: Duration = Duration::from_millis(10);
+/// Rows of one statement. A statement costs more than a row: it wakes the connection's thread and then ours.
+pub(super) const ROWS: usize = 64;
 
 /// The way into the journal. Cheap to clone.
 #[derive(Clone)]
@@ -28,6 +34,7 @@ pub struct JournalTask {
     store: Store,
     queue: mpsc::Receiver<Entry>,
     batch: usize,
+    numbers: logs::Numbers,
 }
 
 pub(super) enum Entry {
@@ -45,7 +52,8 @@ impl Store {
         let limits = &self.0.limits;
         let (sender, queue) = mpsc::channel(limits.journal_queue);
         let bounds = Bounds { log_text_bytes: limits.log_text_bytes, diary_bytes: limits.diary_bytes };
-        let task = JournalTask { store: self.clone(), queue, batch: limits.journal_batch };
+        let task =
+            JournalTask { store: self.clone(), queue, batch: limits.journal_batch, numbers: logs::Numbers::default() };
         (Journal { queue: sender, limits: Arc::new(bounds) }, task)
     }
 }
@@ -110,6 +118,7 @@ impl JournalTask {
     pub async fn run(mut self) {
         let mut batch = Vec::with_capacity(self.batch);
         while self.queue.recv_many(&mut batch, self.batch).await > 0 {
+            self.gather(&mut batch).await;
             if let Err(error) = self.write(&batch).await {
                 tracing::error!(
                     error = &error as &dyn std::error::Error,
@@ -126,28 +135,43 @@ impl JournalTask {
         }
     }
 
-    async fn write(&self, batch: &[Entry]) -> Result<(), StoreError> {
+    /// Waits a moment for more entries, unless somebody waits for these.
+    async fn gather(&mut self, batch: &mut Vec<Entry>) {
+        if batch.len() >= self.batch || batch.iter().any(|entry| matches!(entry, Entry::Flush(_))) {
+            return;
+        }
+        tokio::time::sleep(GATHER).await;
+        while batch.len() < self.batch
+            && let Ok(entry) = self.queue.try_recv()
+        {
+            batch.push(entry);
+        }
+    }
+
+    async fn write(&mut self, batch: &[Entry]) -> Result<(), StoreError> {
         if batch.iter().all(|entry| matches!(entry, Entry::Flush(_))) {
             return Ok(());
         }
         let limits = &self.store.0.limits;
         let mut change = self.store.begin().await?;
-        let mut numbers = logs::Numbers::default();
+        let lines: Vec<_> =
+            batch.iter().filter_map(|entry| if let Entry::Log(line) = entry { Some(line) } else { None }).collect();
+        self.numbers.append(&mut change, &lines, limits.logs_kept).await?;
         let mut reporters = HashSet::new();
+        let mut last_seen = HashMap::new();
         for entry in batch {
             match entry {
-                Entry::Log(line) => numbers.append(&mut change, line).await?,
                 Entry::Diary(device, report) => {
                     diaries::append(&mut change, device, report).await?;
                     reporters.insert(*device);
                 }
-                Entry::Seen { device, at_ms, address } => seen(&mut change, device, *at_ms, *address).await?,
+                Entry::Seen { device, at_ms, address } => drop(last_seen.insert(*device, (*at_ms, *address))),
                 Entry::OsVersion(device, version) => os_version(&mut change, device, version).await?,
                 Entry::FreeMemory(device, bytes) => free_memory(&mut change, device, *bytes).await?,
-                Entry::Flush(_) => {}
+                Entry::Log(_) | Entry::Flush(_) => {}
             }
         }
-        numbers.prune(&mut change, limits.logs_kept).await?;
+        seen(&mut change, last_seen).await?;
         for device in reporters {
             diaries::prune(&mut change, &device, limits.diaries_kept).await?;
         }
@@ -158,16 +182,20 @@ impl JournalTask {
 
 async fn seen(
     change: &mut Transaction<'static, Sqlite>,
-    device: &SpkiHash,
-    at_ms: i64,
-    address: IpAddr,
+    devices: HashMap<SpkiHash, (i64, IpAddr)>,
 ) -> Result<(), sqlx::Error> {
-    sqlx::query("UPDATE devices SET seen_ms = $2, address = $3 WHERE spki = $1")
-        .bind(device.as_bytes().as_slice())
-        .bind(at_ms)
-        .bind(address.to_string())
-        .execute(&mut **change)
-        .await?;
+    let devices: Vec<_> = devices.into_iter().collect();
+    for devices in devices.chunks(ROWS) {
+        let mut query = QueryBuilder::new("WITH seen(spki, at_ms, address) AS (");
+        query.push_values(devices, |mut row, (device, (at_ms, address))| {
+            row.push_bind(device.as_bytes().to_vec()).push_bind(*at_ms).push_bind(address.to_string());
+        });
+        query.push(
+            ") UPDATE devices SET seen_ms = seen.at_ms, address = seen.address FROM seen WHERE devices.spki = seen.spki",
+        );
+        // As many texts as there are counts of rows: none is worth keeping.
+        query.build().persistent(false).execute(&mut **change).await?;
+    }
     Ok(())
 }
 

@@ -14,6 +14,7 @@ mod devices;
 mod diaries;
 mod enrolment_tokens;
 mod journal;
+mod libraries;
 mod logs;
 mod page;
 mod products;
