@@ -6,15 +6,16 @@ use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 use serde::Serialize;
-use squirrel::{CompileError, CompileOptions, Source, compile};
+use squirrel::CompileError;
 use tokio::task::spawn_blocking;
 
 use super::Central;
 use super::document::{Relationships, Resource, SelfLink, created, many, one as show_one, time};
 use super::error::{ApiError, CompileProblem};
+use super::libraries::Surroundings;
 use super::query::Asked;
 use super::request::{self, Bearer, Document, Json, Sent};
-use crate::fleet::{Deployment, DeploymentId, DeploymentNotes, NewDeployment};
+use crate::fleet::{Deployment, DeploymentId, DeploymentNotes, DeploymentSha, NewDeployment};
 use crate::store::{DeploymentCode, DeploymentFilter, Listed};
 
 const DEVICE_CODE: &str = "device_code";
@@ -103,7 +104,9 @@ pub(super) async fn create(
         agent_image: Vec::new(),
     };
     new.check()?;
-    (new.device_image, new.agent_image) = compile_both(&central, code.clone()).await?;
+    let sha = DeploymentSha::of(&new.device_code, &new.agent_code).to_string();
+    let surroundings = Surroundings::of(&central.store, &group, new.id, &sha).await?;
+    (new.device_image, new.agent_image) = compile_both(&central, surroundings, code.clone()).await?;
     let deployment = central.store.create_deployment(&new).await?;
     Ok(created(show(&central, deployment, Some(code))))
 }
@@ -174,10 +177,14 @@ fn notes(data: &Sent, default: DeploymentNotes) -> Result<DeploymentNotes, ApiEr
 }
 
 /// Compiles both sources on threads of their own, a bounded number at a time; errors in both are told together.
-async fn compile_both(central: &Central, code: DeploymentCode) -> Result<(Vec<u8>, Vec<u8>), ApiError> {
+async fn compile_both(
+    central: &Central,
+    around: Surroundings,
+    code: DeploymentCode,
+) -> Result<(Vec<u8>, Vec<u8>), ApiError> {
     let permit = Arc::clone(&central.compilations).acquire_owned().await.map_err(|error| ApiError::internal(&error))?;
     let work = spawn_blocking(move || {
-        let images = (image(DEVICE_CODE, &code.device_code), image(AGENT_CODE, &code.agent_code));
+        let images = (around.compile(DEVICE_CODE, &code.device_code), around.compile(AGENT_CODE, &code.agent_code));
         // Kept until here, also when the client has gone: the bound is on the work, not on who waits for it.
         drop(permit);
         images
@@ -188,11 +195,6 @@ async fn compile_both(central: &Central, code: DeploymentCode) -> Result<(Vec<u8
             Err(ApiError::not_compiled([device.err(), agent.err()].into_iter().flatten().map(problem).collect()))
         }
     }
-}
-
-fn image(name: &str, text: &str) -> Result<Vec<u8>, CompileError> {
-    let program = compile(&[Source { name, text: text.as_bytes() }], &CompileOptions::default())?;
-    Ok(program.to_image())
 }
 
 fn problem(error: CompileError) -> CompileProblem {

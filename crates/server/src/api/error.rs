@@ -148,7 +148,7 @@ impl From<ChangeError> for ApiError {
 impl From<Rule> for ApiError {
     fn from(rule: Rule) -> Self {
         let (status, code, title) = match rule {
-            Rule::ProductNameTaken | Rule::GroupNameTaken | Rule::AccountNameTaken => {
+            Rule::ProductNameTaken | Rule::GroupNameTaken | Rule::AccountNameTaken | Rule::LibraryVersionTaken => {
                 (409, "CX001", "Duplicate Resource")
             }
             Rule::ProductHasGroups => (409, "CX002", "Dependent Devicegroups Exist"),

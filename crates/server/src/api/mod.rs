@@ -12,6 +12,7 @@ mod devices;
 mod document;
 mod enrolment_tokens;
 mod error;
+mod libraries;
 pub mod listener;
 mod login_door;
 mod logs;

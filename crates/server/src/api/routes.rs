@@ -10,7 +10,9 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use super::error::ApiError;
-use super::{Central, accounts, auth, deployments, devicegroups, devices, enrolment_tokens, logs, logstream, products};
+use super::{
+    Central, accounts, auth, deployments, devicegroups, devices, enrolment_tokens, libraries, logs, logstream, products,
+};
 
 pub(super) fn router(central: &Central) -> Router {
     let auth = Router::new()
@@ -39,6 +41,7 @@ pub(super) fn router(central: &Central) -> Router {
         .route("/deployments/{id}", get(deployments::one).patch(deployments::update).delete(deployments::remove))
         .route("/enrolment_tokens", get(enrolment_tokens::list).post(enrolment_tokens::create))
         .route("/enrolment_tokens/{id}", get(enrolment_tokens::one).delete(enrolment_tokens::remove))
+        .route("/libraries", get(libraries::list).post(libraries::create))
         .route("/logstream", post(logstream::open))
         .route("/logstream/{id}", get(logstream::read))
         .route("/logstream/{id}/{device}", put(logstream::subscribe).delete(logstream::unsubscribe))

@@ -14,6 +14,9 @@ pub enum Rule {
     /// Another account has the name.
     #[error("Accounts must have unique names.")]
     AccountNameTaken,
+    /// The version exists with other code.
+    #[error("A version of a library never changes; add other code under another version.")]
+    LibraryVersionTaken,
     /// The product still has groups.
     #[error("Cannot delete a product with associated devicegroups.")]
     ProductHasGroups,

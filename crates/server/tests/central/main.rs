@@ -6,6 +6,7 @@ mod deployments;
 mod devices;
 mod enrolment;
 mod golden;
+mod libraries;
 mod limits;
 mod logs;
 mod products;
