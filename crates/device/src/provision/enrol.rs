@@ -13,6 +13,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout_at;
 use tokio_rustls::client::TlsStream;
+use zeroize::Zeroizing;
 
 use crate::clock::DeviceClock;
 use crate::connect::attempt::AttemptResult;
@@ -70,7 +71,8 @@ impl<'a> Enrolling<'a> {
                     return end;
                 }
             }
-            if let Some(bytes) = self.machine.poll_transmit() {
+            // The request holds the token's secret.
+            if let Some(bytes) = self.machine.poll_transmit().map(Zeroizing::new) {
                 self.sent = true;
                 let written = self.timed(async |stream| {
                     stream.write_all(&bytes).await?;

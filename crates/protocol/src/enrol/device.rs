@@ -194,7 +194,10 @@ impl DeviceEnrolment {
                     self.events.push(DeviceEnrolmentEvent::Broken(ProtocolError::WrongDevice));
                 }
             }
-            (_, EnrolToDevice::Refused { reason }) => self.events.push(DeviceEnrolmentEvent::Refused(reason)),
+            // Whoever has not shown the token's roots yet has no say: the next place may be the right server.
+            (state, EnrolToDevice::Refused { reason }) if !matches!(state, State::AwaitRoots(_)) => {
+                self.events.push(DeviceEnrolmentEvent::Refused(reason))
+            }
             (state, message) => {
                 let error = ProtocolError::Unexpected { message: message.name(), waiting: state.doing() };
                 self.state = state;

@@ -174,6 +174,23 @@ fn the_right_hash_over_bytes_that_are_no_roots_is_refused() {
 }
 
 #[test]
+fn a_refusal_by_a_server_without_the_tokens_roots_is_not_believed() {
+    let keys = Keys::born(Profile::Modern);
+    let refused = frame(&EnrolToDevice::Refused { reason: EnrolRefusal::ExporterMismatch });
+    let mut device = DeviceEnrolment::new(config(&keys, &roots(), Profile::Modern), START);
+    device.handle_bytes(&refused, START);
+    let told = device.poll_event();
+    assert!(matches!(told, Some(DeviceEnrolmentEvent::Broken(ProtocolError::Unexpected { .. }))), "{told:?}");
+
+    let mut device = DeviceEnrolment::new(config(&keys, &roots(), Profile::Modern), START);
+    device.handle_bytes(&server(&roots(), Profile::Modern).poll_transmit().unwrap(), START);
+    device.handle_bytes(&refused, START);
+    let told = device.poll_event();
+    assert!(matches!(told, Some(DeviceEnrolmentEvent::CheckServer(_))), "the check comes first: {told:?}");
+    assert!(matches!(device.poll_event(), Some(DeviceEnrolmentEvent::Refused(EnrolRefusal::ExporterMismatch))));
+}
+
+#[test]
 fn roots_beyond_their_bound_are_not_even_hashed() {
     let keys = Keys::born(Profile::Modern);
     for (len, too_long) in [(LIMITS.roots_bundle, false), (LIMITS.roots_bundle + 1, true)] {
