@@ -1,4 +1,5 @@
 //! The house rules of ARCHITECTURE.md and CONTRIBUTING.md, as far as a program can check them.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -13,13 +14,36 @@ const SANS_IO: [&str; 3] = ["protocol", "apphost", "squirrel"];
 
 /// Libraries that implement or wrap cryptography; `keys` composes them for everybody.
 const CRYPTOGRAPHY: [&str; 12] = [
-    "argon2", "aws-lc-rs", "coset", "hmac", "openssl", "p256", "rcgen", "ring", "rsa", "rustls", "sha2", "x509-parser",
+    "argon2",
+    "aws-lc-rs",
+    "coset",
+    "hmac",
+    "openssl",
+    "p256",
+    "rcgen",
+    "ring",
+    "rsa",
+    "rustls",
+    "sha2",
+    "x509-parser",
 ];
 
 /// Licences that a dependency may have, as SPDX expressions are split at OR and AND.
 const LICENCES: [&str; 14] = [
-    "0BSD", "Apache-2.0", "Apache-2.0 WITH LLVM-exception", "BSD-2-Clause", "BSD-3-Clause", "BSL-1.0", "BlueOak-1.0.0", "CC0-1.0",
-    "CDLA-Permissive-2.0", "ISC", "MIT", "MIT-0", "Unicode-3.0", "Zlib",
+    "0BSD",
+    "Apache-2.0",
+    "Apache-2.0 WITH LLVM-exception",
+    "BSD-2-Clause",
+    "BSD-3-Clause",
+    "BSL-1.0",
+    "BlueOak-1.0.0",
+    "CC0-1.0",
+    "CDLA-Permissive-2.0",
+    "ISC",
+    "MIT",
+    "MIT-0",
+    "Unicode-3.0",
+    "Zlib",
 ];
 
 fn root() -> PathBuf {
@@ -115,7 +139,8 @@ fn uses(folder: &str, needle: &str, allowed: &[&str]) -> Vec<String> {
         }
         for (number, line) in code(&read(&path)) {
             if line.contains(needle) {
-                problems.push(format!("{file}:{number}: {needle:?} is not allowed here (ARCHITECTURE.md, On the wall)"));
+                problems
+                    .push(format!("{file}:{number}: {needle:?} is not allowed here (ARCHITECTURE.md, On the wall)"));
             }
         }
     }
@@ -140,9 +165,27 @@ fn crates_import_only_along_permitted_arrows() {
 
 #[test]
 fn the_device_has_no_compiler() {
-    let device = manifest(&root().join("crates/device/Cargo.toml"));
-    let squirrel = device["dependencies"].as_table().and_then(|names| names.get("squirrel")).expect("device runs squirrel images");
-    assert!(squirrel.get("features").is_none(), "crates/device must take squirrel without the feature `compile`");
+    let cargo = std::env::var_os("CARGO").expect("cargo names itself to tests");
+    let output = Command::new(cargo)
+        .args([
+            "tree",
+            "--package",
+            "vouch-device",
+            "--edges",
+            "normal,features",
+            "--prefix",
+            "none",
+            "--locked",
+            "--offline",
+        ])
+        .current_dir(root())
+        .output()
+        .expect("cargo tree runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let tree = String::from_utf8_lossy(&output.stdout);
+    assert!(tree.lines().any(|line| line.starts_with("vouch-squirrel v")), "device no longer runs squirrel: {tree}");
+    let compiler = tree.lines().find(|line| line.starts_with("vouch-squirrel feature \"compile\""));
+    assert_eq!(compiler, None, "crates/device must not come to the feature `compile` of squirrel on any way");
 }
 
 #[test]
@@ -191,7 +234,8 @@ fn only_the_cli_reads_the_environment() {
 
 #[test]
 fn only_the_cli_uses_anyhow() {
-    let problems = crates().into_iter().filter(|(short, manifest)| short != "cli" && dependencies(manifest).contains("anyhow"));
+    let problems =
+        crates().into_iter().filter(|(short, manifest)| short != "cli" && dependencies(manifest).contains("anyhow"));
     assert_none(problems.map(|(short, _)| format!("crates/{short} may not depend on anyhow")).collect());
 }
 
@@ -214,8 +258,11 @@ fn the_edges_of_the_server_do_not_import_each_other() {
 fn unsafe_code_is_forbidden_everywhere() {
     let workspace = manifest(&root().join("Cargo.toml"));
     assert_eq!(workspace["workspace"]["lints"]["rust"]["unsafe_code"].as_str(), Some("forbid"));
-    for path in files(".", "toml").iter().filter(|path| path.ends_with("Cargo.toml") && **path != root().join("Cargo.toml")) {
-        let inherits = manifest(path).get("lints").and_then(|lints| lints.get("workspace")).and_then(toml::Value::as_bool);
+    for path in
+        files(".", "toml").iter().filter(|path| path.ends_with("Cargo.toml") && **path != root().join("Cargo.toml"))
+    {
+        let inherits =
+            manifest(path).get("lints").and_then(|lints| lints.get("workspace")).and_then(toml::Value::as_bool);
         assert_eq!(inherits, Some(true), "{}: [lints] must say workspace = true", name(path));
     }
 }
@@ -242,7 +289,14 @@ fn every_file_opens_with_a_sentence_and_is_short() {
 #[test]
 fn nothing_is_left_to_do_and_nothing_names_a_machine() {
     let mut problems = Vec::new();
-    let marks = [concat!("TO", "DO"), concat!("FIX", "ME"), concat!("XX", "X"), concat!("/wo", "rk/"), concat!("/ro", "ot/"), concat!("#[ign", "ore")];
+    let marks = [
+        concat!("TO", "DO"),
+        concat!("FIX", "ME"),
+        concat!("XX", "X"),
+        concat!("/wo", "rk/"),
+        concat!("/ro", "ot/"),
+        concat!("#[ign", "ore"),
+    ];
     let texts = ["rs", "md", "toml", "cddl", "sh", "nut"].iter().flat_map(|extension| files(".", extension));
     for path in texts {
         for (index, line) in read(&path).lines().enumerate() {
@@ -257,7 +311,9 @@ fn nothing_is_left_to_do_and_nothing_names_a_machine() {
 #[test]
 fn versions_stand_in_one_place() {
     let mut problems = Vec::new();
-    for path in files(".", "toml").iter().filter(|path| path.ends_with("Cargo.toml") && **path != root().join("Cargo.toml")) {
+    for path in
+        files(".", "toml").iter().filter(|path| path.ends_with("Cargo.toml") && **path != root().join("Cargo.toml"))
+    {
         for section in ["dependencies", "dev-dependencies", "build-dependencies"] {
             let Some(table) = manifest(path).get(section).and_then(toml::Value::as_table).cloned() else { continue };
             for (dependency, value) in table {
@@ -274,7 +330,15 @@ fn versions_stand_in_one_place() {
 fn every_dependency_is_permissive_and_no_pre_release() {
     let cargo = std::env::var_os("CARGO").expect("cargo names itself to tests");
     let output = Command::new(cargo)
-        .args(["metadata", "--format-version", "1", "--locked", "--offline", "--filter-platform", "x86_64-unknown-linux-gnu"])
+        .args([
+            "metadata",
+            "--format-version",
+            "1",
+            "--locked",
+            "--offline",
+            "--filter-platform",
+            "x86_64-unknown-linux-gnu",
+        ])
         .current_dir(root())
         .output()
         .expect("cargo metadata runs");
@@ -284,11 +348,15 @@ fn every_dependency_is_permissive_and_no_pre_release() {
     for package in metadata["packages"].as_array().expect("packages") {
         let what = format!("{} {}", package["name"], package["version"]);
         let licence = package["license"].as_str().unwrap_or_default().replace('/', " OR ").replace(['(', ')'], "");
-        let allowed = licence.split(" OR ").any(|choice| choice.split(" AND ").all(|part| LICENCES.contains(&part.trim())));
+        let allowed =
+            licence.split(" OR ").any(|choice| choice.split(" AND ").all(|part| LICENCES.contains(&part.trim())));
         if !allowed {
             problems.push(format!("{what}: licence {licence:?}"));
         }
-        if package["version"].as_str().is_some_and(|version| version.split('+').next().is_some_and(|core| core.contains('-'))) {
+        if package["version"]
+            .as_str()
+            .is_some_and(|version| version.split('+').next().is_some_and(|core| core.contains('-')))
+        {
             problems.push(format!("{what}: a pre-release"));
         }
     }
