@@ -35,6 +35,8 @@ enum Command {
     #[command(subcommand)]
     Device(commands::device::Device),
     Deploy(commands::deploy::Deploy),
+    #[command(subcommand)]
+    Library(commands::library::Library),
     Logs(commands::logs::Logs),
     Keys(commands::keys::Keys),
     #[command(subcommand)]
@@ -52,6 +54,7 @@ fn main() -> ExitCode {
         Command::EnrolmentToken(command) => command.run(&output),
         Command::Device(command) => command.run(&output),
         Command::Deploy(command) => command.run(&output),
+        Command::Library(command) => command.run(&output),
         Command::Logs(command) => command.run(&output),
         Command::Keys(command) => command.run(&output),
         Command::Squirrel(command) => command.run(&output),

@@ -6,6 +6,7 @@ pub(crate) mod device;
 pub(crate) mod enrolment_token;
 pub(crate) mod init;
 pub(crate) mod keys;
+pub(crate) mod library;
 pub(crate) mod login;
 pub(crate) mod logs;
 pub(crate) mod password;
