@@ -8,6 +8,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use clap::Args;
 use protocol::facts::PORTS;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::json;
 use server::gateway::{GatewayEvent, GatewayLimits, Listen};
 use server::{KEEPALIVE_S, LIMITS, Running, Server, ServerConfig};
@@ -75,7 +76,8 @@ impl Serve {
                 door: self.handshakes,
                 door_per_source: self.handshakes_per_source,
                 ..GatewayLimits::default()
-            },
+            }
+            .fitted(raise_open_files()),
             dir: self.dir,
             http: self.http,
             public_url: self.public_url,
@@ -112,6 +114,15 @@ impl Serve {
             })
             .collect()
     }
+}
+
+/// Lets this process open as many files as it ever may, and says how many that is: each connection is one.
+fn raise_open_files() -> u64 {
+    let limit = getrlimit(Resource::Nofile);
+    // Where raising is refused, the limits fit what is there.
+    let raised = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
+    let open_files = if raised.is_ok() { limit.maximum } else { limit.current };
+    open_files.unwrap_or(u64::MAX)
 }
 
 fn gateway(text: &str) -> Result<GatewayAddress, String> {

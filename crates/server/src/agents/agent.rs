@@ -88,7 +88,7 @@ impl Agent {
             }
             LifeEnd::Replaced => Next::Done,
             LifeEnd::Failed => {
-                warn!(agent = %start.agent, "an agent failed");
+                warn!(device = %start.device_id, "an agent failed");
                 self.pause().await;
                 Next::Again(WakeReason::AppError)
             }

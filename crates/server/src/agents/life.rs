@@ -152,7 +152,7 @@ impl Life {
             // The run is over; its requests are answered when this is dropped.
             Err(InputRefused::Ended(_)) => {}
             Err(InputRefused::Full(_)) => {
-                error!(agent = %self.start.agent, "an input was lost: the app's queue had no room")
+                error!(device = %self.start.device_id, "an input was lost: the app's queue had no room")
             }
         }
     }
@@ -206,7 +206,7 @@ impl Life {
             // The app gave it up itself.
             Err(error) if error.is_cancelled() => {}
             Err(error) => {
-                error!(agent = %self.start.agent, %error, "a request of an agent's panicked");
+                error!(device = %self.start.device_id, %error, "a request of an agent's panicked");
                 let broken: Vec<u64> =
                     self.outgoing_ids.iter().filter(|(_, task)| task.id() == error.id()).map(|(id, _)| *id).collect();
                 for id in broken {

@@ -41,6 +41,24 @@ pub struct GatewayLimits {
     pub drain_deadline: Duration,
 }
 
+impl GatewayLimits {
+    /// The same limits for a process that may open so many files, so that strangers never take the last descriptor: a part stays free for
+    /// the database, central and the agents, and those who have not proved themselves share a quarter.
+    #[must_use]
+    pub fn fitted(self, open_files: u64) -> Self {
+        let open_files = usize::try_from(open_files).unwrap_or(usize::MAX);
+        let part = |limit: usize, divisor: usize| limit.min((open_files / divisor).max(1));
+        Self {
+            connections: self.connections.min((open_files / 4 * 3).max(1)),
+            lobby: part(self.lobby, 8),
+            lobby_per_source: part(self.lobby_per_source, 16),
+            waiting: part(self.waiting, 8),
+            waiting_per_source: part(self.waiting_per_source, 16),
+            ..self
+        }
+    }
+}
+
 impl Default for GatewayLimits {
     fn default() -> Self {
         Self {
@@ -62,5 +80,25 @@ impl Default for GatewayLimits {
             write_deadline: Duration::from_secs(30),
             drain_deadline: Duration::from_secs(3),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn strangers_never_take_the_last_descriptor() {
+        let fitted = GatewayLimits::default().fitted(1_024);
+        assert_eq!((fitted.connections, fitted.lobby, fitted.waiting), (768, 128, 128));
+        assert!(fitted.lobby + fitted.waiting <= 1_024 / 4);
+        assert!(fitted.lobby_per_source < fitted.lobby && fitted.waiting_per_source < fitted.waiting);
+    }
+
+    #[test]
+    fn where_files_are_plenty_the_limits_stay() {
+        let (whole, fitted) = (GatewayLimits::default(), GatewayLimits::default().fitted(u64::MAX));
+        assert_eq!((fitted.connections, fitted.lobby, fitted.waiting), (whole.connections, whole.lobby, whole.waiting));
+        assert_eq!(GatewayLimits::default().fitted(0).connections, 1);
     }
 }
