@@ -1,5 +1,6 @@
-//! Fuzzes `http.jsondecode` with mutations of the corpus: `fuzz_json [SECONDS]`. It ends with an error where a document makes the host
-//! panic, hang or lose its agent without a word; the document is in the message.
+//! Fuzzes `http.jsondecode` with mutations of the corpus: `fuzz_json [SECONDS]`.
+//!
+//! It ends with an error where a document makes the host panic, hang or lose its agent without a word; the document is in the message.
 #![allow(clippy::print_stdout, clippy::expect_used, clippy::panic, reason = "a command line program")]
 
 use std::fs;

@@ -1,5 +1,6 @@
-//! Measures what idle agents cost: `idle_agents [COUNT [SOURCE]]` starts so many apps of one deployment, lets each come to rest, and
-//! prints the memory of this process (Linux).
+//! Measures what idle agents cost: `idle_agents [COUNT [SOURCE]]`.
+//!
+//! It starts so many apps of one deployment, lets each come to rest, and prints the memory of this process (Linux).
 #![allow(clippy::print_stdout, clippy::expect_used, clippy::panic, reason = "a command line program")]
 
 use std::time::Instant;
