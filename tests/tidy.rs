@@ -9,6 +9,9 @@ use std::process::Command;
 /// The longest a source file may be before its unit tests.
 const FILE_LINES_MAX: usize = 500;
 
+/// Files that may be longer: one match over all instructions keeps the machine's registers in locals.
+const LONG_FILES: [&str; 1] = ["crates/squirrel/src/vm/dispatch.rs"];
+
 /// Crates that are handed bytes and time, and touch neither network, files nor clock.
 const SANS_IO: [&str; 3] = ["protocol", "apphost", "squirrel"];
 
@@ -279,7 +282,7 @@ fn every_file_opens_with_a_sentence_and_is_short() {
         let in_tests = name(&path).contains("/tests/") || name(&path).starts_with("tests/");
         let lines = text.lines().take_while(|line| !line.starts_with("#[cfg(test)]\nmod")).count();
         let before_tests = text.split("\n#[cfg(test)]\nmod ").next().map_or(lines, |part| part.lines().count());
-        if !in_tests && before_tests > FILE_LINES_MAX {
+        if !in_tests && before_tests > FILE_LINES_MAX && !LONG_FILES.contains(&name(&path).as_str()) {
             problems.push(format!("{}: {before_tests} lines before its tests, at most {FILE_LINES_MAX}", name(&path)));
         }
     }
