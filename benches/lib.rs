@@ -1,1 +1,13 @@
-//! What the benchmarks share.
+//! What the gateway costs beside a bare TLS server, measured in one run on one machine. `bin/main.rs` is where it starts.
+//!
+//! - [`farm`]: a server's folder with enrolled devices and an echoing agent.
+//! - [`bare`]: the yardstick: tokio-rustls with the same configurations, the same messages and no more than that.
+//! - [`process`]: a server in a process of its own, on a CPU of its own, that is asked what it has used.
+//! - [`load`]: the devices: full logins, and one round trip after the other.
+//! - [`table`]: medians and ratios.
+
+pub mod bare;
+pub mod farm;
+pub mod load;
+pub mod process;
+pub mod table;

@@ -76,6 +76,7 @@ pub(super) fn simple(op: Arith, a: &Value, b: &Value) -> Option<Value> {
 /// A comparison of two numbers of one type.
 ///
 /// The reference reduces floats to a three-way result, in which what is neither equal nor less is greater.
+#[expect(clippy::neg_cmp_op_on_partial_ord, reason = "with NaN the negation is what the reference does")]
 #[inline(always)]
 pub(super) fn numbers(order: Ordering, a: &Value, b: &Value) -> Option<bool> {
     match (a, b) {

@@ -1,0 +1,163 @@
+//! A server in a process of its own, on a CPU of its own, that says on request how much of it it has used.
+
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use rustix::thread::{CpuSet, sched_setaffinity};
+use rustix::time::{ClockId, clock_gettime};
+use server::gateway::{GatewayLimits, Listen};
+use server::{KEEPALIVE_S, LIMITS, Server, ServerConfig};
+
+use crate::bare;
+
+/// The CPU of every server.
+pub const SERVER_CPU: usize = 0;
+/// The CPU of the devices.
+pub const LOAD_CPU: usize = 1;
+/// The word before the kind and the folder, when the program is to be a server.
+pub const SERVE: &str = "serve";
+
+/// A server is idle when it has used no more than this between two looks, [`LOOK`] apart.
+const IDLE: Duration = Duration::from_micros(200);
+const LOOK: Duration = Duration::from_millis(50);
+
+/// What serves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// The yardstick.
+    Bare,
+    /// Our server, whole: gateway, store, bus, agents.
+    Gateway,
+}
+
+/// A server process; it ends with this.
+pub struct ServerProcess {
+    child: Child,
+    ask: ChildStdin,
+    answers: BufReader<ChildStdout>,
+    /// Where devices connect.
+    pub addr: SocketAddr,
+}
+
+impl ServerProcess {
+    /// Starts this same program as a server over the folder.
+    ///
+    /// # Errors
+    /// When it does not come up.
+    pub fn start(kind: Kind, dir: &Path) -> Result<Self> {
+        let mut child = Command::new(std::env::current_exe()?)
+            .args([SERVE, kind.name()])
+            .arg(dir)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()?;
+        let ask = child.stdin.take().context("a pipe")?;
+        let mut answers = BufReader::new(child.stdout.take().context("a pipe")?);
+        let mut line = String::new();
+        answers.read_line(&mut line)?;
+        let addr = line.trim().parse().with_context(|| format!("the {} server did not start", kind.name()))?;
+        Ok(Self { child, ask, answers, addr })
+    }
+
+    /// CPU time used so far by all threads of the process, user and system.
+    ///
+    /// # Errors
+    /// When the process is gone.
+    pub fn cpu(&mut self) -> Result<Duration> {
+        self.ask.write_all(b"\n")?;
+        let mut line = String::new();
+        self.answers.read_line(&mut line)?;
+        Ok(Duration::from_nanos(line.trim().parse()?))
+    }
+
+    /// [`Self::cpu`], once it has come to rest.
+    ///
+    /// # Errors
+    /// When the process is gone.
+    pub fn cpu_at_rest(&mut self) -> Result<Duration> {
+        let mut before = self.cpu()?;
+        loop {
+            std::thread::sleep(LOOK);
+            let after = self.cpu()?;
+            if after - before <= IDLE {
+                return Ok(after);
+            }
+            before = after;
+        }
+    }
+}
+
+impl Drop for ServerProcess {
+    fn drop(&mut self) {
+        // Only this child, and only if it still runs.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Kind {
+    /// The word on the command line and in the tables.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Bare => "bare",
+            Self::Gateway => "gateway",
+        }
+    }
+
+    /// The kind with this name.
+    pub fn named(name: &str) -> Option<Self> {
+        [Self::Bare, Self::Gateway].into_iter().find(|kind| kind.name() == name)
+    }
+}
+
+/// Keeps this process on one CPU, if the machine has more than one.
+///
+/// # Errors
+/// When the kernel does not allow it.
+pub fn pin(cpu: usize) -> Result<()> {
+    if std::thread::available_parallelism()?.get() > 1 {
+        let mut set = CpuSet::new();
+        set.set(cpu);
+        sched_setaffinity(None, &set)?;
+    }
+    Ok(())
+}
+
+/// Is a server until its standard input ends.
+///
+/// # Errors
+/// When it cannot start.
+pub fn serve(kind: Kind, dir: PathBuf) -> Result<()> {
+    pin(SERVER_CPU)?;
+    // One worker on one CPU, for both kinds.
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+    let (addr, _running) = match kind {
+        Kind::Bare => (runtime.block_on(bare::serve(&dir))?, None),
+        Kind::Gateway => {
+            let any = "127.0.0.1:0".parse()?;
+            let config = ServerConfig {
+                dir,
+                listen: vec![Listen { rule_port: 31_314, addr: any }],
+                http: any,
+                public_url: None,
+                keepalive_s: KEEPALIVE_S,
+                gateway: GatewayLimits::default(),
+                limits: LIMITS,
+            };
+            let running = runtime.block_on(Server::start(config))?;
+            (running.listens().first().context("a listener")?.addr, Some(running))
+        }
+    };
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{addr}")?;
+    for line in std::io::stdin().lock().lines() {
+        line?;
+        let used = clock_gettime(ClockId::ProcessCPUTime);
+        writeln!(out, "{}", i128::from(used.tv_sec) * 1_000_000_000 + i128::from(used.tv_nsec))?;
+    }
+    Ok(())
+}
