@@ -85,7 +85,7 @@ pub struct App {
     pub(crate) now: Now,
     pub(crate) phase: Phase,
     pub(crate) link: Link,
-    pub(crate) board: Box<Board>,
+    pub(crate) board: Board,
     pub(crate) pin_callbacks: BTreeMap<usize, Pin>,
     pub(crate) restart_wanted: bool,
     pub(crate) timers: Timers<Pin>,

@@ -67,17 +67,22 @@ pub struct Board {
     pub voltage: f32,
     /// `hardware.lightlevel()`, 0 to 65535.
     pub light: u16,
-    pub(crate) pins: [BoardPin; PINS.len()],
+    pub(crate) pins: Vec<BoardPin>,
 }
 
 impl Default for Board {
     /// Supplied with 3.3 V, in the dark, nothing wired to any pin.
     fn default() -> Self {
-        Self { voltage: 3.3, light: 0, pins: [BoardPin::default(); PINS.len()] }
+        Self { voltage: 3.3, light: 0, pins: vec![BoardPin::default(); PINS.len()] }
     }
 }
 
 impl Board {
+    /// A board without pins, which an agent has.
+    pub(crate) fn none() -> Self {
+        Self { pins: Vec::new(), ..Self::default() }
+    }
+
     /// Puts a level on a pin from outside, or with `None` takes the wire off. What is no level between 0 and 1 is the nearest one.
     ///
     /// # Errors

@@ -28,12 +28,11 @@ impl Side {
         }
     }
 
-    /// The board; an agent has one that nobody can reach.
-    pub(crate) fn board(&self) -> Box<Board> {
-        Box::new(match self {
+    pub(crate) fn board(&self) -> Board {
+        match self {
             Self::Device(device) => device.board.clone(),
-            Self::Agent(_) => Board::default(),
-        })
+            Self::Agent(_) => Board::none(),
+        }
     }
 
     pub(crate) const fn connected(&self) -> bool {
