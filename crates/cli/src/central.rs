@@ -246,6 +246,8 @@ fn agent(ca: Option<&Path>) -> Result<Agent> {
     }
     let config = Agent::config_builder()
         .http_status_as_error(false)
+        // Every request has a connection of its own: a kept one may be closed by the server at the very moment it is used again.
+        .max_idle_connections(0)
         .max_redirects(0)
         .proxy(None)
         .timeout_global(Some(REQUEST_TIMEOUT))
