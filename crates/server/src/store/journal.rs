@@ -13,7 +13,7 @@ use super::{Store, StoreError, diaries, logs};
 use crate::fleet::{DiaryReport, LogEntry};
 
 /// How long the first entry waits for others to share its transaction and its sync. Streams have it at once.
-const GATHER: Duration = Duration::from_millis(10);
+const GATHER: Duration = Duration::from_millis(50);
 /// Rows of one statement. A statement costs more than a row: it wakes the connection's thread and then ours.
 pub(super) const ROWS: usize = 64;
 

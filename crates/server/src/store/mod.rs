@@ -132,6 +132,8 @@ impl Store {
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Full)
             .foreign_keys(true)
+            // What a statement needs to undo itself halfway stays out of the file system.
+            .pragma("temp_store", "MEMORY")
             .busy_timeout(limits.database_wait);
         // A file does not go away as a server may: no question before each use, which would cost as much as a query.
         let pool = |size: u32| {
