@@ -10,6 +10,7 @@ mod peer;
 mod pin;
 mod request;
 mod server;
+mod sleep;
 mod text;
 
 use std::sync::{Arc, OnceLock};
@@ -44,6 +45,8 @@ enum Call {
     AgentUrl,
     CancelWakeup,
     Connect,
+    DeepSleepFor,
+    DeepSleepUntil,
     DeviceId,
     Disconnect,
     Environment,
@@ -55,9 +58,11 @@ enum Call {
     LightLevel,
     Load,
     Log,
+    MacAddress,
     MemoryFree,
     Micros,
     Millis,
+    NoEffect,
     On,
     OnConnect,
     OnDisconnect,
@@ -85,6 +90,8 @@ enum Call {
     SetPolicy,
     SetUserConfiguration,
     Sleep,
+    SleepFor,
+    SleepUntil,
     SoftwareVersion,
     Voltage,
     WakeReason,
@@ -92,10 +99,12 @@ enum Call {
 }
 
 impl Call {
-    const ALL: [Self; 48] = [
+    const ALL: [Self; 54] = [
         Self::AgentUrl,
         Self::CancelWakeup,
         Self::Connect,
+        Self::DeepSleepFor,
+        Self::DeepSleepUntil,
         Self::DeviceId,
         Self::Disconnect,
         Self::Environment,
@@ -107,9 +116,11 @@ impl Call {
         Self::LightLevel,
         Self::Load,
         Self::Log,
+        Self::MacAddress,
         Self::MemoryFree,
         Self::Micros,
         Self::Millis,
+        Self::NoEffect,
         Self::On,
         Self::OnConnect,
         Self::OnDisconnect,
@@ -137,6 +148,8 @@ impl Call {
         Self::SetPolicy,
         Self::SetUserConfiguration,
         Self::Sleep,
+        Self::SleepFor,
+        Self::SleepUntil,
         Self::SoftwareVersion,
         Self::Voltage,
         Self::WakeReason,
@@ -189,6 +202,10 @@ impl Api {
     }
 }
 
+/// What an app of the imp may call, though a runtime that is a process has nothing to do for it: radio, power and its light.
+const NO_EFFECT: [(&str, std::ops::RangeInclusive<u8>); 4] =
+    [("enableblinkup", 1..=1), ("setpoweren", 1..=1), ("setpowersave", 1..=1), ("setsendbuffersize", 1..=1)];
+
 const CONSTANTS: [(&str, i32); 15] = [
     ("ENVIRONMENT_CARD", 0),
     ("ENVIRONMENT_MODULE", 1),
@@ -224,6 +241,12 @@ fn imp_and_server(builder: &mut LibraryBuilder, end: End) {
     builder.host_fn(imp, "info", 0..=0, Call::Info as u32);
     builder.host_fn(imp, "onidle", 1..=1, Call::OnIdle as u32);
     if end == End::Device {
+        builder.host_fn(imp, "deepsleepfor", 1..=1, Call::DeepSleepFor as u32);
+        builder.host_fn(imp, "deepsleepuntil", 2..=4, Call::DeepSleepUntil as u32);
+        builder.host_fn(imp, "getmacaddress", 0..=0, Call::MacAddress as u32);
+        for (name, arguments) in NO_EFFECT {
+            builder.host_fn(imp, name, arguments, Call::NoEffect as u32);
+        }
         builder.host_fn(imp, "getuserconfiguration", 0..=0, Call::GetUserConfiguration as u32);
         builder.host_fn(imp, "setuserconfiguration", 1..=1, Call::SetUserConfiguration as u32);
         builder.host_fn(imp, "sleep", 1..=1, Call::Sleep as u32);
@@ -247,6 +270,10 @@ fn imp_and_server(builder: &mut LibraryBuilder, end: End) {
 fn device_server(builder: &mut LibraryBuilder, server: ClassId) {
     builder.host_fn(server, "connect", 0..=2, Call::Connect as u32);
     builder.host_fn(server, "disconnect", 0..=0, Call::Disconnect as u32);
+    builder.host_fn(server, "expectonlineat", 2..=4, Call::NoEffect as u32);
+    builder.host_fn(server, "expectonlinein", 1..=1, Call::NoEffect as u32);
+    builder.host_fn(server, "sleepfor", 1..=1, Call::SleepFor as u32);
+    builder.host_fn(server, "sleepuntil", 2..=4, Call::SleepUntil as u32);
     builder.host_fn(server, "flush", 0..=1, Call::Flush as u32);
     builder.host_fn(server, "isconnected", 0..=0, Call::IsConnected as u32);
     builder.host_fn(server, "onshutdown", 1..=1, Call::OnShutdown as u32);
@@ -291,6 +318,8 @@ fn agent_objects(builder: &mut LibraryBuilder, response: ClassId) -> ClassId {
     builder.host_fn(device, "ondisconnect", 1..=1, Call::OnDisconnect as u32);
     builder.host_fn(device, "send", 2..=2, Call::Send as u32);
 
+    #[cfg(feature = "regexp2")]
+    builder.regexp2();
     let root = builder.root();
     let http = builder.table(root, "http");
     let hash = builder.table(http, "hash");
@@ -329,12 +358,14 @@ impl App {
         match function {
             Call::AgentUrl => self.agent_url(),
             Call::CancelWakeup => self.cancel_wakeup(arg(0)),
+            Call::DeepSleepFor => self.sleep_for("imp.deepsleepfor", arg(0)),
+            Call::DeepSleepUntil => self.sleep_to("imp.deepsleepuntil", &call.args),
             Call::DeviceId => self.device_id(),
             Call::Environment => Ok(self.environment()),
             Call::Error => Ok(self.log_error(arg(0))),
             Call::Connect => self.connect(arg(0), arg(1)),
             Call::Disconnect => Ok(self.disconnect()),
-            Call::Flush => Ok(self.flush()),
+            Call::Flush => self.flush(arg(0)),
             Call::GetUserConfiguration => self.user_configuration(),
             Call::Info => self.info(),
             Call::IsConnected => Ok(self.is_connected()),
@@ -348,12 +379,16 @@ impl App {
             Call::SetPolicy => self.set_policy(arg(0), arg(1), arg(2)),
             Call::SetUserConfiguration => self.set_user_configuration(arg(0)),
             Call::Sleep => self.sleep(arg(0)),
+            Call::SleepFor => self.sleep_for("server.sleepfor", arg(0)),
+            Call::SleepUntil => self.sleep_to("server.sleepuntil", &call.args),
             Call::Voltage => Ok(self.voltage()),
             Call::Load => self.load(),
             Call::Log => Ok(self.log(arg(0))),
+            Call::MacAddress => self.mac_address(),
             Call::MemoryFree => Ok(self.exact_memory_free()),
             Call::Micros => Ok(self.micros()),
             Call::Millis => Ok(self.millis()),
+            Call::NoEffect => Ok(Value::Null.into()),
             Call::On => self.on(arg(0), arg(1)),
             Call::OnConnect => self.on_connect(arg(0)),
             Call::OnDisconnect => self.on_disconnect(arg(0)),

@@ -60,6 +60,13 @@ fn an_app_runs_in_virtual_time_on_either_end() {
 }
 
 #[test]
+fn agents_have_regexp2_and_devices_do_not() {
+    let text = r#"server.log("regexp2" in getroottable() && regexp2("(\\d+)$").capture("pin 42")[1].begin);"#;
+    assert_eq!(Scripts::new().run(text, &["--imp", "agent"]), (0, "4\n".to_owned(), String::new()));
+    assert_eq!(Scripts::new().run(text, &["--imp", "device"]), (0, "false\n".to_owned(), String::new()));
+}
+
+#[test]
 fn an_app_that_never_ends_is_ended_by_virtual_time() {
     let text = "local n = 0; function tick() { n++; imp.wakeup(1, tick); if (n == 11) server.log(n); } tick();";
     assert_eq!(
