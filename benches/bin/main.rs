@@ -13,7 +13,7 @@ use vouch_benches::{load, process};
 
 /// Rounds; each measures everything once, so that the noise of the machine falls on all alike.
 const ROUNDS: usize = 7;
-const LOGINS: usize = 400;
+const LOGINS: usize = 1_500;
 const ROUND_TRIPS: usize = 3_000;
 
 /// The gateway's full login beside the bare one: rate, so CPU of bare through CPU of ours.

@@ -282,6 +282,11 @@ impl App {
         }
     }
 
+    /// Whether an agent's app has a function that is to be called when its device connects or disconnects.
+    pub fn hears_connections(&self) -> bool {
+        self.on_connect.is_some() || self.on_disconnect.is_some()
+    }
+
     /// When the next timer or an answer to `server.connect` is due.
     fn next_due(&self) -> Option<u64> {
         let connecting = self.link.connecting.as_ref();

@@ -6,7 +6,7 @@ use std::time::Duration;
 pub const LIMITS: Limits = Limits {
     readers: 4,
     database_wait: Duration::from_secs(10),
-    login_keys: 16_384,
+    logins_kept: 65_536,
     image_cache_bytes: 64 * 1024 * 1024,
     agent_state_bytes: 64 * 1024,
     journal_queue: 4_096,
@@ -52,8 +52,8 @@ pub struct Limits {
     pub readers: u32,
     /// Longest wait for a database connection.
     pub database_wait: Duration,
-    /// Parsed identity keys kept for the next login.
-    pub login_keys: usize,
+    /// Devices whose records are kept in memory for their next login.
+    pub logins_kept: usize,
     /// Bytes of app images kept in memory.
     pub image_cache_bytes: usize,
     /// Bytes of what one agent saves.

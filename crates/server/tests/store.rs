@@ -1,13 +1,20 @@
-//! What agents save, and that a folder can be opened again.
+//! What agents save, what logins see, and that a folder can be opened again.
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test ends at what it did not expect")]
 
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt as _;
+use std::sync::Arc;
 
+use keys::profile::Profile;
+use keys::public::SpkiHash;
+use keys::purpose::KeyPurpose;
 use keys::secret::Secret;
-use vouch_server::fleet::{AgentId, AgentIdSecret};
+use keys::signer::Signer;
+use vouch_server::fleet::{
+    AccountId, AgentId, AgentIdSecret, DeploymentId, GroupId, GroupType, NewDeployment, NewDevice, TokenId,
+};
 use vouch_server::limits::LIMITS;
-use vouch_server::store::{AgentState, SaveError, Store, StoreError};
+use vouch_server::store::{AgentState, NewToken, SaveError, Store, StoreError};
 
 fn secret() -> AgentIdSecret {
     AgentIdSecret::new(Secret::new(vec![1; AgentIdSecret::BYTES]))
@@ -74,4 +81,93 @@ async fn a_database_is_neither_overwritten_nor_made_by_opening() {
     assert!(Store::open(dir.path(), secret(), &LIMITS).await.is_err());
     Store::create(dir.path(), secret(), &LIMITS).await.unwrap().close().await;
     assert!(matches!(Store::create(dir.path(), secret(), &LIMITS).await, Err(StoreError::Exists(_))));
+}
+
+fn deployment(group: GroupId, creator: AccountId, device_image: &[u8]) -> NewDeployment {
+    NewDeployment {
+        id: DeploymentId::random(),
+        group,
+        creator,
+        notes: Default::default(),
+        origin: None,
+        device_code: String::new(),
+        agent_code: String::new(),
+        device_image: device_image.to_vec(),
+        agent_image: vec![1],
+    }
+}
+
+fn new_device() -> NewDevice {
+    let identity = Arc::new(Signer::generate(KeyPurpose::DeviceIdentity).unwrap().public().clone());
+    NewDevice {
+        key_agreement_spki: identity.spki_der().to_vec(),
+        identity,
+        tls_spki: SpkiHash([1; 32]),
+        profile: Profile::Modern,
+        model: "m".to_owned(),
+    }
+}
+
+async fn token(store: &Store, owner: AccountId) -> TokenId {
+    let id = TokenId::new([1; 9]);
+    let new = NewToken { id, secret_sha256: [2; 32], owner, group: None, uses: 1, minutes: 1 };
+    store.create_enrolment_token(&new).await.unwrap();
+    id
+}
+
+/// Logins are answered from memory where they can; each change is followed by a login that must see it.
+#[tokio::test]
+async fn every_change_of_a_device_shows_in_the_very_next_login() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::create(dir.path(), secret(), &LIMITS).await.unwrap();
+    let owner = store.create_account(&"me".parse().unwrap(), "", "").await.unwrap();
+    let product = store.create_product(owner, owner, "p", "").await.unwrap();
+    let group = store.create_group(GroupType::Development, product.id, owner, "g", "").await.unwrap().id;
+    let mut device = new_device();
+    let (spki, id) = (device.identity.spki_hash(), device.identity.device_id());
+    let token = token(&store, owner).await;
+    let login = || async { store.device_login(spki).await.unwrap() };
+    assert!(login().await.is_none());
+
+    store.redeem_token(&token, &[2; 32], 0, device.clone()).await.unwrap();
+    assert_eq!(login().await.unwrap().tls_spki, SpkiHash([1; 32]));
+    device.tls_spki = SpkiHash([9; 32]);
+    store.redeem_token(&token, &[2; 32], 0, device).await.unwrap();
+    assert_eq!(login().await.unwrap().tls_spki, SpkiHash([9; 32]));
+
+    store.assign_device(id, group).await.unwrap();
+    assert_eq!(login().await.unwrap().group, Some(group));
+    let first = deployment(group, owner, b"one");
+    store.create_deployment(&first).await.unwrap();
+    assert_eq!(login().await.unwrap().deployment, Some(first.id));
+    let second = deployment(group, owner, b"two");
+    store.create_deployment(&second).await.unwrap();
+    assert_eq!(login().await.unwrap().deployment, Some(second.id));
+
+    let (journal, task) = store.journal();
+    let writing = tokio::spawn(task.run());
+    journal.os_version(spki, "2.0".to_owned());
+    journal.flush().await;
+    assert_eq!(login().await.unwrap().os_version.as_deref(), Some("2.0"));
+    drop(journal);
+    writing.await.unwrap();
+
+    store.unassign_device(id, group).await.unwrap();
+    assert_eq!(login().await.unwrap().group, None);
+    store.delete_device(id).await.unwrap();
+    assert!(login().await.is_none());
+}
+
+#[tokio::test]
+async fn a_revocation_shows_in_the_very_next_login() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::create(dir.path(), secret(), &LIMITS).await.unwrap();
+    let owner = store.create_account(&"me".parse().unwrap(), "", "").await.unwrap();
+    let device = new_device();
+    let (spki, id) = (device.identity.spki_hash(), device.identity.device_id());
+    let token = token(&store, owner).await;
+    store.redeem_token(&token, &[2; 32], 0, device).await.unwrap();
+    assert!(!store.device_login(spki).await.unwrap().unwrap().revoked);
+    store.revoke_device(id).await.unwrap();
+    assert!(store.device_login(spki).await.unwrap().unwrap().revoked);
 }

@@ -69,6 +69,12 @@ impl Life {
     /// Drives the app until it ends or is to end.
     pub(super) async fn run(&mut self, inbox: &mut AgentInbox, orders: &mut watch::Receiver<Order>) -> LifeEnd {
         loop {
+            // Connections may have been queued without a wake-up; a timer's function shall know of them too.
+            while self.app.has_room()
+                && let Some(message) = inbox.try_recv()
+            {
+                self.take(message);
+            }
             let turn = self.app.run(self.shared.clock.now());
             if let Some(end) = self.carry(orders).await {
                 return end;
@@ -79,11 +85,6 @@ impl Life {
                 Turn::More => {
                     while let Some(answer) = self.outgoing.try_join_next() {
                         self.answered(answer);
-                    }
-                    while self.app.has_room()
-                        && let Some(message) = inbox.try_recv()
-                    {
-                        self.take(message);
                     }
                     tokio::task::yield_now().await;
                 }
@@ -106,6 +107,7 @@ impl Life {
                 None => std::future::pending().await,
             }
         };
+        inbox.listen(self.app.hears_connections());
         tokio::select! {
             _ = orders.changed() => return Some(LifeEnd::Order),
             () = timer => {}

@@ -41,6 +41,11 @@ impl AgentInbox {
         self.0.recv().await.ok()
     }
 
+    /// Whether connections and disconnections wake the agent from now on; they are queued in any case.
+    pub fn listen(&self, listens: bool) {
+        self.0.listen(listens);
+    }
+
     /// The next message if one is queued.
     pub fn try_recv(&mut self) -> Option<ToAgent> {
         self.0.try_recv().ok().flatten()
@@ -51,7 +56,7 @@ impl Agents {
     pub(super) fn notice(&self, device: &SpkiHash, notice: ToAgent) {
         let Some(agent) = self.by_device.lock(device).get(device).cloned() else { return };
         let connects = matches!(notice, ToAgent::DeviceConnected);
-        agent.sender.notice(notice, |queue| match queue.back() {
+        agent.sender.remark(notice, |queue| match queue.back() {
             Some(ToAgent::DeviceConnected) if !connects => Beyond::CancelsLast,
             Some(ToAgent::DeviceDisconnected) if connects => Beyond::CancelsLast,
             _ => Beyond::Queue,

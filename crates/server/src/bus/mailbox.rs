@@ -43,6 +43,8 @@ struct Shared<T, E> {
 struct State<T, E> {
     queue: VecDeque<T>,
     capacity: usize,
+    /// Whether remarks wake the reader.
+    listens: bool,
     ended: Option<E>,
 }
 
@@ -54,7 +56,7 @@ pub(super) struct Receiver<T, E: Copy>(Arc<Shared<T, E>>, E);
 
 /// A mailbox for `capacity` messages; `gone` is the end that is noted when the reader goes first.
 pub(super) fn mailbox<T, E: Copy>(capacity: usize, gone: E) -> (Sender<T, E>, Receiver<T, E>) {
-    let state = State { queue: VecDeque::new(), capacity: capacity.max(1), ended: None };
+    let state = State { queue: VecDeque::new(), capacity: capacity.max(1), listens: true, ended: None };
     let shared = Arc::new(Shared { state: Mutex::new(state), arrived: Notify::new(), room: Notify::new() });
     (Sender(Arc::clone(&shared)), Receiver(shared, gone))
 }
@@ -100,23 +102,34 @@ impl<T, E> Sender<T, E> {
 
     /// Queues a notice that must not be lost. Beyond the bound `beyond` is asked what to do, so that notices cannot pile up.
     pub(super) fn notice(&self, message: T, beyond: impl Fn(&VecDeque<T>) -> Beyond) {
+        let full = |state: &State<T, E>| state.queue.len() >= state.capacity;
+        if self.post(message, full, beyond) {
+            self.0.arrived.notify_one();
+        }
+    }
+
+    /// As [`Sender::notice`], but a reader that does not listen is not woken; then `beyond` is asked whatever room there is.
+    pub(super) fn remark(&self, message: T, beyond: impl Fn(&VecDeque<T>) -> Beyond) {
+        let full = |state: &State<T, E>| state.queue.len() >= state.capacity || !state.listens;
+        if self.post(message, full, beyond) && self.0.lock().listens {
+            self.0.arrived.notify_one();
+        }
+    }
+
+    fn post(&self, message: T, full: impl Fn(&State<T, E>) -> bool, beyond: impl Fn(&VecDeque<T>) -> Beyond) -> bool {
         let mut state = self.0.lock();
         if state.ended.is_some() {
-            return;
+            return false;
         }
-        if state.queue.len() >= state.capacity {
-            match beyond(&state.queue) {
-                Beyond::Queue => {}
-                Beyond::Known => return,
-                Beyond::CancelsLast => {
-                    state.queue.pop_back();
-                    return;
-                }
+        match if full(&state) { beyond(&state.queue) } else { Beyond::Queue } {
+            Beyond::Queue => state.queue.push_back(message),
+            Beyond::Known => return false,
+            Beyond::CancelsLast => {
+                state.queue.pop_back();
+                return false;
             }
         }
-        state.queue.push_back(message);
-        drop(state);
-        self.0.arrived.notify_one();
+        true
     }
 
     /// Ends the mailbox at once, whatever is queued; the first end counts.
@@ -162,6 +175,11 @@ impl<T, E: Copy> Receiver<T, E> {
         }
     }
 
+    /// Whether remarks wake the reader from now on. Those in the queue are found by the next [`Receiver::recv`] in any case.
+    pub(super) fn listen(&self, listens: bool) {
+        self.0.lock().listens = listens;
+    }
+
     /// The next message if there is one, or the end.
     pub(super) fn try_recv(&mut self) -> Result<Option<T>, E> {
         let mut state = self.0.lock();
@@ -189,6 +207,8 @@ impl<T, E: Copy> Drop for Receiver<T, E> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::task::{Context, Wake, Waker};
     use std::time::Duration;
 
     use tokio::time::timeout;
@@ -241,6 +261,49 @@ mod tests {
             seen.push(message);
         }
         assert_eq!(seen, [10, 11, 1]);
+    }
+
+    struct Woken(AtomicBool);
+
+    impl Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.store(true, Ordering::SeqCst);
+        }
+    }
+
+    /// Whether a reader that waits for a message is woken by what is done.
+    fn wakes(receiver: &mut Receiver<i32, u8>, done: impl FnOnce()) -> bool {
+        let woken = Arc::new(Woken(AtomicBool::new(false)));
+        let mut waiting = std::pin::pin!(receiver.0.arrived.notified());
+        assert!(waiting.as_mut().poll(&mut Context::from_waker(&Waker::from(Arc::clone(&woken)))).is_pending());
+        done();
+        woken.0.load(Ordering::SeqCst)
+    }
+
+    #[tokio::test]
+    async fn a_remark_wakes_only_who_listens_and_is_found_in_its_order() {
+        let (sender, mut receiver) = mailbox::<i32, u8>(8, 0);
+        receiver.listen(false);
+        assert!(!wakes(&mut receiver, || sender.remark(1, opposite_of(-1))));
+        assert!(wakes(&mut receiver, || sender.try_send(10).unwrap()));
+        assert_eq!(receiver.recv().await, Ok(1));
+        assert_eq!(receiver.try_recv(), Ok(Some(10)));
+        // A new one listens.
+        let (sender, mut receiver) = mailbox::<i32, u8>(8, 0);
+        assert!(wakes(&mut receiver, || sender.remark(-1, opposite_of(1))));
+    }
+
+    #[test]
+    fn remarks_to_a_reader_that_does_not_listen_cancel_each_other() {
+        let (sender, mut receiver) = mailbox::<i32, u8>(8, 0);
+        receiver.listen(false);
+        for _ in 0..1_000 {
+            sender.remark(1, opposite_of(-1));
+            sender.remark(-1, opposite_of(1));
+        }
+        sender.remark(1, opposite_of(-1));
+        assert_eq!(receiver.try_recv(), Ok(Some(1)));
+        assert_eq!(receiver.try_recv(), Ok(None));
     }
 
     #[tokio::test]

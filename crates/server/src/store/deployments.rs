@@ -110,6 +110,7 @@ impl Store {
     /// There is no such group, or a value is not allowed.
     pub async fn create_deployment(&self, new: &NewDeployment) -> Result<Deployment, ChangeError> {
         new.check()?;
+        let _changing = self.0.logins.changing();
         let mut change = self.begin().await?;
         let (kind, product, owner, newest) = sqlx::query_as::<_, (String, String, String, Option<i64>)>(
             "SELECT kind, product_id, owner_id, (SELECT MAX(created_ms) FROM deployments WHERE group_id = $1) FROM devicegroups WHERE id = $1",
@@ -260,6 +261,7 @@ impl Store {
     /// # Errors
     /// There is no such deployment, it is flagged, or it is its group's minimum or newer.
     pub async fn delete_deployment(&self, id: DeploymentId) -> Result<(), ChangeError> {
+        let _changing = self.0.logins.changing();
         let mut change = self.begin().await?;
         let (flagged, created_ms, minimum_ms) = sqlx::query_as::<_, (i64, i64, Option<i64>)>(
             "SELECT d.flagged, d.created_ms, m.created_ms FROM deployments d

@@ -176,6 +176,7 @@ impl Store {
     /// There is no such group, devices are assigned to it, or one of its deployments is flagged.
     pub async fn delete_group(&self, id: GroupId) -> Result<(), ChangeError> {
         let id = id.to_string();
+        let _changing = self.0.logins.changing();
         let mut change = self.begin().await?;
         let devices: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM devices WHERE group_id = $1")
             .bind(&id)

@@ -1,12 +1,12 @@
 //! Devices: what people see, what a login needs, what an agent needs.
 
-use std::sync::{Arc, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use keys::public::{DeviceId, PublicKey, SpkiHash};
 use sqlx::{FromRow, QueryBuilder, Sqlite, Transaction};
 
 use super::deployments::app;
-use super::{ChangeError, Listed, Page, Store, StoreError, cache, row, unix_ms};
+use super::{ChangeError, Listed, Page, Store, StoreError, row, unix_ms};
 use crate::fleet::{
     AccountId, AgentId, AgentStart, Assignment, Device, DeviceLogin, GroupId, GroupType, ProductId, Rule, device,
 };
@@ -134,11 +134,19 @@ impl Store {
     /// # Errors
     /// The state could not be read.
     pub async fn device_login(&self, spki: SpkiHash) -> Result<Option<DeviceLogin>, StoreError> {
+        let before = match self.0.logins.get(&spki) {
+            Ok(login) => return Ok(Some(login)),
+            Err(before) => before,
+        };
         let found = sqlx::query_as::<_, LoginRow>(LOGIN)
             .bind(spki.as_bytes().as_slice())
             .fetch_optional(self.readers())
             .await?;
-        found.map(|row| self.login(spki, row)).transpose()
+        let found = found.map(|row| login(spki, row)).transpose()?;
+        if let Some(login) = &found {
+            self.0.logins.keep(login, &before);
+        }
+        Ok(found)
     }
 
     pub(super) async fn device_login_in(
@@ -148,47 +156,7 @@ impl Store {
     ) -> Result<Option<DeviceLogin>, StoreError> {
         let found =
             sqlx::query_as::<_, LoginRow>(LOGIN).bind(spki.as_bytes().as_slice()).fetch_optional(&mut **change).await?;
-        found.map(|row| self.login(spki, row)).transpose()
-    }
-
-    fn login(&self, spki: SpkiHash, row: LoginRow) -> Result<DeviceLogin, StoreError> {
-        let kind: Option<GroupType> = row::optional("devicegroups.kind", row.kind.as_deref())?;
-        let image = match (&row.device_app_sha256, row.device_app_len) {
-            (Some(sha256), Some(len)) => Some(app("deployments.device_app", sha256, len)?),
-            _ => None,
-        };
-        Ok(DeviceLogin {
-            spki,
-            id: row::text("devices.id", &row.id)?,
-            identity: self.identity(spki, &row.identity_spki)?,
-            tls_spki: SpkiHash(row::hash("devices.tls_spki", &row.tls_spki)?),
-            profile: row::text("devices.profile", &row.profile)?,
-            revoked: row.revoked_ms.is_some(),
-            agent: row::text("devices.agent_id", &row.agent_id)?,
-            owner: row::text("devices.owner_id", &row.owner_id)?,
-            group: row::optional("devices.group_id", row.group_id.as_deref())?,
-            production: kind.is_some_and(GroupType::is_production),
-            deployment: row::optional("deployments.id", row.deployment_id.as_deref())?,
-            app: image,
-            os_version: row.os_version,
-        })
-    }
-
-    fn identity(&self, spki: SpkiHash, der: &[u8]) -> Result<Arc<PublicKey>, StoreError> {
-        if let Some(key) = self.login_keys().get(&spki) {
-            return Ok(key);
-        }
-        let key = PublicKey::from_spki_der(der).map_err(|_| StoreError::Damaged("devices.identity_spki"))?;
-        if key.spki_hash() != spki {
-            return Err(StoreError::Damaged("devices.identity_spki"));
-        }
-        let key = Arc::new(key);
-        self.login_keys().put(spki, Arc::clone(&key), 1);
-        Ok(key)
-    }
-
-    fn login_keys(&self) -> MutexGuard<'_, cache::Cache<SpkiHash, Arc<PublicKey>>> {
-        self.0.login_keys.lock().unwrap_or_else(PoisonError::into_inner)
+        found.map(|row| login(spki, row)).transpose()
     }
 
     /// What a device's agent needs to start. `None`: it is not to run, since the device is unknown, revoked or unassigned, or its group
@@ -320,6 +288,7 @@ impl Store {
     /// # Errors
     /// There is no such device or group, they have different owners, or the device is revoked.
     pub async fn assign_device(&self, id: DeviceId, group: GroupId) -> Result<SpkiHash, ChangeError> {
+        let _changing = self.0.logins.changing();
         let mut change = self.begin().await?;
         let owner = sqlx::query_scalar::<_, String>("SELECT owner_id FROM devicegroups WHERE id = $1")
             .bind(group.to_string())
@@ -353,6 +322,7 @@ impl Store {
     /// # Errors
     /// The device is not in that group.
     pub async fn unassign_device(&self, id: DeviceId, group: GroupId) -> Unassigned {
+        let _changing = self.0.logins.changing();
         // All rows, of which there is at most one: asking for the first alone would not notice a commit that fails after it.
         let changed = sqlx::query_scalar::<_, Vec<u8>>(
             "UPDATE devices SET group_id = NULL WHERE id = $1 AND group_id = $2 RETURNING spki",
@@ -370,6 +340,7 @@ impl Store {
     /// # Errors
     /// There is no such device.
     pub async fn revoke_device(&self, id: DeviceId) -> Result<SpkiHash, ChangeError> {
+        let _changing = self.0.logins.changing();
         // All rows, as above: a revocation that is not on the disk must not be reported as done.
         let changed = sqlx::query_scalar::<_, Vec<u8>>(
             "UPDATE devices SET revoked_ms = COALESCE(revoked_ms, $2) WHERE id = $1 RETURNING spki",
@@ -379,9 +350,7 @@ impl Store {
         .fetch_all(self.writer())
         .await?;
         let spki = changed.first().ok_or(ChangeError::NotFound("device"))?;
-        let spki = SpkiHash(row::hash("devices.spki", spki)?);
-        self.login_keys().remove(&spki);
-        Ok(spki)
+        Ok(SpkiHash(row::hash("devices.spki", spki)?))
     }
 
     /// Forgets an unassigned device with all that is kept of it: it is unknown from then on, and could be enrolled again.
@@ -389,6 +358,7 @@ impl Store {
     /// # Errors
     /// There is no such device, it is assigned, or revoked, which must be remembered.
     pub async fn delete_device(&self, id: DeviceId) -> Result<SpkiHash, ChangeError> {
+        let _changing = self.0.logins.changing();
         let mut change = self.begin().await?;
         let (spki, group, agent, revoked) = sqlx::query_as::<_, (Vec<u8>, Option<String>, String, Option<i64>)>(
             "SELECT spki, group_id, agent_id, revoked_ms FROM devices WHERE id = $1",
@@ -408,8 +378,36 @@ impl Store {
         sqlx::query("DELETE FROM agent_states WHERE agent_id = $1").bind(agent).execute(&mut *change).await?;
         sqlx::query("DELETE FROM devices WHERE spki = $1").bind(&spki).execute(&mut *change).await?;
         change.commit().await?;
-        let spki = SpkiHash(row::hash("devices.spki", &spki)?);
-        self.login_keys().remove(&spki);
-        Ok(spki)
+        Ok(SpkiHash(row::hash("devices.spki", &spki)?))
     }
+}
+
+fn login(spki: SpkiHash, row: LoginRow) -> Result<DeviceLogin, StoreError> {
+    let kind: Option<GroupType> = row::optional("devicegroups.kind", row.kind.as_deref())?;
+    let image = match (&row.device_app_sha256, row.device_app_len) {
+        (Some(sha256), Some(len)) => Some(app("deployments.device_app", sha256, len)?),
+        _ => None,
+    };
+    Ok(DeviceLogin {
+        spki,
+        id: row::text("devices.id", &row.id)?,
+        identity: Arc::new(identity(spki, &row.identity_spki)?),
+        tls_spki: SpkiHash(row::hash("devices.tls_spki", &row.tls_spki)?),
+        profile: row::text("devices.profile", &row.profile)?,
+        revoked: row.revoked_ms.is_some(),
+        agent: row::text("devices.agent_id", &row.agent_id)?,
+        owner: row::text("devices.owner_id", &row.owner_id)?,
+        group: row::optional("devices.group_id", row.group_id.as_deref())?,
+        production: kind.is_some_and(GroupType::is_production),
+        deployment: row::optional("deployments.id", row.deployment_id.as_deref())?,
+        app: image,
+        os_version: row.os_version,
+    })
+}
+
+fn identity(spki: SpkiHash, der: &[u8]) -> Result<PublicKey, StoreError> {
+    PublicKey::from_spki_der(der)
+        .ok()
+        .filter(|key| key.spki_hash() == spki)
+        .ok_or(StoreError::Damaged("devices.identity_spki"))
 }

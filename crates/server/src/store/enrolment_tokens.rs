@@ -180,7 +180,9 @@ impl Store {
             return Err(RedeemRefused::Expired.into());
         }
         let mut change = self.begin().await?;
-        if !self.repeated(&mut change, id, device).await? {
+        let repeated = self.repeated(&mut change, id, device).await?;
+        let _changing = repeated.then(|| self.0.logins.changing());
+        if !repeated {
             let used =
                 sqlx::query("UPDATE enrolment_tokens SET uses_left = uses_left - 1 WHERE id = $1 AND uses_left > 0")
                     .bind(id.to_string())

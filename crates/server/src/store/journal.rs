@@ -153,6 +153,8 @@ impl JournalTask {
             return Ok(());
         }
         let limits = &self.store.0.limits;
+        let versions = batch.iter().any(|entry| matches!(entry, Entry::OsVersion(..)));
+        let _changing = versions.then(|| self.store.0.logins.changing());
         let mut change = self.store.begin().await?;
         let lines: Vec<_> =
             batch.iter().filter_map(|entry| if let Entry::Log(line) = entry { Some(line) } else { None }).collect();

@@ -15,6 +15,7 @@ mod diaries;
 mod enrolment_tokens;
 mod journal;
 mod libraries;
+mod logins;
 mod logs;
 mod page;
 mod products;
@@ -28,7 +29,6 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use keys::public::{PublicKey, SpkiHash};
 use sqlx::Sqlite;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
 use thiserror::Error;
@@ -57,7 +57,7 @@ struct Inner {
     writer: SqlitePool,
     agent_ids: AgentIdSecret,
     limits: Limits,
-    login_keys: Mutex<cache::Cache<SpkiHash, Arc<PublicKey>>>,
+    logins: logins::Logins,
     images: Mutex<cache::Cache<[u8; 32], Arc<[u8]>>>,
 }
 
@@ -150,7 +150,7 @@ impl Store {
             writer,
             agent_ids,
             limits: limits.clone(),
-            login_keys: Mutex::new(cache::Cache::new(limits.login_keys)),
+            logins: logins::Logins::new(limits.logins_kept),
             images: Mutex::new(cache::Cache::new(limits.image_cache_bytes)),
         })))
     }
