@@ -11,6 +11,7 @@
 //! | [`hashes`] | SHA-256, HMAC-SHA256, random bytes |
 //! | [`private_file`] | files only their owner may read, written whole or not at all |
 //! | [`public`] | public keys, their hashes, the device id |
+//! | [`storage`] | keys for what a device stores |
 //! | [`signer`] | private keys behind one seam |
 //! | [`cose`] | COSE_Sign1 with ES256 and a purpose |
 //! | [`profile`] | `classic` and `modern` |
@@ -32,5 +33,6 @@ pub mod public;
 pub mod purpose;
 pub mod secret;
 pub mod signer;
+pub mod storage;
 pub mod time;
 pub mod tls;

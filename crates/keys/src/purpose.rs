@@ -25,6 +25,24 @@ pub enum KeyPurpose {
     DeviceTlsClassic,
     /// Authenticates the device in modern TLS handshakes.
     DeviceTlsModern,
+    /// All keys of a device's storage are derived from it.
+    StorageRoot,
+    /// Encrypts the vault's index.
+    VaultIndex,
+    /// Encrypts the device's configuration: its server, the pinned roots.
+    VaultConfiguration,
+    /// Encrypts the network configuration.
+    VaultNetwork,
+    /// Encrypts the proxy and its user name and password.
+    VaultProxy,
+    /// Encrypts what the app stored for itself.
+    VaultUserConfiguration,
+    /// Encrypts the app.
+    VaultApp,
+    /// Encrypts what never goes back: the time floor.
+    VaultFloors,
+    /// Encrypts the connection diary.
+    VaultDiary,
     /// The secret part of an enrolment token.
     EnrolmentSecret,
     /// Makes agent ids that cannot be guessed.
@@ -56,6 +74,10 @@ pub enum PurposeAlgorithm {
     TicketAes256,
     /// Argon2id (RFC 9106).
     Argon2id,
+    /// 128 random bits that only keys are derived from, by HKDF-SHA256 (RFC 5869).
+    Hkdf128,
+    /// AES-128-GCM (SP 800-38D), each write under a one-time key by HKDF-SHA256 (RFC 5869).
+    Aes128Gcm,
 }
 
 impl PurposeAlgorithm {
@@ -69,6 +91,8 @@ impl PurposeAlgorithm {
             PurposeAlgorithm::Bearer256 => "256 random bits, checked by SHA-256",
             PurposeAlgorithm::TicketAes256 => "AES-256-CBC with HMAC-SHA256 (RFC 5077)",
             PurposeAlgorithm::Argon2id => "Argon2id (RFC 9106)",
+            PurposeAlgorithm::Hkdf128 => "128 random bits, input of HKDF-SHA256",
+            PurposeAlgorithm::Aes128Gcm => "AES-128-GCM, a one-time key by HKDF-SHA256 for each write",
         }
     }
 }
@@ -122,7 +146,7 @@ const DEVICE_TLS_LOSS: &str =
 
 impl KeyPurpose {
     /// Every purpose, in the order documents list them.
-    pub const ALL: [KeyPurpose; 16] = [
+    pub const ALL: [KeyPurpose; 25] = [
         KeyPurpose::ServerRootClassic,
         KeyPurpose::ServerRootModern,
         KeyPurpose::DeviceRootClassic,
@@ -133,6 +157,15 @@ impl KeyPurpose {
         KeyPurpose::DeviceKeyAgreement,
         KeyPurpose::DeviceTlsClassic,
         KeyPurpose::DeviceTlsModern,
+        KeyPurpose::StorageRoot,
+        KeyPurpose::VaultIndex,
+        KeyPurpose::VaultConfiguration,
+        KeyPurpose::VaultNetwork,
+        KeyPurpose::VaultProxy,
+        KeyPurpose::VaultUserConfiguration,
+        KeyPurpose::VaultApp,
+        KeyPurpose::VaultFloors,
+        KeyPurpose::VaultDiary,
         KeyPurpose::EnrolmentSecret,
         KeyPurpose::AgentIdSecret,
         KeyPurpose::SessionTicket,
@@ -154,6 +187,15 @@ impl KeyPurpose {
             KeyPurpose::DeviceKeyAgreement => "device-key-agreement",
             KeyPurpose::DeviceTlsClassic => "device-tls-classic",
             KeyPurpose::DeviceTlsModern => "device-tls-modern",
+            KeyPurpose::StorageRoot => "storage-root",
+            KeyPurpose::VaultIndex => "vault-index",
+            KeyPurpose::VaultConfiguration => "vault-configuration",
+            KeyPurpose::VaultNetwork => "vault-network",
+            KeyPurpose::VaultProxy => "vault-proxy",
+            KeyPurpose::VaultUserConfiguration => "vault-user-configuration",
+            KeyPurpose::VaultApp => "vault-app",
+            KeyPurpose::VaultFloors => "vault-floors",
+            KeyPurpose::VaultDiary => "vault-diary",
             KeyPurpose::EnrolmentSecret => "enrolment-secret",
             KeyPurpose::AgentIdSecret => "agent-id-secret",
             KeyPurpose::SessionTicket => "session-ticket",
@@ -206,6 +248,33 @@ impl KeyPurpose {
                 rotation: "registered again by enrolling",
                 loss: "its holder can read content keys sent to this one device. Revoke the device and enrol it again",
             },
+            KeyPurpose::StorageRoot => KeyFacts {
+                algorithm: PurposeAlgorithm::Hkdf128,
+                birthplace: DEVICE,
+                storage: "file with mode 0600, made by `--keys danger-software` only",
+                lifetime: Lifetime::UntilRevoked,
+                rotation: "none: provision the device again",
+                loss: "its holder can read and forge all that this one device stores, if they get at its storage as well. \
+                    Revoke the device, change its proxy's password and enrol it again",
+            },
+            KeyPurpose::VaultIndex => vault("its holder can put an older vault of this one device in place of its own"),
+            KeyPurpose::VaultConfiguration => {
+                vault("its holder can point this one device to another server, given its storage")
+            }
+            KeyPurpose::VaultNetwork => {
+                vault("its holder can read and change this one device's addresses, given its storage")
+            }
+            KeyPurpose::VaultProxy => {
+                vault("its holder learns the proxy's user name and password; change them at the proxy")
+            }
+            KeyPurpose::VaultUserConfiguration => {
+                vault("its holder can read and change what this one device's app stored")
+            }
+            KeyPurpose::VaultApp => {
+                vault("its holder can read the app of this one device and put another one in its place")
+            }
+            KeyPurpose::VaultFloors => vault("its holder can set this one device's time floor, given its storage"),
+            KeyPurpose::VaultDiary => vault("its holder can read and change this one device's connection diary"),
             KeyPurpose::EnrolmentSecret => KeyFacts {
                 algorithm: PurposeAlgorithm::Bearer256,
                 birthplace: SERVER,
@@ -276,6 +345,17 @@ const fn device_tls(algorithm: PurposeAlgorithm) -> KeyFacts {
         lifetime,
         rotation: LEAF_ROTATION,
         loss: DEVICE_TLS_LOSS,
+    }
+}
+
+const fn vault(loss: &'static str) -> KeyFacts {
+    KeyFacts {
+        algorithm: PurposeAlgorithm::Aes128Gcm,
+        birthplace: "derived from the storage root at each start",
+        storage: "memory only",
+        lifetime: Lifetime::UntilRevoked,
+        rotation: "with the storage root; each write has a one-time key of its own",
+        loss,
     }
 }
 
