@@ -52,8 +52,14 @@ pub(crate) enum Phase {
     Resting,
     /// In an event.
     Running,
-    /// The script waits for the answer to a `Send`.
-    Sending,
+    /// The script waits for the answer to a `Send`; the message is kept where it is sent again after a lost session.
+    Sending(Option<Message>),
+    /// The script waits for a session until then, milliseconds.
+    Connecting(u64, AfterConnect),
+    /// The app stands still until there is a session again, until then at the longest, milliseconds.
+    Suspended(u64),
+    /// The script waits for the answer to a `Flush`.
+    Flushing,
     /// The script waits for the answer to a `Save` or a `SaveUserConfiguration` of these bytes.
     Saving(Vec<u8>),
     /// The script waits for the answer to this request of its own.
@@ -62,6 +68,22 @@ pub(crate) enum Phase {
     Sleeping(u64),
     /// No event begins any more.
     Ended,
+}
+
+/// A message on its way to the host.
+#[derive(Clone, Debug)]
+pub(crate) struct Message {
+    pub(crate) name: String,
+    pub(crate) value: Vec<u8>,
+}
+
+/// What a script waits for a session for.
+#[derive(Debug)]
+pub(crate) enum AfterConnect {
+    /// `server.connect` without a callback.
+    Answer,
+    /// Sending this.
+    Send(Message),
 }
 
 /// A function to be called when nothing else is to do.
@@ -119,7 +141,7 @@ impl App {
             vm: Vm::new(&code.linked, budgets).map_err(|_| StartError::NoMemory(limits.memory_bytes))?,
             api: Api::of(end),
             end,
-            link: Link::new(side.connected()),
+            link: Link::new(side.connected(), wake.begins_connected()),
             board: side.board(),
             pin_callbacks: BTreeMap::new(),
             side,
@@ -153,10 +175,17 @@ impl App {
             return Err(InputRefused::Ended(input));
         }
         match input {
-            Input::Sent(answer) => self.sent(answer.map_or_else(|error| error as i32, |()| 0)),
+            Input::Sent(answer) => self.sent(answer),
+            Input::Flushed(answer) => self.flushed(answer),
+            Input::Unreached(why) => self.link.failure = why as i32,
             Input::Saved(answer) => self.saved(answer),
             Input::HttpGone(id) => self.http_gone(id),
             Input::HttpAnswer { id, answer } => self.http_answered(id, answer),
+            // They come one after the other, so that they need no bound.
+            input @ (Input::Connected | Input::Disconnected) => {
+                self.link.there = matches!(input, Input::Connected);
+                self.queue.push_back(input);
+            }
             input if self.has_room() => self.queue.push_back(input),
             input => return Err(InputRefused::Full(input)),
         }
@@ -173,7 +202,11 @@ impl App {
         self.now = now;
         match self.phase {
             Phase::Ended => return Turn::Ended,
-            Phase::Sending | Phase::Saving(_) | Phase::Requesting(_) => return Turn::Waiting,
+            Phase::Sending(_) | Phase::Flushing | Phase::Saving(_) | Phase::Requesting(_) => return Turn::Waiting,
+            Phase::Connecting(..) | Phase::Suspended(_) => match self.wait_for_session() {
+                Some(turn) => return turn,
+                None => self.set_clock(),
+            },
             Phase::Sleeping(until) if until > now.mono_ms => return Turn::Waiting,
             Phase::Sleeping(_) => {
                 self.phase = Phase::Running;
@@ -182,6 +215,7 @@ impl App {
             }
             Phase::Fresh | Phase::Resting if self.is_blocked() => return Turn::More,
             Phase::Fresh => {
+                self.restore_nv();
                 self.set_clock();
                 self.vm.start();
                 self.phase = Phase::Running;
@@ -214,7 +248,10 @@ impl App {
             Phase::Resting if !self.queue.is_empty() || !self.idle.is_empty() => Some(self.now.mono_ms),
             Phase::Resting => self.next_due(),
             Phase::Sleeping(until) => Some(until),
-            Phase::Sending | Phase::Saving(_) | Phase::Requesting(_) | Phase::Ended => None,
+            Phase::Connecting(until, _) | Phase::Suspended(until) => {
+                Some(if self.link.there { self.now.mono_ms } else { until })
+            }
+            Phase::Sending(_) | Phase::Flushing | Phase::Saving(_) | Phase::Requesting(_) | Phase::Ended => None,
         }
     }
 
@@ -250,6 +287,7 @@ impl App {
     fn serve(&mut self, call: &HostCall) -> Option<Turn> {
         match self.answer(call) {
             Ok(Reply::Value(value)) => self.vm.resume(Ok(value)),
+            Ok(Reply::Wait) if matches!(self.phase, Phase::Ended) => return Some(Turn::Ended),
             Ok(Reply::Wait) => return Some(Turn::Waiting),
             Err(Throw::Message(text)) => self.vm.resume(Err(text)),
             Err(Throw::Value(value)) => {
@@ -277,6 +315,7 @@ impl App {
         let due = self.next_due().is_some_and(|due| due <= self.now.mono_ms);
         match self.phase {
             Phase::Ended => Turn::Ended,
+            Phase::Suspended(_) => Turn::Waiting,
             _ if due || !self.queue.is_empty() || !self.idle.is_empty() => Turn::More,
             _ => Turn::Idle,
         }
@@ -287,23 +326,14 @@ impl App {
         self.on_connect.is_some() || self.on_disconnect.is_some()
     }
 
-    /// When the next timer or an answer to `server.connect` is due.
+    /// When the next timer is due, an answer to `server.connect`, or the news of a lost session.
     fn next_due(&self) -> Option<u64> {
-        let connecting = self.link.connecting.as_ref();
-        let connecting = connecting.map(|waits| if self.link.is_connected() { self.now.mono_ms } else { waits.due_ms });
-        [self.timers.next_due(), connecting].into_iter().flatten().min()
+        [self.timers.next_due(), self.link.next_due(self.now.mono_ms)].into_iter().flatten().min()
     }
 
     /// The pins of the simulated board, as the app drives them and as they were shown to it.
     pub fn board(&self) -> &Board {
         &self.board
-    }
-
-    fn sent(&mut self, result: i32) {
-        if matches!(self.phase, Phase::Sending) {
-            self.phase = Phase::Running;
-            self.vm.resume(Ok(Value::Int(result)));
-        }
     }
 
     fn saved(&mut self, answer: Result<(), String>) {
@@ -379,11 +409,17 @@ impl App {
 fn weight(output: &Output) -> usize {
     match output {
         Output::Log { text, .. } => text.len(),
-        Output::Send { name, value } => name.len() + value.len(),
+        Output::Send { name, value, .. } => name.len() + value.len(),
         Output::HttpResponse(response) => response.body.len(),
         Output::Save(bytes) | Output::SaveUserConfiguration(bytes) => bytes.len(),
         Output::HttpRequest(request) => request.weight(),
-        Output::HttpCancel(_) | Output::Failed { .. } | Output::RestartRequested => 0,
+        Output::HttpCancel(_)
+        | Output::Connect
+        | Output::Disconnect
+        | Output::Flush { .. }
+        | Output::Failed { .. }
+        | Output::RestartRequested
+        | Output::Sleep(_) => 0,
     }
 }
 

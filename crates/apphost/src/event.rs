@@ -5,7 +5,7 @@ use squirrel::{Pin, Throw, Value};
 use crate::app::{App, Phase, exhausted};
 use crate::input::{Input, ShutdownReason};
 use crate::limits::NESTING;
-use crate::link::NO_SERVER;
+use crate::link::SERVER_CONNECTED;
 use crate::output::{LogLevel, Output};
 use crate::side::End;
 use crate::value::decode_cbor;
@@ -24,18 +24,21 @@ impl App {
                 Ok(false) => {}
                 Err(throw) => self.refuse_input(throw),
             }
-            if matches!(self.phase, Phase::Ended) {
+            if !matches!(self.phase, Phase::Resting) {
                 return false;
             }
         }
         self.queue.shrink_to(4);
-        self.begin_connected() || self.begin_timer() || self.begin_idle()
+        self.begin_loss() || self.begin_connected() || self.begin_timer() || self.begin_idle()
     }
 
     /// Answers a `server.connect`, once there is an answer.
     fn begin_connected(&mut self) -> bool {
         let Some(result) = self.link.connected_by(self.now.mono_ms) else { return false };
         let Some(connecting) = self.link.connecting.take() else { return false };
+        if result != SERVER_CONNECTED && self.link.policy.returns() {
+            self.give_up_session();
+        }
         self.call_once_with(connecting.callback, &[Value::Int(result)]);
         true
     }
@@ -63,7 +66,9 @@ impl App {
             Input::Shutdown(reason) => Ok(self.begin_shutdown(reason)),
             Input::Pin { name, level } => Ok(self.begin_pin(&name, level)),
             // Taken by `input`, never queued.
-            Input::Sent(_) | Input::Saved(_) | Input::HttpGone(_) => Ok(false),
+            Input::Sent(_) | Input::Flushed(_) | Input::Saved(_) | Input::HttpGone(_) | Input::Unreached(_) => {
+                Ok(false)
+            }
         }
     }
 
@@ -82,12 +87,13 @@ impl App {
         let callback = match (self.end, connected) {
             (End::Agent, true) => self.on_connect,
             (End::Agent, false) => self.on_disconnect,
-            (End::Device, true) => None,
-            // An app that disconnected itself expects nothing else.
-            (End::Device, false) => self.link.on_unexpected.filter(|_| self.link.wanted),
+            (End::Device, true) => {
+                self.link.lost_ms = None;
+                None
+            }
+            (End::Device, false) => return self.session_lost(),
         };
-        let arguments = [Value::Int(NO_SERVER)];
-        self.call(callback, if self.end == End::Device { &arguments } else { &[] });
+        self.call(callback, &[]);
         callback.is_some()
     }
 

@@ -29,8 +29,12 @@ pub enum Input {
         /// What came back.
         answer: Result<HttpAnswer, HttpFailure>,
     },
+    /// The host tried to reach the server and could not; for a device app that waits for a session.
+    Unreached(Unreached),
     /// The answer to [`crate::Output::Send`].
     Sent(Result<(), NotSent>),
+    /// The answer to [`crate::Output::Flush`].
+    Flushed(Result<(), NotSent>),
     /// The host wants to run something else in the app's place. An app that has asked for it (`server.onshutdown`) tidies up and then
     /// restarts; any other ends at once, with [`crate::Output::RestartRequested`]. The host bounds the wait.
     Shutdown(ShutdownReason),
@@ -63,8 +67,22 @@ pub enum ShutdownReason {
 pub enum NotSent {
     /// No session is open.
     NotConnected = 1,
-    /// There was no room for it in time.
+    /// There was no room for it, or no acknowledgement, in time.
     TimedOut = 2,
+    /// The session ended first.
+    Disconnected = 3,
+}
+
+/// Why the server was not reached; the numbers are those `server.connect` gives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Unreached {
+    /// There is no network.
+    NoNetwork = 1,
+    /// No address has the name of the server, or of the proxy.
+    NotResolved = 3,
+    /// Nobody answered as the server does.
+    NoServer = 4,
 }
 
 /// What a server answered to a request of an agent's.

@@ -8,7 +8,8 @@
 //! - [`limits`]: the bounds of one app.
 //! - [`restart`]: how long a host waits before it starts a failed app again.
 //! - [`driver`]: how a host drives an app, in words.
-//! - `event`: which event begins next; `timers`: the app's timers, in order; `link`: the session as the app sees it; `credit`: the
+//! - `event`: which event begins next; `timers`: the app's timers, in order; `link`: the session as the app sees it; `session`: waiting for it and
+//!   losing it; `credit`: the
 //!   requests an agent may still make.
 //! - `api`: what scripts find on each end; `value`: values as CBOR and JSON; `url`: percent-encoding.
 
@@ -24,6 +25,7 @@ pub mod limits;
 mod link;
 pub mod output;
 pub mod restart;
+mod session;
 pub mod side;
 mod timers;
 mod url;
@@ -32,9 +34,9 @@ mod value;
 pub use app::{App, StartError, Turn};
 pub use board::{Board, NoSuchPin};
 pub use code::Code;
-pub use input::{HttpAnswer, HttpFailure, HttpRequest, Input, InputRefused, NotSent, ShutdownReason};
+pub use input::{HttpAnswer, HttpFailure, HttpRequest, Input, InputRefused, NotSent, ShutdownReason, Unreached};
 pub use keys::time::Now;
 pub use limits::Limits;
-pub use output::{HttpResponse, LogLevel, OutgoingRequest, Output};
+pub use output::{HttpResponse, LogLevel, OutgoingRequest, Output, Sleep, Until};
 pub use restart::RestartDelay;
 pub use side::{AgentInfo, DeviceInfo, End, Side, WakeReason};

@@ -17,6 +17,8 @@ pub struct Limits {
     pub save_bytes: usize,
     /// Bytes of a device's user configuration.
     pub user_configuration_bytes: usize,
+    /// Bytes of what a device app keeps in `nv` while it sleeps.
+    pub nv_bytes: usize,
     /// Inputs waiting for their turn.
     pub queue: usize,
     /// Timers at once, and functions waiting for the app to be idle.
@@ -55,6 +57,7 @@ impl Limits {
         message_bytes: 256 * 1024,
         save_bytes: 64 * 1024,
         user_configuration_bytes: 4 * 1024,
+        nv_bytes: 4 * 1024,
         queue: 64,
         timers: 256,
         handlers: 256,

@@ -16,6 +16,21 @@ pub enum Output {
         name: String,
         /// One encoded value.
         value: Vec<u8>,
+        /// Whether it counts as sent only once the other end has it.
+        acknowledged: bool,
+        /// The longest wait, milliseconds.
+        timeout_ms: u64,
+    },
+    /// The device app wants a session: connect if there is none, without waiting for the end of a pause.
+    Connect,
+    /// The device app wants no session: close it once everything is sent, and open none before [`Output::Connect`].
+    Disconnect,
+    /// The script waits for [`crate::Input::Flushed`]: until everything is sent.
+    Flush {
+        /// Whether that counts only once the other end has it.
+        acknowledged: bool,
+        /// The longest wait, milliseconds.
+        timeout_ms: u64,
     },
     /// Answer a request to the agent's URL.
     HttpResponse(HttpResponse),
@@ -35,6 +50,27 @@ pub enum Output {
     },
     /// The app is over because it asked for a restart.
     RestartRequested,
+    /// The device app is over and starts again later.
+    Sleep(Sleep),
+}
+
+/// How long a device app is over.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sleep {
+    /// When it starts again.
+    pub until: Until,
+    /// What it keeps meanwhile in `nv`, for [`crate::DeviceInfo::nv`]; gone with a power cut.
+    pub nv: Option<Vec<u8>>,
+}
+
+/// When a device app starts again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Until {
+    /// After so many milliseconds, without a session, with [`crate::WakeReason::Timer`]; earlier with [`crate::WakeReason::Pin`] when
+    /// one of the pins goes high that the app has configured for it.
+    Time(u64),
+    /// As soon as there is a session, with [`crate::WakeReason::Snooze`].
+    Connected,
 }
 
 /// Which of the two log calls wrote a line.

@@ -54,6 +54,8 @@ pub struct DeviceInfo {
     pub connected: bool,
     /// What the app last gave to [`crate::Output::SaveUserConfiguration`], if that was not empty.
     pub user_configuration: Option<Vec<u8>>,
+    /// What the app kept in `nv` when it went to sleep ([`crate::Sleep::nv`]).
+    pub nv: Option<Vec<u8>>,
     /// The board the app sees, simulated.
     pub board: Board,
 }
@@ -77,19 +79,30 @@ pub struct AgentInfo {
 pub enum WakeReason {
     /// The device was switched on, or its runtime started.
     PowerOn = 0,
+    /// The time of its sleep was over.
+    Timer = 1,
     /// The device restarted by software.
     SoftwareReset = 2,
+    /// A pin went high that ends sleep.
+    Pin = 3,
     /// A new app was delivered.
     NewApp = 4,
     /// The app before this one failed.
     AppError = 5,
     /// A new OS image was started.
     NewOs = 6,
+    /// There is a session again, after the app was put to sleep for the lack of one.
+    Snooze = 7,
     /// The app or its owner asked for a restart.
     Restart = 10,
 }
 
 impl WakeReason {
+    /// Whether a session is wanted from the start; an app that was asleep begins without one until it needs it.
+    pub(crate) const fn begins_connected(self) -> bool {
+        !matches!(self, Self::Timer | Self::Pin)
+    }
+
     /// The number a script sees.
     pub const fn code(self) -> u8 {
         self as u8

@@ -1,23 +1,27 @@
-//! The app in a task of its own: it starts, runs with or without a session, fails and starts again.
+//! The app in a task of its own: it starts, runs with or without a session, sleeps, makes room for another, fails and starts again.
 //!
 //! The session hands it inputs over a bounded queue and never waits for it; its log lines go into a ring, its messages to
-//! whichever session is open. Nothing of the app is stored: after a restart of the runtime it is fetched again.
+//! whichever session is open.
 
 pub mod logs;
+mod outputs;
+pub mod sending;
+pub mod wish;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use apphost::{
-    App, Board, Code, DeviceInfo, Input, InputRefused, NotSent, Output, RestartDelay, Side, Turn, WakeReason,
+    App, Board, Code, DeviceInfo, Input, InputRefused, RestartDelay, ShutdownReason, Side, Turn, WakeReason,
 };
-use protocol::report::{AppState, LogLevel, LogLine};
-use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::{Instant, sleep_until, timeout_at};
+use protocol::report::AppState;
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, sleep_until};
 
 use crate::app::logs::LogRing;
+use crate::app::sending::{FromApp, Sending};
+use crate::app::wish::Wish;
 use crate::clock::DeviceClock;
-use crate::events::{DeviceEvent, LogKind, Observer, Sha256Hex};
+use crate::events::{DeviceEvent, Observer, Sha256Hex};
 use crate::limits::Limits;
 
 /// What the session tells the app's task.
@@ -27,6 +31,8 @@ pub enum ToApp {
     Connected(mpsc::Sender<FromApp>),
     /// No session is open any more.
     Disconnected,
+    /// The server was not reached.
+    Unreached(apphost::Unreached),
     /// A message of the agent.
     Message {
         /// Its name.
@@ -36,26 +42,33 @@ pub enum ToApp {
     },
     /// Run this app from now on.
     Run {
-        /// SHA-256 of its image.
-        sha256: [u8; 32],
         /// The app.
-        code: Code,
+        app: Assigned,
+        /// When it takes the place of the one that runs.
+        when: When,
     },
     /// Run no app from now on.
     Remove,
     /// Start the app again.
-    Restart,
+    Restart(When),
 }
 
-/// A message of the app on its way to the agent; the app waits for the answer.
-#[derive(Debug)]
-pub struct FromApp {
-    /// Its name.
-    pub name: String,
-    /// Its value, encoded.
-    pub value: Vec<u8>,
-    /// Whether the session took it; dropped when there is none any more.
-    pub taken: oneshot::Sender<Result<(), NotSent>>,
+/// When a running app makes room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum When {
+    /// At once.
+    Now,
+    /// When it is ready, if it has asked to be told (`server.onshutdown`); it has [`Limits::shutdown_wait`].
+    Ready,
+}
+
+/// An app that is to run.
+#[derive(Clone, Debug)]
+pub struct Assigned {
+    /// SHA-256 of its image.
+    pub sha256: [u8; 32],
+    /// The app.
+    pub code: Code,
 }
 
 /// What the app's task works with.
@@ -82,6 +95,8 @@ pub struct AppLink {
     pub commands: mpsc::Sender<ToApp>,
     /// What the server is told about the app.
     pub state: watch::Receiver<AppState>,
+    /// Whether the app wants a session.
+    pub wish: watch::Receiver<Wish>,
 }
 
 /// The app's task.
@@ -90,36 +105,48 @@ pub struct AppRunner {
     context: AppContext,
     commands: mpsc::Receiver<ToApp>,
     state: watch::Sender<AppState>,
+    wish: watch::Sender<Wish>,
     session: Option<mpsc::Sender<FromApp>>,
     slot: Slot,
     assigned: Option<Assigned>,
+    /// Until when the app that runs has to make room.
+    leaving: Option<Leaving>,
     delay: RestartDelay,
     /// An input that the app had no room for; no further command is taken until it has.
     held: Option<Input>,
     /// The answer that the app waits for.
-    sending: Option<oneshot::Receiver<Result<(), NotSent>>>,
-    sending_until: Instant,
+    sending: Option<Sending>,
     /// What the app stored for itself. It may be secret, so it lives in memory only: no file holds it in clear.
     user_configuration: Option<Vec<u8>>,
 }
 
-#[derive(Clone, Debug)]
-struct Assigned {
-    sha256: [u8; 32],
-    code: Code,
+/// A running app that was asked to make room.
+#[derive(Debug)]
+struct Leaving {
+    until: Instant,
+    /// The app that comes after it; itself when there is none.
+    successor: Option<Assigned>,
 }
 
 #[derive(Debug)]
 enum Slot {
     Empty,
     Running(Box<App>),
-    Pausing { until: Instant, wake: WakeReason },
+    Pausing {
+        until: Instant,
+        wake: WakeReason,
+    },
+    /// Until then, or until there is a session.
+    Sleeping {
+        until: Option<Instant>,
+        nv: Option<Vec<u8>>,
+    },
 }
 
 /// What the task waited for.
 enum Woken {
     Command(Option<ToApp>),
-    Sent(Result<(), NotSent>),
+    Sent(Input),
     Time,
 }
 
@@ -129,20 +156,22 @@ impl AppRunner {
         let (to_task, commands) = mpsc::channel(context.limits.app_queue);
         let nothing = AppState { sha256: None, wake_reason: 0, free_memory: 0, error: None };
         let (state, state_seen) = watch::channel(nothing);
+        let (wish, wish_seen) = Wish::channel();
         let runner = AppRunner {
             context,
             commands,
             state,
+            wish,
             session: None,
             slot: Slot::Empty,
             assigned: None,
+            leaving: None,
             delay: RestartDelay::default(),
             held: None,
             sending: None,
-            sending_until: Instant::now(),
             user_configuration: None,
         };
-        (runner, AppLink { commands: to_task, state: state_seen })
+        (runner, AppLink { commands: to_task, state: state_seen, wish: wish_seen })
     }
 
     /// Runs until the other end is gone.
@@ -153,22 +182,24 @@ impl AppRunner {
             match self.wait(turn).await {
                 Woken::Command(None) => return,
                 Woken::Command(Some(command)) => self.command(command),
-                Woken::Sent(result) => {
+                Woken::Sent(answer) => {
                     self.sending = None;
-                    self.input(Input::Sent(result));
+                    self.input(answer);
                 }
                 Woken::Time => {}
             }
         }
     }
 
-    /// Gives the app one slice, or starts it when its pause is over.
+    /// Gives the app one slice, or starts it when its pause or sleep is over.
     fn turn(&mut self) -> Turn {
         let now = self.context.clock.now();
-        if let Slot::Pausing { until, wake } = self.slot
-            && Instant::now() >= until
-        {
-            self.start(wake);
+        let over = |until: &Instant| Instant::now() >= *until;
+        match &self.slot {
+            Slot::Pausing { until, wake } if over(until) => self.start(*wake),
+            Slot::Sleeping { until: Some(until), .. } if over(until) => self.start(WakeReason::Timer),
+            Slot::Running(_) if self.leaving.as_ref().is_some_and(|leaving| over(&leaving.until)) => self.make_room(),
+            _ => {}
         }
         let Slot::Running(app) = &mut self.slot else { return Turn::Idle };
         if app.has_room()
@@ -191,16 +222,17 @@ impl AppRunner {
             }
             return Woken::Time;
         }
-        let wake_at = match &self.slot {
+        let slot = match &self.slot {
             Slot::Empty => None,
             Slot::Running(app) => app.poll_timeout().map(|mono_ms| self.context.clock.instant(mono_ms)),
             Slot::Pausing { until, .. } => Some(*until),
+            Slot::Sleeping { until, .. } => *until,
         };
-        let sending_until = self.sending_until;
+        let wake_at = [slot, self.leaving.as_ref().map(|leaving| leaving.until)].into_iter().flatten().min();
         tokio::select! {
             command = self.commands.recv(), if self.held.is_none() => Woken::Command(command),
-            result = answer(self.sending.as_mut(), sending_until) => Woken::Sent(result),
-            () = sleep_until(wake_at.unwrap_or(sending_until)), if wake_at.is_some() => Woken::Time,
+            answer = answer(self.sending.as_mut()) => Woken::Sent(answer),
+            () = sleep_until(wake_at.unwrap_or_else(Instant::now)), if wake_at.is_some() => Woken::Time,
         }
     }
 
@@ -209,38 +241,77 @@ impl AppRunner {
             ToApp::Connected(session) => {
                 self.session = Some(session);
                 self.input(Input::Connected);
+                if matches!(self.slot, Slot::Sleeping { until: None, .. }) {
+                    self.start(WakeReason::Snooze);
+                }
             }
             ToApp::Disconnected => {
                 self.session = None;
                 self.input(Input::Disconnected);
             }
+            ToApp::Unreached(why) => self.input(Input::Unreached(why)),
             ToApp::Message { name, value } => self.input(Input::Message { name, value }),
-            ToApp::Run { sha256, code } => {
+            ToApp::Run { app, when: When::Ready } if matches!(self.slot, Slot::Running(_)) => {
+                self.ask_to_leave(Some(app));
+            }
+            ToApp::Run { app, .. } => {
                 let wake = if self.assigned.is_some() { WakeReason::NewApp } else { WakeReason::PowerOn };
-                self.assigned = Some(Assigned { sha256, code });
+                self.assigned = Some(app);
                 self.delay.reset();
                 self.start(wake);
             }
             ToApp::Remove => {
                 self.stop();
+                self.wish.send_modify(|wish| wish.online = true);
                 if self.assigned.take().is_some() {
                     self.context.observer.tell(DeviceEvent::AppRemoved);
                     self.report(WakeReason::PowerOn, None);
                 }
             }
-            ToApp::Restart => self.start(WakeReason::Restart),
+            ToApp::Restart(When::Ready) if matches!(self.slot, Slot::Running(_)) => self.ask_to_leave(None),
+            ToApp::Restart(_) if self.leaving.is_some() => self.make_room(),
+            ToApp::Restart(_) => self.start(WakeReason::Restart),
         }
     }
 
+    /// Asks the app that runs to make room for another, or for itself, begun anew.
+    fn ask_to_leave(&mut self, successor: Option<Assigned>) {
+        let asked = self.leaving.take();
+        let is_new = asked.is_none();
+        let until = asked.as_ref().map_or_else(|| Instant::now() + self.context.limits.shutdown_wait, |old| old.until);
+        let successor = successor.or_else(|| asked.and_then(|old| old.successor));
+        self.leaving = Some(Leaving { until, successor });
+        if is_new {
+            self.input(Input::Shutdown(ShutdownReason::NewApp));
+        }
+    }
+
+    /// Ends the app that was asked to make room and starts what comes after it.
+    fn make_room(&mut self) {
+        let successor = self.leaving.take().and_then(|leaving| leaving.successor);
+        let wake = if successor.is_some() { WakeReason::NewApp } else { WakeReason::Restart };
+        self.assigned = successor.or(self.assigned.take());
+        self.delay.reset();
+        self.start(wake);
+    }
+
     fn start(&mut self, wake: WakeReason) {
+        let nv = match std::mem::replace(&mut self.slot, Slot::Empty) {
+            Slot::Sleeping { nv, .. } if matches!(wake, WakeReason::Timer | WakeReason::Pin | WakeReason::Snooze) => nv,
+            _ => None,
+        };
         self.stop();
         let Some(assigned) = self.assigned.clone() else { return };
+        if !matches!(wake, WakeReason::Timer | WakeReason::Pin) {
+            self.wish.send_modify(|wish| wish.online = true);
+        }
         let now = self.context.clock.now();
         let side = Side::Device(DeviceInfo {
             device_id: self.context.device_id.clone(),
             software_version: self.context.software_version.clone(),
             connected: self.session.is_some(),
             user_configuration: self.user_configuration.clone(),
+            nv,
             board: Board::default(),
         });
         self.context
@@ -259,6 +330,7 @@ impl AppRunner {
     /// Ends the app that runs, with whatever it waited for.
     fn stop(&mut self) {
         self.slot = Slot::Empty;
+        self.leaving = None;
         self.held = None;
         self.sending = None;
     }
@@ -270,82 +342,12 @@ impl AppRunner {
             self.held = Some(input);
         }
     }
-
-    fn take_outputs(&mut self) {
-        while let Slot::Running(app) = &mut self.slot {
-            let Some(output) = app.poll_output() else { return };
-            match output {
-                Output::Log { level, text } => self.log(level, text),
-                Output::Send { name, value } => self.send(name, value),
-                Output::Failed { error } => self.failed(error),
-                // An app that restarts itself over and over is slowed down like one that fails.
-                Output::RestartRequested => {
-                    self.pause(WakeReason::Restart, None);
-                }
-                Output::SaveUserConfiguration(bytes) => {
-                    self.user_configuration = Some(bytes).filter(|bytes| !bytes.is_empty());
-                    self.input(Input::Saved(Ok(())));
-                }
-                Output::Save(_) => self.input(Input::Saved(Err("a device app has no saved state".to_owned()))),
-                // Only agents have a URL and make requests.
-                Output::HttpResponse(_) | Output::HttpRequest(_) | Output::HttpCancel(_) => {}
-            }
-        }
-    }
-
-    fn log(&self, level: apphost::LogLevel, text: String) {
-        let unix_ms = self.context.clock.now().unix_ms;
-        let (kind, level) = match level {
-            apphost::LogLevel::Log => (LogKind::Log, LogLevel::Log),
-            apphost::LogLevel::Error => (LogKind::Error, LogLevel::Error),
-        };
-        self.context.observer.tell(DeviceEvent::AppLog { unix_ms, level: kind, text: text.clone() });
-        self.context.logs.push(LogLine::new(unix_ms, level, text));
-    }
-
-    fn send(&mut self, name: String, value: Vec<u8>) {
-        let (taken, answer) = oneshot::channel();
-        let offered = self.session.as_ref().map(|session| session.try_send(FromApp { name, value, taken }));
-        // With no session, or with one that is ending, `taken` is gone and the answer says so at once.
-        drop(offered);
-        self.sending = Some(answer);
-        self.sending_until = Instant::now() + self.context.limits.write_wait;
-    }
-
-    fn failed(&mut self, error: String) {
-        let restart_in_ms = self.pause(WakeReason::AppError, Some(error.clone()));
-        self.context.observer.tell(DeviceEvent::AppFailed { error, restart_in_ms });
-    }
-
-    /// Ends the app and starts it again after a while; returns how long that is, in milliseconds.
-    fn pause(&mut self, wake: WakeReason, error: Option<String>) -> u64 {
-        let pause_ms = self.delay.failed(self.context.clock.now());
-        self.stop();
-        self.slot = Slot::Pausing { until: Instant::now() + Duration::from_millis(pause_ms), wake };
-        self.report(wake, error);
-        pause_ms
-    }
-
-    fn report(&mut self, wake: WakeReason, error: Option<String>) {
-        let free_memory = match &mut self.slot {
-            Slot::Running(app) => app.memory_free(),
-            Slot::Empty | Slot::Pausing { .. } => 0,
-        };
-        let sha256 = self.assigned.as_ref().map(|assigned| assigned.sha256);
-        let error = error.map(|mut text| {
-            text.truncate(text.floor_char_boundary(protocol::limits::LIMITS.error_text));
-            text
-        });
-        self.state.send_replace(AppState { sha256, wake_reason: wake.code(), free_memory, error });
-    }
 }
 
-/// The answer to the message that the app is sending; never, when it sends none.
-async fn answer(sending: Option<&mut oneshot::Receiver<Result<(), NotSent>>>, until: Instant) -> Result<(), NotSent> {
-    let Some(sending) = sending else { return std::future::pending().await };
-    match timeout_at(until, sending).await {
-        Ok(Ok(result)) => result,
-        Ok(Err(_)) => Err(NotSent::NotConnected),
-        Err(_) => Err(NotSent::TimedOut),
+/// The answer to what the app is sending; never, when it sends nothing.
+async fn answer(sending: Option<&mut Sending>) -> Input {
+    match sending {
+        Some(sending) => sending.answer().await,
+        None => std::future::pending().await,
     }
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use apphost::Unreached;
 use keys::pki::CertificateFacts;
 use protocol::report::{AppState, DiaryEntry, LogLevel, LogLine};
 use protocol::session::PartialApp;
@@ -9,6 +10,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::app::ToApp;
 use crate::app::logs::LogRing;
+use crate::app::wish::Wish;
 use crate::clock::DeviceClock;
 use crate::connect::attempt::{Attempt, AttemptResult};
 use crate::connect::diary::Diary;
@@ -30,6 +32,8 @@ pub(crate) struct Device {
     pub(crate) observer: Observer,
     pub(crate) app: mpsc::Sender<ToApp>,
     pub(crate) app_state: watch::Receiver<AppState>,
+    /// Whether the app wants a session.
+    pub(crate) wish: watch::Receiver<Wish>,
     /// The app that runs, or that runs again after a pause.
     pub(crate) running: Option<[u8; 32]>,
     /// An app that came whole and cannot be run; it is not fetched again.
@@ -66,6 +70,11 @@ impl Device {
         if let Err(why) = kept {
             self.status(why);
         }
+    }
+
+    /// Tells the app that the server was not reached, if it has room for that.
+    pub(crate) fn unreached(&self, why: Unreached) {
+        let _ = self.app.try_send(ToApp::Unreached(why));
     }
 
     /// An app cannot be fetched or run.

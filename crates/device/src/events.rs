@@ -88,6 +88,11 @@ pub enum DeviceEvent {
         /// The pause before the start, in milliseconds.
         restart_in_ms: u64,
     },
+    /// The app sleeps: it is over and begins again later.
+    AppSleeps {
+        /// How long, in milliseconds; absent when it begins as soon as there is a session.
+        ms: Option<u64>,
+    },
     /// No app runs any more.
     AppRemoved,
     /// The runtime ended because it was asked to.
@@ -241,6 +246,8 @@ impl fmt::Display for DeviceEvent {
             DeviceEvent::AppFailed { error, restart_in_ms } => {
                 write!(f, "the app failed, restart in {} s: {error}", restart_in_ms.div_ceil(1000))
             }
+            DeviceEvent::AppSleeps { ms: Some(ms) } => write!(f, "the app sleeps for {} s", ms.div_ceil(1000)),
+            DeviceEvent::AppSleeps { ms: None } => write!(f, "the app sleeps until there is a session"),
             DeviceEvent::AppRemoved => write!(f, "no app is assigned to this device any more"),
             DeviceEvent::Stopped => write!(f, "stopped"),
             DeviceEvent::Missed { count } => write!(f, "{count} events were not shown: too many at once"),

@@ -49,6 +49,14 @@ pub struct Limits {
     pub log_lines: usize,
     /// How many bytes of log text are kept while there is no session.
     pub log_bytes: usize,
+    /// How long an app that was asked to make room for another may take.
+    pub shutdown_wait: Duration,
+    /// How long after a session or a failed round an app that asks for a session waits for the next round.
+    pub asked_pause: Duration,
+    /// How long the runtime stays away at most because the app wants no session; then it looks for updates.
+    pub offline_most: Duration,
+    /// How long a session lasts that is only there to look for updates.
+    pub visit: Duration,
     /// How many entries go to the app, or come from it, before the other side has to wait.
     pub app_queue: usize,
     /// How many events wait for the observer; more are counted and dropped, never waited for.
@@ -79,6 +87,10 @@ pub const LIMITS: Limits = Limits {
     diary_file: 256 * 1024,
     log_lines: 1000,
     log_bytes: 256 * 1024,
+    shutdown_wait: Duration::from_secs(24 * 3600),
+    asked_pause: Duration::from_secs(2),
+    offline_most: Duration::from_secs(24 * 3600),
+    visit: Duration::from_secs(30),
     app_queue: 64,
     events: 1024,
 };

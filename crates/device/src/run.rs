@@ -6,10 +6,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use apphost::Unreached;
 use keys::tls::{SeenServer, SessionMaterial, TlsError, client_session};
 use tokio::time::{Instant, sleep};
 
 use crate::app::logs::LogRing;
+use crate::app::wish::{asked_since, wanted};
 use crate::app::{AppContext, AppRunner};
 use crate::clock::DeviceClock;
 use crate::connect::attempt::ConnectionPurpose;
@@ -90,6 +92,7 @@ pub async fn run(options: RunOptions, shutdown: impl Future<Output = ()>, observ
         observer: observer.clone(),
         app: app.commands,
         app_state: app.state,
+        wish: app.wish,
         running: None,
         unusable: None,
         partial: None,
@@ -135,22 +138,43 @@ fn started(device: &Device) -> Started {
 async fn keep_connected(mut device: Device, mut dialer: Dialer) {
     let mut pauses = Pauses::new(&device.limits, u64::from_ne_bytes(keys::hashes::random()));
     loop {
-        let end = one_round(&mut device, &mut dialer).await;
-        if let RoundEnd::Session { end: end @ (SessionEnd::Closed { .. } | SessionEnd::Broken(_)), .. } = &end {
+        let is_visit = until_wanted(&mut device).await;
+        let asked = device.wish.borrow().asked;
+        let end = one_round(&mut device, &mut dialer, is_visit).await;
+        if let RoundEnd::Session { end, .. } = &end
+            && !matches!(end, SessionEnd::LoginBroken | SessionEnd::Refused { .. })
+        {
             device.observer.tell(DeviceEvent::Disconnected { why: end.to_string() });
         }
-        let (pause, why) = pauses.after(&end);
-        device.observer.tell(DeviceEvent::Waiting { ms: crate::connect::proxy::millis(pause), why });
-        sleep(pause).await;
+        let Pause { time, why, is_asked_for } = pauses.after(&end);
+        device.observer.tell(DeviceEvent::Waiting { ms: crate::connect::proxy::millis(time), why });
+        let app_asks = async {
+            asked_since(&mut device.wish, asked).await;
+            sleep(device.limits.asked_pause).await;
+        };
+        tokio::select! {
+            () = sleep(time) => {}
+            // What the server asked for is not cut short.
+            () = app_asks, if !is_asked_for => {}
+        }
+    }
+}
+
+/// Waits until the app wants a session, or until it is time to look for updates; true when it is that.
+async fn until_wanted(device: &mut Device) -> bool {
+    tokio::select! {
+        () = wanted(&mut device.wish) => false,
+        () = sleep(device.limits.offline_most) => true,
     }
 }
 
 /// Tries the places in the rule's order until the server has given its verdict; a session lasts as long as it lasts.
-async fn one_round(device: &mut Device, dialer: &mut Dialer) -> RoundEnd {
+async fn one_round(device: &mut Device, dialer: &mut Dialer, is_visit: bool) -> RoundEnd {
     let mut round = match dialer.round().await {
         Ok(round) => round,
         Err(attempt) => {
             device.note(&attempt);
+            device.unreached(Unreached::NotResolved);
             return RoundEnd::NotReached;
         }
     };
@@ -167,12 +191,13 @@ async fn one_round(device: &mut Device, dialer: &mut Dialer) -> RoundEnd {
             device.observer.tell(DeviceEvent::Tls(facts.clone()));
         }
         let began = Instant::now();
-        match Session::new(device, connection).drive().await {
+        match Session::new(device, connection, is_visit).drive().await {
             // Something between may let TLS pass on one port and not on another.
             SessionEnd::LoginBroken => {}
             end => return RoundEnd::Session { end, lasted: began.elapsed() },
         }
     }
+    device.unreached(Unreached::NoServer);
     RoundEnd::NotReached
 }
 
@@ -181,6 +206,15 @@ struct Pauses {
     usual: Backoff,
     revoked: Backoff,
     steady: Duration,
+    asked: Duration,
+}
+
+/// How long to wait before the next round.
+struct Pause {
+    time: Duration,
+    why: String,
+    /// The server asked for it.
+    is_asked_for: bool,
 }
 
 impl Pauses {
@@ -189,26 +223,31 @@ impl Pauses {
             usual: Backoff::between_rounds(limits, seed),
             revoked: Backoff::while_revoked(limits, seed),
             steady: limits.steady_session,
+            asked: limits.asked_pause,
         }
     }
 
-    fn after(&mut self, end: &RoundEnd) -> (Duration, String) {
+    fn after(&mut self, end: &RoundEnd) -> Pause {
         let (end, lasted) = match end {
-            RoundEnd::NotReached => return (self.usual.next_pause(), "the server was not reached".to_owned()),
+            RoundEnd::NotReached => {
+                let why = "the server was not reached".to_owned();
+                return Pause { time: self.usual.next_pause(), why, is_asked_for: false };
+            }
             RoundEnd::Session { end, lasted } => (end, *lasted),
         };
         if end.is_revoked() {
             let why = "this device is revoked; it asks again now and then, in case that was a mistake";
-            return (self.revoked.next_pause(), why.to_owned());
+            return Pause { time: self.revoked.next_pause(), why: why.to_owned(), is_asked_for: true };
         }
         self.revoked.reset();
         if lasted >= self.steady {
             self.usual.reset();
         }
-        let pause = match end.asked_pause() {
+        let time = match end.asked_pause() {
             Some(asked) => self.usual.directed_pause(asked),
+            None if matches!(end, SessionEnd::Left) => self.asked,
             None => self.usual.next_pause(),
         };
-        (pause, end.to_string())
+        Pause { time, why: end.to_string(), is_asked_for: end.asked_pause().is_some() }
     }
 }

@@ -13,16 +13,18 @@ use keys::pki::CertificateFacts;
 use protocol::eat::AttestationLevel;
 use protocol::error::SendError;
 use protocol::message::AppRef;
-use protocol::reason::{CloseReason, Refusal};
+use protocol::reason::{CloseReason, Refusal, RestartReason};
 use protocol::session::{DeviceEvent as Event, DeviceSession, DeviceSessionConfig, Welcomed};
 use protocol::sign::SignRequest;
 use tokio::io::{AsyncReadExt, ReadHalf, WriteHalf};
 use tokio::net::TcpStream;
-use tokio::sync::mpsc;
-use tokio::time::{sleep_until, timeout};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, sleep_until, timeout};
 use tokio_rustls::client::TlsStream;
 
-use crate::app::{FromApp, ToApp};
+use crate::app::sending::{FromApp, Outgoing};
+use crate::app::wish::unwanted;
+use crate::app::{Assigned, ToApp, When};
 use crate::connect::attempt::{Attempt, AttemptResult};
 use crate::connect::{Connection, tls_result};
 use crate::device::{Device, SOFTWARE_VERSION};
@@ -53,6 +55,8 @@ pub enum SessionEnd {
         /// When it wants the device back.
         come_back_after: Option<Duration>,
     },
+    /// The app wants no session, or there was nothing more to look for.
+    Left,
     /// The open session broke.
     Broken(String),
 }
@@ -72,7 +76,7 @@ impl SessionEnd {
         match self {
             SessionEnd::Refused { retry_after, .. } => *retry_after,
             SessionEnd::Closed { come_back_after, .. } => *come_back_after,
-            SessionEnd::LoginBroken | SessionEnd::Broken(_) => None,
+            SessionEnd::LoginBroken | SessionEnd::Left | SessionEnd::Broken(_) => None,
         }
     }
 }
@@ -83,6 +87,7 @@ impl fmt::Display for SessionEnd {
             SessionEnd::LoginBroken => write!(f, "the login broke off"),
             SessionEnd::Refused { reason, .. } => write!(f, "the server refuses this device: {reason}"),
             SessionEnd::Closed { reason, .. } => write!(f, "the server ended the session: {reason}"),
+            SessionEnd::Left => write!(f, "the app wants no connection"),
             SessionEnd::Broken(why) => write!(f, "the connection is lost: {why}"),
         }
     }
@@ -101,6 +106,14 @@ pub(crate) struct Session<'a> {
     to_app: VecDeque<ToApp>,
     from_app: Option<mpsc::Receiver<FromApp>>,
     state_told: bool,
+    /// What the app waits for until everything before it is sent.
+    flushing: Option<oneshot::Sender<Result<(), NotSent>>>,
+    /// An app is being fetched.
+    fetching: bool,
+    /// Whether the app that runs is asked when it makes room for the one that is fetched.
+    when: When,
+    /// Until when the session lasts though the app wants none; past, unless it is there to look for updates.
+    visit_until: Instant,
 }
 
 /// What the loop waited for.
@@ -111,11 +124,12 @@ enum Woken {
     Message(FromApp),
     AppTook,
     SomethingToTell,
+    Unwanted,
 }
 
 impl<'a> Session<'a> {
     /// A session on a connection on which nothing was said yet.
-    pub(crate) fn new(device: &'a mut Device, connection: Connection) -> Session<'a> {
+    pub(crate) fn new(device: &'a mut Device, connection: Connection, is_visit: bool) -> Session<'a> {
         let Connection { stream, attempt, server, exporter } = connection;
         let config = DeviceSessionConfig {
             identity: device.folder.keys.identity.public().clone(),
@@ -131,6 +145,7 @@ impl<'a> Session<'a> {
         let machine = DeviceSession::new(config, device.clock.now());
         let (reader, writer) = tokio::io::split(stream);
         let writer = Writer::new(writer, device.limits.write_wait);
+        let visit = device.limits.visit;
         Session {
             device,
             machine,
@@ -141,6 +156,10 @@ impl<'a> Session<'a> {
             to_app: VecDeque::new(),
             from_app: None,
             state_told: false,
+            flushing: None,
+            fetching: false,
+            when: When::Ready,
+            visit_until: if is_visit { Instant::now() + visit } else { Instant::now() },
         }
     }
 
@@ -157,6 +176,7 @@ impl<'a> Session<'a> {
             {
                 self.writer.start(bytes);
             }
+            self.flushed();
             match self.wait(&mut buffer).await {
                 Woken::Read(Ok(0)) => self.machine.handle_eof(),
                 Woken::Read(Ok(length)) => {
@@ -166,6 +186,7 @@ impl<'a> Session<'a> {
                 Woken::Read(Err(error)) | Woken::Written(Err(error)) => break self.broken_by(&error),
                 Woken::Time => self.machine.handle_timeout(self.device.clock.now()),
                 Woken::Message(message) => self.send(message),
+                Woken::Unwanted => break SessionEnd::Left,
                 Woken::AppTook | Woken::SomethingToTell | Woken::Written(Ok(())) => {}
             }
         };
@@ -176,16 +197,27 @@ impl<'a> Session<'a> {
     /// Hands over what the next session and the app still need, and closes a connection that still works.
     async fn leave(mut self, end: &SessionEnd) {
         self.device.partial = self.machine.take_partial();
-        // With the receiver gone, the app learns that its message did not go.
+        // With these gone, the app learns that its message did not go.
         self.from_app = None;
+        self.flushing = None;
         self.to_app.push_back(ToApp::Disconnected);
         for command in self.to_app {
             // The app's task ends only together with this one.
             let _ = self.device.app.send(command).await;
         }
-        if matches!(end, SessionEnd::Refused { .. } | SessionEnd::Closed { .. }) {
-            let last = self.machine.poll_transmit();
-            let _ = timeout(self.device.limits.close_wait, self.writer.finish(last)).await;
+        let last = self.machine.poll_transmit();
+        match end {
+            SessionEnd::Refused { .. } | SessionEnd::Closed { .. } => {
+                let _ = timeout(self.device.limits.close_wait, self.writer.finish(last)).await;
+            }
+            SessionEnd::Left => {
+                self.writer.finish(last).await;
+                // A socket that is closed while something unread is in it takes back what was sent last.
+                let mut rest = [0; 256];
+                let drained = async { while self.reader.read(&mut rest).await.is_ok_and(|length| length > 0) {} };
+                let _ = timeout(self.device.limits.close_wait, drained).await;
+            }
+            SessionEnd::LoginBroken | SessionEnd::Broken(_) => {}
         }
     }
 
@@ -193,7 +225,12 @@ impl<'a> Session<'a> {
         let deadline = self.machine.poll_timeout().map(|mono_ms| self.device.clock.instant(mono_ms));
         let open = self.machine.is_open();
         let room = self.machine.room() >= MESSAGE_ROOM;
-        let Device { app, app_state, logs, clock, .. } = &mut *self.device;
+        let Device { app, app_state, wish, logs, clock, .. } = &mut *self.device;
+        let visit_until = self.visit_until;
+        let left = async {
+            sleep_until(visit_until).await;
+            unwanted(wish).await;
+        };
         let never = clock.instant(u64::MAX);
         tokio::select! {
             done = self.writer.done(), if self.writer.is_busy() => Woken::Written(done),
@@ -204,12 +241,14 @@ impl<'a> Session<'a> {
                 Woken::AppTook
             }
             read = self.reader.read(buffer), if self.to_app.is_empty() => Woken::Read(read),
-            message = next_message(&mut self.from_app), if room => Woken::Message(message),
+            message = next_message(&mut self.from_app), if room && self.flushing.is_none() => Woken::Message(message),
             () = logs.arrived(), if room => Woken::SomethingToTell,
             Ok(()) = app_state.changed(), if open => {
                 self.state_told = false;
                 Woken::SomethingToTell
             }
+            // What the app handed over before goes first; an app that is being fetched is worth the wait.
+            () = left, if open && !self.fetching && self.to_app.is_empty() => Woken::Unwanted,
             () = sleep_until(deadline.unwrap_or(never)) => Woken::Time,
         }
     }
@@ -224,11 +263,12 @@ impl<'a> Session<'a> {
                 Event::AppAvailable(app) => self.assigned(Some(app)),
                 Event::AppComplete { app, bytes } => self.downloaded(app, &bytes),
                 Event::AppDamaged(app) => {
+                    self.fetching = false;
                     let why = "what came has another SHA-256 than was promised; it is thrown away".to_owned();
                     self.device.app_unusable(app.sha256, why);
                 }
                 Event::AppRemoved => self.assigned(None),
-                Event::Restart(_) => self.to_app.push_back(ToApp::Restart),
+                Event::Restart(reason) => self.restart(reason),
                 Event::Refused { reason, retry_after_ms } => {
                     let retry_after = retry_after_ms.map(|ms| Duration::from_millis(ms.into()));
                     return Some(self.refused(reason, retry_after));
@@ -278,8 +318,23 @@ impl<'a> Session<'a> {
         self.assigned(welcome.app);
     }
 
+    /// The server wants the app to start again; one that is being fetched starts in its place.
+    fn restart(&mut self, reason: RestartReason) {
+        let when = match reason {
+            RestartReason::WhenReady => When::Ready,
+            RestartReason::Asked | RestartReason::AgentRestarted => When::Now,
+        };
+        if self.fetching {
+            self.when = when;
+        } else {
+            self.to_app.push_back(ToApp::Restart(when));
+        }
+    }
+
     /// The server says which app is to run. The one that runs stays until its successor is complete.
     fn assigned(&mut self, app: Option<AppRef>) {
+        self.when = When::Ready;
+        self.fetching = false;
         let Some(app) = app else {
             self.device.running = None;
             self.to_app.push_back(ToApp::Remove);
@@ -291,19 +346,23 @@ impl<'a> Session<'a> {
         }
         self.device.observer.tell(DeviceEvent::AppNamed { sha256: Sha256Hex(app.sha256), len: app.len.into() });
         let kept = self.device.partial.take();
+        self.fetching = true;
         if let Err(error) = self.machine.want_app(app, kept, self.device.clock.now()) {
+            self.fetching = false;
             self.device.app_unusable(app.sha256, format!("it cannot be fetched: {error}"));
         }
     }
 
     fn downloaded(&mut self, app: AppRef, image: &[u8]) {
+        self.fetching = false;
         let sha256 = Sha256Hex(keys::hashes::sha256(image));
         let bytes = self.machine.app_bytes_received();
         self.device.observer.tell(DeviceEvent::AppDownloaded { sha256, bytes });
         match Code::from_image(image, End::Device) {
             Ok(code) => {
                 self.device.running = Some(app.sha256);
-                self.to_app.push_back(ToApp::Run { sha256: app.sha256, code });
+                let app = Assigned { sha256: app.sha256, code };
+                self.to_app.push_back(ToApp::Run { app, when: self.when });
             }
             Err(error) => {
                 self.device.unusable = Some(app.sha256);
@@ -329,7 +388,18 @@ impl<'a> Session<'a> {
         self.device.logs.offer(|lines| machine.send_logs(lines).unwrap_or(0));
     }
 
-    fn send(&mut self, FromApp { name, value, taken }: FromApp) {
+    fn send(&mut self, FromApp { what, taken, .. }: FromApp) {
+        // The app may have given it up, or be gone.
+        if taken.is_closed() {
+            return;
+        }
+        let (name, value) = match what {
+            Outgoing::Message { name, value } => (name, value),
+            Outgoing::Flush => {
+                self.flushing = Some(taken);
+                return;
+            }
+        };
         let result = match self.machine.send_app(&name, &value) {
             Ok(()) => Ok(()),
             Err(SendError::NotOpen) => Err(NotSent::NotConnected),
@@ -338,6 +408,15 @@ impl<'a> Session<'a> {
         };
         // The app may have been replaced meanwhile; then nobody waits for the answer.
         let _ = taken.send(result);
+    }
+
+    /// Answers a flush once nothing is left to be sent.
+    fn flushed(&mut self) {
+        if !self.writer.is_busy()
+            && let Some(taken) = self.flushing.take()
+        {
+            let _ = taken.send(Ok(()));
+        }
     }
 
     fn refused(&mut self, reason: Refusal, retry_after: Option<Duration>) -> SessionEnd {

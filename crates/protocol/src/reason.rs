@@ -77,6 +77,9 @@ pub enum RestartReason {
     /// The agent restarted.
     #[n(2)]
     AgentRestarted,
+    /// There is a new deployment; the app that runs decides when it is ready.
+    #[n(3)]
+    WhenReady,
 }
 
 /// Why an enrolment was refused. The request is judged before the token, so that a bad request uses none up.
@@ -157,6 +160,7 @@ impl fmt::Display for RestartReason {
         f.write_str(match self {
             Self::Asked => "a restart was asked for",
             Self::AgentRestarted => "the agent restarted",
+            Self::WhenReady => "there is a new deployment, to be taken when the app is ready",
         })
     }
 }

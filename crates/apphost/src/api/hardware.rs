@@ -13,6 +13,13 @@ impl App {
         Ok(self.vm.build(|heap| heap.string(device.device_id.as_bytes()))?.into())
     }
 
+    /// `imp.getmacaddress()`: no interface's own, but one for each device, in the form of a locally administered address.
+    pub(super) fn mac_address(&mut self) -> Result<Reply, Throw> {
+        let Side::Device(device) = &self.side else { return Err(Throw::message("only a device has this")) };
+        let address = format!("02{}", device.device_id.get(..10).unwrap_or_default());
+        Ok(self.vm.build(|heap| heap.string(address.as_bytes()))?.into())
+    }
+
     /// `hardware.wakereason()`
     pub(super) fn wake_reason(&self) -> Reply {
         Value::Int(i32::from(self.wake.code())).into()

@@ -3,11 +3,10 @@
 use squirrel::{Throw, Value};
 
 use super::Reply;
-use crate::app::{App, Phase};
+use crate::app::{AfterConnect, App, Message};
 use crate::input::NotSent;
 use crate::limits::NESTING;
-use crate::link::Policy;
-use crate::output::Output;
+use crate::link::{GRACE_MS, Policy};
 use crate::value::{Bounds, Format, encode};
 
 impl App {
@@ -44,14 +43,22 @@ impl App {
         };
         let encoded = encode(self.vm.heap(), value, Format::Cbor, bounds)?;
         self.count_work(encoded.work);
-        if self.link.policy == Policy::Suspend {
-            self.link.wanted = true;
-        }
-        if !self.link.is_connected() {
+        let message = Message { name, value: encoded.bytes };
+        let waits = match self.link.policy {
+            // An app that chose no policy waits for a session that it closed itself, not for one that it lost.
+            Policy::GoOn => !self.link.wanted,
+            Policy::Suspend => true,
+            Policy::Return | Policy::ReturnKeeping => false,
+        };
+        if self.link.there && (self.link.wanted || waits) {
+            (self.link.wanted, self.link.up) = (true, true);
+            self.begin_send(message);
+        } else if waits {
+            let until = self.now.mono_ms.saturating_add(GRACE_MS);
+            self.await_session(until, AfterConnect::Send(message));
+        } else {
             return Ok(Value::Int(NotSent::NotConnected as i32).into());
         }
-        self.put(Output::Send { name, value: encoded.bytes });
-        self.phase = Phase::Sending;
         Ok(Reply::Wait)
     }
 

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use squirrel::{CompileOptions, Program, Source, compile};
 use vouch_apphost::{
     AgentInfo, App, Board, Code, DeviceInfo, End as Place, HttpRequest, HttpResponse, Input, Limits, LogLevel, NotSent,
-    Now, OutgoingRequest, Output, Side, Turn, WakeReason,
+    Now, OutgoingRequest, Output, Side, Sleep, Turn, WakeReason,
 };
 
 /// More turns than any test needs: a loop that never ends fails instead of hanging.
@@ -23,6 +23,11 @@ pub(crate) struct End {
     pub(crate) cancelled: Vec<u64>,
     pub(crate) failed: Option<String>,
     pub(crate) restart: bool,
+    /// `true` for each wish to connect, `false` for each to disconnect.
+    pub(crate) wishes: Vec<bool>,
+    /// How long each message or flush may take, and whether it wants an acknowledgement.
+    pub(crate) waits: Vec<(bool, u64)>,
+    pub(crate) sleep: Option<Sleep>,
     pub(crate) turns: usize,
     /// What the host answers to a save; `None` leaves the script waiting.
     pub(crate) save_answer: Option<Result<(), String>>,
@@ -43,6 +48,9 @@ impl End {
             cancelled: Vec::new(),
             failed: None,
             restart: false,
+            wishes: Vec::new(),
+            waits: Vec::new(),
+            sleep: None,
             turns: 0,
             save_answer: Some(Ok(())),
             send_answer: Ok(()),
@@ -70,7 +78,8 @@ impl End {
             match output {
                 Output::Log { level: LogLevel::Log, text } => self.logs.push(text),
                 Output::Log { level: LogLevel::Error, text } => self.logs.push(format!("! {text}")),
-                Output::Send { name, value } => {
+                Output::Send { name, value, acknowledged, timeout_ms } => {
+                    self.waits.push((acknowledged, timeout_ms));
                     if self.send_answer.is_ok() {
                         self.sent.push_back((name, value));
                     }
@@ -94,6 +103,14 @@ impl End {
                         answered = true;
                     }
                 }
+                Output::Connect => self.wishes.push(true),
+                Output::Disconnect => self.wishes.push(false),
+                Output::Flush { acknowledged, timeout_ms } => {
+                    self.waits.push((acknowledged, timeout_ms));
+                    self.app.input(Input::Flushed(self.send_answer), self.now).expect("answers are always taken");
+                    answered = true;
+                }
+                Output::Sleep(sleep) => self.sleep = Some(sleep),
                 Output::Failed { error } => self.failed = Some(error),
                 Output::RestartRequested => self.restart = true,
             }
@@ -150,6 +167,7 @@ pub(crate) fn device_info() -> DeviceInfo {
         software_version: "test 1".into(),
         connected: true,
         user_configuration: None,
+        nv: None,
         board: Board::default(),
     }
 }

@@ -167,7 +167,7 @@ impl Life {
                     () = self.log(level, text) => {}
                     _ = orders.changed() => return Some(LifeEnd::Order),
                 },
-                Output::Send { name, value } => {
+                Output::Send { name, value, .. } => {
                     // A new order cuts short every wait but that for a save, which is never left half way.
                     tokio::select! {
                         sent = self.send(AppMessage { name, value }) => self.tell(Input::Sent(sent)),
@@ -192,6 +192,8 @@ impl Life {
                 Output::SaveUserConfiguration(_) => {
                     self.tell(Input::Saved(Err("an agent has no user configuration".to_owned())));
                 }
+                // Only a device app connects and sleeps.
+                Output::Connect | Output::Disconnect | Output::Flush { .. } | Output::Sleep(_) => {}
                 Output::Failed { .. } => return Some(LifeEnd::Failed),
                 Output::RestartRequested => return Some(LifeEnd::Restart),
             }

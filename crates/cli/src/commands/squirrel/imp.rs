@@ -28,7 +28,7 @@ pub(super) fn run(program: &Program, place: Place, most_ms: u64) -> Result<()> {
         while let Some(output) = app.poll_output() {
             match output {
                 Output::Failed { .. } => return Err(Said.into()),
-                Output::RestartRequested => return Ok(()),
+                Output::RestartRequested | Output::Sleep(_) => return Ok(()),
                 output => {
                     if let Some(answer) = answer(output)? {
                         app.input(answer, now)?;
@@ -57,6 +57,7 @@ fn device() -> DeviceInfo {
         software_version: VERSION.to_owned(),
         connected: false,
         user_configuration: None,
+        nv: None,
         board: Board::default(),
     }
 }
@@ -86,6 +87,9 @@ fn answer(output: Output) -> Result<Option<Input>> {
         Output::HttpRequest(request) => {
             Some(Input::HttpAnswer { id: request.id, answer: Err(HttpFailure::NotReached) })
         }
-        Output::HttpCancel(_) | Output::HttpResponse(_) | Output::Failed { .. } | Output::RestartRequested => None,
+        Output::Flush { .. } => Some(Input::Flushed(Err(apphost::NotSent::NotConnected))),
+        Output::Connect | Output::Disconnect => None,
+        Output::HttpCancel(_) | Output::HttpResponse(_) => None,
+        Output::Failed { .. } | Output::RestartRequested | Output::Sleep(_) => None,
     })
 }
