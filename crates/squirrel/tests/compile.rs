@@ -75,3 +75,13 @@ fn circles_versions_and_crowds_of_libraries_are_refused() {
     };
     assert!(require(&[Source { name: "a.nut", text: b"#require \"L0:1\"" }], deep).is_err());
 }
+
+#[test]
+fn a_function_may_be_long_but_not_endless() {
+    // Each line is one instruction; one more makes the variable, one returns.
+    let lines = |n: usize| format!("local a\n{}", "a = 1\n".repeat(n));
+    let most = (1 << 18) - 2;
+    let program = host::program("long.nut", &lines(most)).unwrap();
+    assert!(vouch_squirrel::Program::from_image(&program.to_image()).is_ok());
+    assert!(refused(&lines(most + 1)).contains("the function is too long"));
+}

@@ -2,7 +2,7 @@
 
 use super::object::Payload;
 use super::slab::Slab;
-use super::{Heap, collect_step};
+use super::{Heap, block, block_of, collect_step};
 use crate::value::Value;
 
 /// The slab and number of an object that can be collected; None for scalars, strings and natives.
@@ -35,6 +35,7 @@ impl Heap {
         let mut freed = self.strings.sweep();
         self.sweep_objects(&mut freed);
         self.release(freed);
+        self.held = self.spare().saturating_sub(super::SPARE_MAX);
         let (live, step) = (self.memory_used(), collect_step(self.limit));
         self.live = live;
         self.collect_at = (live * 2).max(live + step);
@@ -51,7 +52,7 @@ impl Heap {
                 false
             }
             Value::Table(i) => self.tables.mark(i),
-            Value::Array(i) => self.arrays.mark(i),
+            Value::Array(i) => self.arrays.mark(i) && !self.arrays.get(i).is_empty(),
             Value::Closure(i) => self.closures.mark(i),
             Value::Class(i) => self.classes.mark(i),
             Value::Instance(i) => self.instances.mark(i),
@@ -158,6 +159,9 @@ impl Heap {
             }
             self.weak_of.remove(&name);
         }
+        if self.weak_of.capacity() > self.weak_of.len() * 4 + 64 {
+            self.weak_of.shrink_to(self.weak_of.len() * 2);
+        }
     }
 
     fn is_marked(&self, (slab, id): (u8, u32)) -> bool {
@@ -173,21 +177,18 @@ impl Heap {
     }
 
     fn sweep_objects(&mut self, freed: &mut usize) {
-        const V: usize = size_of::<Value>();
         self.tables.sweep(|_, t| *freed += Slab::<super::Table>::place() + t.bytes());
-        self.arrays.sweep(|_, a| *freed += Slab::<Vec<Value>>::place() + a.capacity() * V);
-        self.closures.sweep(|_, c| {
-            *freed += Slab::<super::Closure>::place() + c.outers.len() * 4 + c.defaults.len() * V;
-        });
+        self.arrays.sweep(|_, a| *freed += Slab::<Vec<Value>>::place() + block_of::<Value>(a.capacity()));
+        self.closures.sweep(|_, c| *freed += Slab::<super::Closure>::place() + c.bytes());
         self.classes.sweep(|_, c| *freed += Slab::<super::Class>::place() + c.bytes());
-        self.instances.sweep(|_, i| *freed += Slab::<super::Instance>::place() + i.fields.len() * V);
-        self.generators.sweep(|_, g| *freed += Slab::<super::Generator>::place() + g.registers.capacity() * V);
+        self.instances.sweep(|_, i| *freed += Slab::<super::Instance>::place() + block_of::<Value>(i.fields.len()));
+        self.generators.sweep(|_, g| *freed += Slab::<super::Generator>::place() + g.bytes());
         self.weaks.sweep(|_, _| *freed += Slab::<Value>::place() + 32);
         self.cells.sweep(|_, _| *freed += Slab::<Value>::place());
         self.hosts.sweep(|_, h| {
             *freed += Slab::<super::HostObject>::place();
             *freed += match h.payload {
-                Payload::Blob(b) => b.bytes.capacity(),
+                Payload::Blob(b) => block(b.bytes.capacity()),
                 Payload::Regexp(r) => r.bytes(),
                 #[cfg(feature = "regexp2")]
                 Payload::Regexp2(r) => r.bytes(),

@@ -1,4 +1,4 @@
-//! The quick look-ups of the dispatch: named members without delegates and metamethods.
+//! The quick look-ups of the dispatch: named members without delegates, metamethods and long walks.
 
 use super::Heap;
 use super::object::Place;
@@ -56,7 +56,8 @@ impl Heap {
             _ => false,
         };
         let Value::Str(id) = name else { return None };
-        if !plain || self.method(*this, name).is_some() {
+        // A look-up that gave up says nothing.
+        if self.strings.gave_up() || !plain || self.method(*this, name).is_some() {
             return None;
         }
         self.tables.get(self.root).get_interned(id, hash, &self.strings).map(|v| self.read(v))

@@ -19,16 +19,19 @@ use slab::Slab;
 use strings::{SharedStrings, Strings};
 use table::Table;
 
+pub(crate) use slab::{block, block_of};
 pub use view::{TableEntries, View};
 
 /// Garbage, in bytes, that may be left when an event is over.
 const IDLE_GARBAGE: usize = 32 * 1024;
 /// The least and the most bytes between two collections in an event, whatever the budget.
 const COLLECT_STEP: std::ops::RangeInclusive<usize> = 32 * 1024..=512 * 1024;
-/// Nodes of tables that may be walked over before the instruction budget is charged for them.
-const PROBES_MAX: u32 = 1024;
+/// Work, in sixteenths of an instruction, that may wait to be charged.
+const WORK_MAX: u64 = 1024;
 /// Bytes of unused places that slabs may hold beyond the budget.
 const SPARE_MAX: usize = 256 * 1024;
+/// Bytes beyond the budget that a table may take while it moves to a greater node array.
+const MOVE_MAX: usize = 256 * 1024;
 /// The longest array, blob or string in elements; a longer one is refused before anything is charged.
 pub(crate) const LENGTH_MAX: usize = 1 << 26;
 
@@ -54,8 +57,8 @@ pub struct Heap {
     collect_at: usize,
     /// Bytes that lived after the last collection.
     live: usize,
-    /// Work of natives that the instruction budget has not been charged for yet.
-    pub(crate) work: u64,
+    /// Bytes of the budget that slabs hold beyond [`SPARE_MAX`] in unused places.
+    held: usize,
     /// The time that scripts see, as the host set it.
     pub(crate) clock: Clock,
     pub(crate) random: u64,
@@ -90,7 +93,7 @@ impl Heap {
             limit,
             collect_at: collect_step(limit),
             live: 0,
-            work: 0,
+            held: 0,
             clock: Clock::default(),
             random: 0x9e37_79b9_7f4a_7c15,
         }
@@ -121,7 +124,16 @@ impl Heap {
 
     /// Bytes left of the budget; exact right after [`crate::Vm::collect_garbage`].
     pub fn memory_free(&self) -> usize {
-        self.limit.saturating_sub(self.used)
+        self.limit.saturating_sub(self.used + self.held)
+    }
+
+    /// Whether so many bytes are there; for what is allocated before it can be charged.
+    ///
+    /// # Errors
+    /// `Fatal::Memory`, as [`Heap::charge`].
+    #[inline]
+    pub fn ensure(&self, bytes: usize) -> Result<(), Throw> {
+        if bytes > self.memory_free() { Err(Fatal::Memory.into()) } else { Ok(()) }
     }
 
     /// Charges `bytes` before they are allocated.
@@ -131,9 +143,7 @@ impl Heap {
     /// once more, so charge before changing anything.
     #[inline]
     pub fn charge(&mut self, bytes: usize) -> Result<(), Throw> {
-        if bytes > self.memory_free() {
-            return Err(Fatal::Memory.into());
-        }
+        self.ensure(bytes)?;
         self.used += bytes;
         Ok(())
     }
@@ -144,14 +154,20 @@ impl Heap {
 
     /// Counts work that a native did, in elements or in bytes / 64, against the instruction budget.
     #[inline]
-    pub fn work(&mut self, units: usize) {
-        self.work = self.work.saturating_add(units as u64);
+    pub fn work(&self, units: usize) {
+        self.strings.count_work(units as u64);
+    }
+
+    /// Whether work waits that should be charged at once.
+    #[inline(always)]
+    pub(crate) fn has_work(&self) -> bool {
+        self.strings.work() > WORK_MAX
     }
 
     /// Whether the collector or the instruction budget has to hear of something.
     #[inline(always)]
     pub(crate) fn wants_attention(&self) -> bool {
-        self.used > self.collect_at || self.strings.probes() > PROBES_MAX
+        self.used > self.collect_at || self.has_work()
     }
 
     /// Whether so much was allocated since the last collection that an idle VM should not keep it.
@@ -213,7 +229,9 @@ impl Heap {
         if slots > LENGTH_MAX {
             return Err(Fatal::Memory.into());
         }
-        self.charge_place(Slab::<Table>::place() + Table::cost_of_room(slots), self.tables.growth())?;
+        let room = Table::cost_of_room(slots);
+        self.work(room / 256);
+        self.charge_place(Slab::<Table>::place() + room, self.tables.growth())?;
         Ok(Value::Table(self.tables.insert(Table::with_room(slots))))
     }
 
@@ -233,15 +251,14 @@ impl Heap {
         }
         let t = self.tables.get_mut(id);
         let (growth, before) = (t.growth(), t.bytes());
-        if growth > self.limit.saturating_sub(self.used) {
+        // The old nodes are there until the last one has moved.
+        let moved = if growth > 0 { before.saturating_sub(MOVE_MAX) } else { 0 };
+        if growth + moved > self.limit.saturating_sub(self.used + self.held) {
             return Err(Fatal::Memory.into());
         }
         t.insert(key, value, &self.strings);
         let after = t.bytes();
         self.used = (self.used + after).saturating_sub(before);
-        if growth > 0 {
-            self.work(t_len(after));
-        }
         Ok(())
     }
 
@@ -251,9 +268,6 @@ impl Heap {
         let value = t.remove(key, &self.strings);
         let after = t.bytes();
         self.used = (self.used + after).saturating_sub(before);
-        if after != before {
-            self.work(t_len(before));
-        }
         value
     }
 
@@ -269,7 +283,7 @@ impl Heap {
     /// `Fatal::Memory` when the budget does not hold it.
     pub fn array(&mut self, mut items: Vec<Value>) -> Result<Value, Throw> {
         items.shrink_to_fit();
-        let bytes = Slab::<Vec<Value>>::place() + items.capacity() * size_of::<Value>();
+        let bytes = Slab::<Vec<Value>>::place() + block_of::<Value>(items.capacity());
         self.charge_place(bytes, self.arrays.growth())?;
         Ok(Value::Array(self.arrays.insert(items)))
     }
@@ -295,12 +309,9 @@ impl Heap {
         }
         let step = more.max(array.len() / 2).max(4);
         let step = if step * size_of::<Value>() > self.memory_free() { more } else { step };
-        self.charge(step.saturating_mul(size_of::<Value>()))?;
-        let array = self.arrays.get_mut(id);
-        let before = array.capacity();
-        array.reserve_exact(step);
-        let real = (array.capacity() - before) * size_of::<Value>();
-        self.used = (self.used + real).saturating_sub(step * size_of::<Value>());
+        let before = block_of::<Value>(array.capacity());
+        self.charge(block_of::<Value>(array.len() + step) - before)?;
+        self.arrays.get_mut(id).reserve_exact(step);
         self.work(step / 8);
         Ok(())
     }
@@ -310,12 +321,18 @@ impl Heap {
     /// # Errors
     /// `Fatal::Memory` when the budget does not hold it.
     pub fn blob(&mut self, bytes: &[u8]) -> Result<Value, Throw> {
-        self.charge(bytes.len())?;
-        let class = self.library.blob_class;
-        let blob = Blob { bytes: bytes.to_vec(), at: 0 };
-        let made = self.host_object(class, Payload::Blob(blob));
+        self.ensure(bytes.len())?;
+        self.blob_from(bytes.to_vec())
+    }
+
+    /// As [`Heap::blob`], taking the buffer over.
+    pub(crate) fn blob_from(&mut self, bytes: Vec<u8>) -> Result<Value, Throw> {
+        let (len, class) = (block(bytes.capacity()), self.library.blob_class);
+        self.work(len / 64);
+        self.charge(len)?;
+        let made = self.host_object(class, Payload::Blob(Blob { bytes, at: 0 }));
         if made.is_err() {
-            self.release(bytes.len());
+            self.release(len);
         }
         made
     }
@@ -353,8 +370,7 @@ impl Heap {
     }
 
     pub(crate) fn closure(&mut self, closure: Closure) -> Result<Value, Throw> {
-        let bytes = closure.outers.len() * 4 + closure.defaults.len() * size_of::<Value>();
-        self.charge_place(Slab::<Closure>::place() + bytes, self.closures.growth())?;
+        self.charge_place(Slab::<Closure>::place() + closure.bytes(), self.closures.growth())?;
         Ok(Value::Closure(self.closures.insert(closure)))
     }
 
@@ -370,7 +386,8 @@ impl Heap {
 
     pub(crate) fn instance(&mut self, class: u32) -> Result<u32, Throw> {
         let fields = self.classes.get(class).fields.len();
-        self.charge_place(Slab::<Instance>::place() + fields * size_of::<Value>(), self.instances.growth())?;
+        self.work(fields / 16);
+        self.charge_place(Slab::<Instance>::place() + block_of::<Value>(fields), self.instances.growth())?;
         let c = self.classes.get_mut(class);
         c.locked = true;
         let fields = c.fields.iter().map(|m| m.value).collect();
@@ -378,8 +395,7 @@ impl Heap {
     }
 
     pub(crate) fn generator(&mut self, generator: Generator) -> Result<Value, Throw> {
-        let bytes = generator.registers.capacity() * size_of::<Value>();
-        self.charge_place(Slab::<Generator>::place() + bytes, self.generators.growth())?;
+        self.charge_place(Slab::<Generator>::place() + generator.bytes(), self.generators.growth())?;
         Ok(Value::Generator(self.generators.insert(generator)))
     }
 
@@ -429,8 +445,4 @@ impl Heap {
 /// Bytes that may be allocated before the collector looks, for a budget of this size.
 fn collect_step(limit: usize) -> usize {
     (limit / 16).clamp(*COLLECT_STEP.start(), *COLLECT_STEP.end())
-}
-
-fn t_len(bytes: usize) -> usize {
-    bytes / 64
 }

@@ -1,5 +1,6 @@
 //! The objects that live in the slabs beside strings and tables.
 
+use super::block_of;
 use super::table::Table;
 use crate::library::regexp::Regexp;
 use crate::value::Value;
@@ -16,6 +17,13 @@ pub(crate) struct Closure {
     pub(crate) env: Option<Value>,
     /// The class whose body defined it: `base` is this class's base.
     pub(crate) class: Option<u32>,
+}
+
+impl Closure {
+    /// Bytes of what it captured.
+    pub(crate) fn bytes(&self) -> usize {
+        block_of::<u32>(self.outers.len()) + block_of::<Value>(self.defaults.len())
+    }
 }
 
 /// A value with its attributes.
@@ -75,9 +83,9 @@ impl Class {
     }
 
     pub(crate) fn bytes(&self) -> usize {
-        let metas = if self.metas.is_some() { size_of::<[Value; Meta::COUNT]>() } else { 0 };
-        let members = self.methods.capacity() + self.fields.capacity();
-        self.members.bytes() + members * size_of::<Member>() + metas
+        let metas = if self.metas.is_some() { block_of::<Value>(Meta::COUNT) } else { 0 };
+        let members = block_of::<Member>(self.methods.capacity()) + block_of::<Member>(self.fields.capacity());
+        self.members.bytes() + members + metas
     }
 }
 
@@ -106,6 +114,23 @@ pub(crate) struct Generator {
     pub(crate) registers: Vec<Value>,
     /// Handlers of `try` that were open at the yield: register and code place.
     pub(crate) traps: Vec<(u8, u32)>,
+}
+
+impl Generator {
+    /// Bytes of its registers and handlers.
+    pub(crate) fn bytes(&self) -> usize {
+        block_of::<Value>(self.registers.capacity()) + self.trap_bytes()
+    }
+
+    /// Bytes of its handlers.
+    pub(crate) fn trap_bytes(&self) -> usize {
+        Self::bytes_of_traps(self.traps.len())
+    }
+
+    /// Bytes of so many handlers.
+    pub(crate) fn bytes_of_traps(traps: usize) -> usize {
+        block_of::<(u8, u32)>(traps)
+    }
 }
 
 /// An object of the library or the host.

@@ -1,5 +1,19 @@
 //! A slab: objects of one type, named by a u32, with a mark for each.
 
+/// What an allocation of `bytes` really takes: allocators add a header and round up.
+pub(crate) const fn block(bytes: usize) -> usize {
+    match bytes {
+        0 => 0,
+        1..=24 => 32,
+        _ => bytes.saturating_add(23) & !15,
+    }
+}
+
+/// What the elements of a list with this capacity really take.
+pub(crate) const fn block_of<T>(capacity: usize) -> usize {
+    block(capacity.saturating_mul(size_of::<T>()))
+}
+
 /// Objects of one type. A freed place holds `T::default()`, so a stale number reads an empty object
 /// and never another type or other memory.
 #[derive(Clone, Debug)]
@@ -120,7 +134,7 @@ impl<T: Default> Slab<T> {
 
     /// Bytes reserved from the system and not used by an object.
     pub(crate) fn spare(&self) -> usize {
-        (self.items.capacity() - self.len()) * Self::place()
+        (self.items.capacity() - self.len()) * Self::place() + self.free.capacity() * size_of::<u32>()
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
 use std::sync::{Arc, OnceLock};
 
-use super::slab::Slab;
+use super::slab::{Slab, block};
 
 /// The longest string that is interned. Longer ones are compared by content.
 pub(crate) const INTERNED_MAX: usize = 40;
@@ -152,34 +152,65 @@ pub(crate) struct Strings {
     base: u32,
     local: Slab<Entry>,
     index: Index,
-    /// Nodes that were walked over in tables and not charged yet.
-    probes: Cell<u32>,
+    /// Work that the instruction budget was not charged for yet, in sixteenths of an instruction.
+    work: Cell<u64>,
+    /// A quick walk was given up.
+    long: Cell<bool>,
 }
 
 /// A walk over so many nodes is free.
 const FREE_PROBES: u32 = 8;
+/// Sixteenths of an instruction in one.
+const SIXTEENTHS: u64 = 16;
 
 impl Strings {
-    /// Counts a long walk over the nodes of a table.
+    /// Counts a long walk over nodes or objects.
     #[inline(always)]
     pub(crate) fn count_probes(&self, steps: u32) {
         if steps > FREE_PROBES {
-            self.probes.set(self.probes.get().saturating_add(steps));
+            self.work.set(self.work.get().saturating_add(steps.into()));
         }
     }
 
-    #[inline(always)]
-    pub(crate) fn probes(&self) -> u32 {
-        self.probes.get()
+    /// Counts work that costs as much as so many instructions.
+    #[inline]
+    pub(crate) fn count_work(&self, units: u64) {
+        self.work.set(self.work.get().saturating_add(units.saturating_mul(SIXTEENTHS)));
     }
 
-    pub(crate) fn take_probes(&self) -> u32 {
-        self.probes.take()
+    /// Sixteenths of instructions that were not charged yet.
+    #[inline(always)]
+    pub(crate) fn work(&self) -> u64 {
+        self.work.get()
+    }
+
+    /// The work that was not charged yet, in instructions.
+    pub(crate) fn take_work(&self) -> u64 {
+        self.work.take() / SIXTEENTHS
+    }
+
+    /// A quick look-up leaves a long walk to one that is charged for.
+    #[cold]
+    pub(super) fn give_up(&self) {
+        self.long.set(true);
+    }
+
+    /// Whether a quick look-up gave up since this was asked last.
+    #[inline(always)]
+    pub(super) fn gave_up(&self) -> bool {
+        self.long.take()
     }
 
     pub(crate) fn new(shared: Arc<SharedStrings>) -> Self {
         let base = shared.entries.len() as u32;
-        Strings { shared, base, local: Slab::new(), index: Index::default(), probes: Cell::new(0) }
+        Strings {
+            shared,
+            base,
+            local: Slab::new(),
+            index: Index::default(),
+            work: Cell::new(0),
+            long: Cell::new(false),
+        }
     }
 
     #[inline(always)]
@@ -208,7 +239,11 @@ impl Strings {
 
     fn long_equal(&self, a: u32, b: u32) -> bool {
         let (a, b) = (&self.entry(a).bytes, &self.entry(b).bytes);
-        a.len() > INTERNED_MAX && a == b
+        if a.len() <= INTERNED_MAX || a.len() != b.len() {
+            return false;
+        }
+        self.count_work(a.len() as u64 / 64);
+        a == b
     }
 
     /// The number of an interned string that is already there.
@@ -284,7 +319,7 @@ impl Strings {
 
     /// Bytes that a string of this length is charged for.
     pub(crate) fn cost(len: usize) -> usize {
-        len + Slab::<Entry>::place() + 8
+        block(len) + Slab::<Entry>::place() + 8
     }
 
     pub(crate) fn spare(&self) -> usize {

@@ -1,10 +1,13 @@
 //! The table: a node array with the collision placement and rehash order of Squirrel 3.0.4, because scripts see it.
 
+use super::block_of;
 use super::strings::Strings;
 use crate::value::{Value, float_to_int};
 
 const MIN_NODES: usize = 4;
 const NONE: u32 = u32::MAX;
+/// Nodes that a quick look-up walks over at most.
+const QUICK_NODES: usize = 32;
 
 #[derive(Clone, Copy, Debug)]
 struct Node {
@@ -52,11 +55,16 @@ impl Table {
 
     /// Bytes of the node array for `n` slots.
     pub(crate) fn cost_of_room(n: usize) -> usize {
-        if n == 0 { 0 } else { n.next_power_of_two().max(MIN_NODES) * size_of::<Node>() }
+        if n == 0 { 0 } else { block_of::<Node>(n.next_power_of_two().max(MIN_NODES)) }
     }
 
     pub(crate) fn bytes(&self) -> usize {
-        self.nodes.len() * size_of::<Node>()
+        block_of::<Node>(self.nodes.len())
+    }
+
+    /// Nodes, free ones included.
+    pub(crate) fn places(&self) -> usize {
+        self.nodes.len()
     }
 
     fn reset(&mut self, size: usize) {
@@ -92,6 +100,28 @@ impl Table {
         }
     }
 
+    /// As `walk`, but a long walk is given up, which [`Strings::gave_up`] tells: the dispatch's quick
+    /// look-ups are not charged for.
+    #[inline(always)]
+    fn walk_quick(&self, hash: u32, strings: &Strings, is: impl Fn(Value) -> bool) -> Option<usize> {
+        if self.nodes.is_empty() {
+            return None;
+        }
+        let mut at = hash as usize & (self.nodes.len() - 1);
+        for _ in 0..QUICK_NODES {
+            let node = &self.nodes[at];
+            if is(node.key) {
+                return Some(at);
+            }
+            if node.next == NONE {
+                return None;
+            }
+            at = node.next as usize;
+        }
+        strings.give_up();
+        None
+    }
+
     /// For a string too long to be interned.
     #[cold]
     fn find_long(&self, id: u32, hash: u32, strings: &Strings) -> Option<usize> {
@@ -112,17 +142,30 @@ impl Table {
         self.locate(key, strings).map(|at| self.nodes[at].value)
     }
 
-    /// `get` for an interned string whose hash is known.
+    /// A quick `get` of any key: none too when the walk is long.
+    #[inline(always)]
+    pub(crate) fn get_quick(&self, key: Value, strings: &Strings) -> Option<Value> {
+        match key {
+            Value::Null => None,
+            Value::Str(id) if strings.is_long(id) => None,
+            key => {
+                let at = self.walk_quick(hash_of(key, strings), strings, |k| k.same_bits(key))?;
+                Some(self.nodes[at].value)
+            }
+        }
+    }
+
+    /// A quick `get` for an interned string whose hash is known.
     #[inline(always)]
     pub(crate) fn get_interned(&self, id: u32, hash: u32, strings: &Strings) -> Option<Value> {
-        let at = self.walk(hash, strings, |key| matches!(key, Value::Str(k) if k == id))?;
+        let at = self.walk_quick(hash, strings, |key| matches!(key, Value::Str(k) if k == id))?;
         Some(self.nodes[at].value)
     }
 
-    /// `set` for an interned string whose hash is known.
+    /// A quick `set` for an interned string whose hash is known.
     #[inline(always)]
     pub(crate) fn set_interned(&mut self, id: u32, hash: u32, value: Value, strings: &Strings) -> bool {
-        match self.walk(hash, strings, |key| matches!(key, Value::Str(k) if k == id)) {
+        match self.walk_quick(hash, strings, |key| matches!(key, Value::Str(k) if k == id)) {
             Some(at) => {
                 self.nodes[at].value = value;
                 true
@@ -143,10 +186,10 @@ impl Table {
         }
     }
 
-    /// The most bytes that inserting one more key may add.
+    /// The most bytes that inserting one more key may add; as much as is there is needed for the move.
     pub(crate) fn growth(&self) -> usize {
         if self.nodes.is_empty() {
-            return MIN_NODES * size_of::<Node>();
+            return block_of::<Node>(MIN_NODES);
         }
         // Only a collision takes the free node, so this over-estimates; the difference is given back.
         if self.first_free == 0 || self.used as usize * 4 >= self.nodes.len() * 3 { self.bytes() } else { 0 }
@@ -228,6 +271,7 @@ impl Table {
             return;
         };
         let nodes = std::mem::take(&mut self.nodes);
+        strings.count_probes(nodes.len() as u32);
         self.reset(size);
         for node in nodes {
             // Every key is a new one here, and there is room for all.

@@ -1,7 +1,7 @@
 //! Methods of arrays.
 
 use super::{LibraryBuilder, int_arg, range, weakref, wrong_type};
-use crate::heap::{Heap, LENGTH_MAX};
+use crate::heap::{Heap, LENGTH_MAX, block_of};
 use crate::throw::{Fatal, Throw};
 use crate::value::{Type, Value};
 use crate::vm::frame::Then;
@@ -38,7 +38,7 @@ pub(super) fn add(b: &mut LibraryBuilder) {
     b.native(t, "find", 1..=1, find);
     b.native(t, "clear", 0..=0, |heap, args| {
         let items = std::mem::take(heap.arrays.get_mut(id(args)?));
-        heap.release(items.capacity() * size_of::<Value>());
+        heap.release(block_of::<Value>(items.capacity()));
         Ok(Value::Null)
     });
     b.native(t, "weakref", 0..=0, weakref);
@@ -67,9 +67,7 @@ pub(super) fn length(args: &[Value], number: usize) -> Result<usize, Throw> {
 
 fn make(heap: &mut Heap, args: &[Value]) -> Result<Value, Throw> {
     let n = length(args, 1)?;
-    if n * size_of::<Value>() > heap.memory_free() {
-        return Err(Fatal::Memory.into());
-    }
+    heap.ensure(n * size_of::<Value>())?;
     heap.work(n / 16);
     heap.array(vec![args.get(2).copied().unwrap_or_default(); n])
 }
@@ -79,9 +77,14 @@ fn extend(heap: &mut Heap, args: &[Value]) -> Result<Value, Throw> {
     let n = heap.arrays.get(other).len();
     let id = id(args)?;
     heap.array_reserve(id, n)?;
-    let items = heap.arrays.get(other).clone();
-    heap.arrays.get_mut(id).extend_from_slice(&items);
     heap.work(n / 8);
+    if other == id {
+        heap.arrays.get_mut(id).extend_from_within(..);
+    } else {
+        let items = std::mem::take(heap.arrays.get_mut(other));
+        heap.arrays.get_mut(id).extend_from_slice(&items);
+        *heap.arrays.get_mut(other) = items;
+    }
     Ok(Value::Null)
 }
 
@@ -125,9 +128,7 @@ fn resize(heap: &mut Heap, args: &[Value]) -> Result<Value, Throw> {
 fn slice(heap: &mut Heap, args: &[Value]) -> Result<Value, Throw> {
     let items = heap.arrays.get(id(args)?);
     let range = range(args, items.len())?;
-    if range.len() * size_of::<Value>() > heap.memory_free() {
-        return Err(Fatal::Memory.into());
-    }
+    heap.ensure(range.len() * size_of::<Value>())?;
     let part = items[range].to_vec();
     heap.work(part.len() / 16);
     heap.array(part)
@@ -147,9 +148,8 @@ fn map(vm: &mut Vm, base: usize, then: Then, apply: bool) -> Result<Flow, Throw>
     let out = if apply {
         array
     } else {
-        if n * size_of::<Value>() > vm.heap.memory_free() {
-            return Err(Fatal::Memory.into());
-        }
+        vm.heap.ensure(n * size_of::<Value>())?;
+        vm.heap.work(n / 16);
         vm.heap.array(vec![Value::Null; n])?
     };
     vm.start_task(Task::Map { array, callback, out, at: 0, apply }, then)

@@ -1,9 +1,9 @@
 //! Blobs: bytes with a place; making, indexing, size, copies. Reading and writing is in `blob_stream`.
 
 use super::{LibraryBuilder, array, int_arg, wrong_type};
-use crate::heap::Heap;
 use crate::heap::object::{Blob, Payload};
-use crate::throw::{Fatal, Throw};
+use crate::heap::{Heap, block};
+use crate::throw::Throw;
 use crate::value::Value;
 
 pub(super) fn add(b: &mut LibraryBuilder) {
@@ -20,6 +20,8 @@ pub(super) fn add(b: &mut LibraryBuilder) {
     b.native(c, "len", 0..=0, |heap, args| Ok(Value::Int(blob(heap, args, 0)?.bytes.len() as i32)));
     b.native(c, "resize", 1..=1, resize);
     b.native(c, "tostring", 0..=0, |heap, args| {
+        let n = blob(heap, args, 0)?.bytes.len();
+        heap.ensure(n)?;
         let bytes = blob(heap, args, 0)?.bytes.clone();
         heap.string_from(bytes)
     });
@@ -40,11 +42,8 @@ pub(super) fn blob<'h>(heap: &'h mut Heap, args: &[Value], number: usize) -> Res
 
 fn make(heap: &mut Heap, args: &[Value]) -> Result<Value, Throw> {
     let n = if args.len() > 1 { array::length(args, 1)? } else { 0 };
-    if n > heap.memory_free() {
-        return Err(Fatal::Memory.into());
-    }
-    heap.work(n / 64);
-    heap.blob(&vec![0; n])
+    heap.ensure(n)?;
+    heap.blob_from(vec![0; n])
 }
 
 /// Sets the length of a blob, charged.
@@ -55,11 +54,8 @@ pub(super) fn set_len(heap: &mut Heap, args: &[Value], n: usize) -> Result<(), T
         // Room to grow by writing, as much as there is memory for.
         let wanted = n.max(len + len / 2).max(16);
         let room = if wanted - capacity > heap.memory_free() { n } else { wanted };
-        heap.charge(room - capacity)?;
-        let bytes = &mut blob(heap, args, 0)?.bytes;
-        bytes.reserve_exact(room - len);
-        let real = bytes.capacity();
-        heap.release(room.saturating_sub(real));
+        heap.charge(block(room) - block(capacity))?;
+        blob(heap, args, 0)?.bytes.reserve_exact(room - len);
         heap.work((n - len) / 64);
     }
     let blob = blob(heap, args, 0)?;
@@ -101,9 +97,7 @@ pub(crate) fn copy(heap: &mut Heap, id: u32) -> Result<Value, Throw> {
     let Payload::Blob(blob) = &heap.hosts.get(id).payload else {
         return Err(Throw::message("cloning a meta"));
     };
-    if blob.bytes.len() > heap.memory_free() {
-        return Err(Fatal::Memory.into());
-    }
+    heap.ensure(blob.bytes.len())?;
     let bytes = blob.bytes.clone();
-    heap.blob(&bytes)
+    heap.blob_from(bytes)
 }

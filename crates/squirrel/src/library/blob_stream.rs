@@ -19,20 +19,33 @@ pub(super) fn add(b: &mut LibraryBuilder) {
     b.native(c, "writen", 2..=2, write_number);
     b.native(c, "readblob", 1..=1, |heap, args| {
         let bytes = read_bytes(heap, args)?;
-        heap.blob(&bytes)
+        heap.blob_from(bytes)
     });
     b.native(c, "readstring", 1..=1, |heap, args| {
         let bytes = read_bytes(heap, args)?;
         heap.string_from(bytes)
     });
     b.native(c, "writeblob", 1..=1, |heap, args| {
-        let bytes = blob(heap, args, 1)?.bytes.clone();
-        write(heap, args, &bytes)
+        let n = blob(heap, args, 1)?.bytes.len();
+        write_copy(heap, args, n, |heap| Ok(blob(heap, args, 1)?.bytes.clone()))
     });
     b.native(c, "writestring", 1..=1, |heap, args| {
-        let bytes = str_arg(heap, args, 1)?.to_vec();
-        write(heap, args, &bytes)
+        let n = str_arg(heap, args, 1)?.len();
+        write_copy(heap, args, n, |heap| Ok(str_arg(heap, args, 1)?.to_vec()))
     });
+}
+
+/// Writes `n` bytes of another object, or of the blob itself; their copy is charged while it is there.
+fn write_copy(
+    heap: &mut Heap,
+    args: &[Value],
+    n: usize,
+    copy: impl Fn(&mut Heap) -> Result<Vec<u8>, Throw>,
+) -> Result<Value, Throw> {
+    heap.charge(n)?;
+    let written = copy(heap).and_then(|bytes| write(heap, args, &bytes));
+    heap.release(n);
+    written
 }
 
 fn seek(heap: &mut Heap, args: &[Value]) -> Result<Value, Throw> {

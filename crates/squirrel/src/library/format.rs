@@ -42,9 +42,7 @@ pub(super) fn format(heap: &mut Heap, args: &[Value]) -> Result<Value, Throw> {
             next += 1;
             convert(heap, &spec, conversion, arg, &mut out)?;
         }
-        if out.len() > heap.memory_free() {
-            return Err(crate::throw::Fatal::Memory.into());
-        }
+        heap.ensure(out.len())?;
     }
     heap.string_from(out)
 }
@@ -90,10 +88,13 @@ fn digits(rest: &mut &[u8]) -> Result<Option<usize>, Throw> {
 }
 
 fn convert(heap: &Heap, spec: &Spec, conversion: u8, arg: Value, out: &mut Vec<u8>) -> Result<(), Throw> {
+    heap.work(1);
     let (sign, digits) = match conversion {
         b's' => {
             let Value::Str(s) = arg else { return Err(Throw::message("string expected for the specified format")) };
+            heap.work(heap.str_bytes(s).len() / 64);
             let s = crate::vm::arith::c_string(heap.str_bytes(s));
+            heap.ensure(out.len() + s.len())?;
             pad(spec, "", &s[..s.len().min(spec.precision.unwrap_or(s.len()))], false, out);
             return Ok(());
         }

@@ -1,17 +1,19 @@
 //! The `regexp` of the language: compiled to a small program, matched in time linear in the text.
 
 use super::{LibraryBuilder, int_arg, str_arg, wrong_type};
-use crate::heap::Heap;
 use crate::heap::object::Payload;
+use crate::heap::{Heap, block_of};
 use crate::throw::{Fatal, Throw};
 use crate::value::Value;
 
-/// The longest program of a pattern, repetitions written out.
+/// The longest program of a pattern, repetitions written out; also the most parts of its tree.
 const PROGRAM_MAX: usize = 4096;
+/// The most parts that are looked at while repetitions are written out: empty ones make no steps.
+const EMITS_MAX: usize = 4 * PROGRAM_MAX;
 /// The deepest nesting of groups.
 const GROUPS_MAX: usize = 50;
 /// The most visited marks (states x places) of one match attempt.
-const VISITED_MAX: usize = 1 << 22;
+const VISITED_MAX: usize = 1 << 21;
 /// Choices that may be open at once beyond what the VM's free memory holds.
 const CHOICES: usize = 1 << 14;
 
@@ -24,7 +26,7 @@ pub(crate) struct Regexp {
 
 #[derive(Clone, Debug)]
 enum Step {
-    Byte(Box<[bool; 256]>),
+    Byte(Set),
     Split(usize, usize),
     Jump(usize),
     Save(usize),
@@ -37,7 +39,7 @@ enum Step {
 /// A pattern's tree.
 #[derive(Clone, Debug)]
 enum Node {
-    Set(Box<[bool; 256]>),
+    Set(Set),
     Start,
     End,
     Boundary(bool),
@@ -47,26 +49,48 @@ enum Node {
     Repeat(Box<Node>, usize, Option<usize>),
 }
 
+/// A set of bytes.
+#[derive(Clone, Copy, Debug, Default)]
+struct Set([u64; 4]);
+
+impl Set {
+    fn of(test: impl Fn(u8) -> bool) -> Set {
+        let mut out = Set::default();
+        (0..=255).filter(|&b| test(b)).for_each(|b| out.add(b));
+        out
+    }
+
+    fn add(&mut self, b: u8) {
+        self.0[usize::from(b >> 6)] |= 1 << (b & 63);
+    }
+
+    fn has(&self, b: u8) -> bool {
+        self.0[usize::from(b >> 6)] >> (b & 63) & 1 == 1
+    }
+
+    fn unite(&mut self, other: &Set) {
+        self.0.iter_mut().zip(other.0).for_each(|(a, b)| *a |= b);
+    }
+
+    fn invert(&mut self) {
+        self.0.iter_mut().for_each(|a| *a = !*a);
+    }
+}
+
 struct Parser<'a> {
     rest: &'a [u8],
     groups: usize,
     depth: usize,
+    /// Parts of the tree so far.
+    parts: usize,
 }
 
 fn wrong(text: &str) -> Throw {
     Throw::Message(format!("regexp: {text}"))
 }
 
-fn set(test: impl Fn(u8) -> bool) -> Box<[bool; 256]> {
-    let mut out = Box::new([false; 256]);
-    for (b, slot) in (0_u8..=255).zip(out.iter_mut()) {
-        *slot = test(b);
-    }
-    out
-}
-
 /// What a letter after a backslash matches.
-fn class(letter: u8) -> Option<Box<[bool; 256]>> {
+fn class(letter: u8) -> Option<Set> {
     let test: fn(u8) -> bool = match letter.to_ascii_lowercase() {
         b'l' if letter == b'l' => |b| b.is_ascii_lowercase(),
         b'u' if letter == b'u' => |b| b.is_ascii_uppercase(),
@@ -80,7 +104,7 @@ fn class(letter: u8) -> Option<Box<[bool; 256]>> {
         _ => return None,
     };
     let negative = letter.is_ascii_uppercase();
-    Some(set(|b| test(b) != negative))
+    Some(Set::of(|b| test(b) != negative))
 }
 
 fn escaped(letter: u8) -> u8 {
@@ -137,10 +161,19 @@ impl Parser<'_> {
 
     fn element(&mut self) -> Result<Node, Throw> {
         let Some(b) = self.next() else { return Err(wrong("unexpected end")) };
+        self.parts += 1;
+        if self.parts > PROGRAM_MAX {
+            return Err(wrong("pattern too long"));
+        }
+        let only = |b: u8| {
+            let mut set = Set::default();
+            set.add(b);
+            Node::Set(set)
+        };
         Ok(match b {
             b'^' => Node::Start,
             b'$' => Node::End,
-            b'.' => Node::Set(set(|_| true)),
+            b'.' => Node::Set(Set::of(|_| true)),
             b'(' => return self.group(),
             b'[' => Node::Set(self.class()?),
             b'*' | b'+' | b'?' | b'{' => return Err(wrong("nothing to repeat")),
@@ -148,9 +181,9 @@ impl Parser<'_> {
                 None => return Err(wrong("letter expected")),
                 Some(b'b') => Node::Boundary(true),
                 Some(b'B') => Node::Boundary(false),
-                Some(letter) => Node::Set(class(letter).unwrap_or_else(|| set(|b| b == escaped(letter)))),
+                Some(letter) => class(letter).map_or_else(|| only(escaped(letter)), Node::Set),
             },
-            other => Node::Set(set(|b| b == other)),
+            other => only(other),
         })
     }
 
@@ -174,9 +207,9 @@ impl Parser<'_> {
         Ok(Node::Group(number, Box::new(inner)))
     }
 
-    fn class(&mut self) -> Result<Box<[bool; 256]>, Throw> {
+    fn class(&mut self) -> Result<Set, Throw> {
         let negative = self.take(b'^');
-        let mut out = set(|_| false);
+        let mut out = Set::default();
         let mut first = true;
         loop {
             let Some(b) = self.next() else { return Err(wrong("expected ]")) };
@@ -189,7 +222,7 @@ impl Parser<'_> {
                     None => return Err(wrong("expected ]")),
                     Some(letter) => match class(letter) {
                         Some(inner) => {
-                            out.iter_mut().zip(inner.iter()).for_each(|(o, i)| *o |= i);
+                            out.unite(&inner);
                             continue;
                         }
                         None => escaped(letter),
@@ -208,10 +241,10 @@ impl Parser<'_> {
                     return Err(wrong("invalid range"));
                 }
             }
-            (low..=high).for_each(|b| out[b as usize] = true);
+            (low..=high).for_each(|b| out.add(b));
         }
         if negative {
-            out.iter_mut().for_each(|b| *b = !*b);
+            out.invert();
         }
         Ok(out)
     }
@@ -257,76 +290,19 @@ impl Parser<'_> {
 
 impl Regexp {
     pub(crate) fn new(pattern: &[u8]) -> Result<Regexp, Throw> {
-        let mut parser = Parser { rest: pattern, groups: 1, depth: 0 };
+        let mut parser = Parser { rest: pattern, groups: 1, depth: 0, parts: 0 };
         let tree = parser.either()?;
         if !parser.rest.is_empty() {
             return Err(wrong("unexpected character"));
         }
-        let mut regexp = Regexp { steps: Vec::new(), groups: parser.groups };
-        regexp.emit(&Node::Group(Some(0), Box::new(tree)))?;
-        regexp.push(Step::Done)?;
-        Ok(regexp)
+        let mut emitter = Emitter { steps: Vec::new(), emits: 0 };
+        emitter.emit(&Node::Group(Some(0), Box::new(tree)))?;
+        emitter.push(Step::Done)?;
+        Ok(Regexp { steps: emitter.steps, groups: parser.groups })
     }
 
     pub(crate) fn bytes(&self) -> usize {
-        let sets = self.steps.iter().filter(|s| matches!(s, Step::Byte(_))).count();
-        self.steps.capacity() * size_of::<Step>() + sets * 256 + size_of::<Regexp>()
-    }
-
-    fn push(&mut self, step: Step) -> Result<usize, Throw> {
-        if self.steps.len() >= PROGRAM_MAX {
-            return Err(wrong("pattern too long"));
-        }
-        self.steps.push(step);
-        Ok(self.steps.len() - 1)
-    }
-
-    fn emit(&mut self, node: &Node) -> Result<(), Throw> {
-        match node {
-            Node::Set(set) => self.push(Step::Byte(set.clone())).map(drop),
-            Node::Start => self.push(Step::Start).map(drop),
-            Node::End => self.push(Step::End).map(drop),
-            Node::Boundary(b) => self.push(Step::Boundary(*b)).map(drop),
-            Node::Sequence(nodes) => nodes.iter().try_for_each(|n| self.emit(n)),
-            Node::Group(None, inner) => self.emit(inner),
-            Node::Group(Some(n), inner) => {
-                self.push(Step::Save(n * 2))?;
-                self.emit(inner)?;
-                self.push(Step::Save(n * 2 + 1)).map(drop)
-            }
-            Node::Either(left, right) => {
-                let split = self.push(Step::Split(0, 0))?;
-                self.emit(left)?;
-                let jump = self.push(Step::Jump(0))?;
-                self.steps[split] = Step::Split(split + 1, self.steps.len());
-                self.emit(right)?;
-                self.steps[jump] = Step::Jump(self.steps.len());
-                Ok(())
-            }
-            Node::Repeat(inner, least, most) => self.emit_repeat(inner, *least, *most),
-        }
-    }
-
-    fn emit_repeat(&mut self, inner: &Node, least: usize, most: Option<usize>) -> Result<(), Throw> {
-        for _ in 0..least {
-            self.emit(inner)?;
-        }
-        let Some(most) = most else {
-            let split = self.push(Step::Split(0, 0))?;
-            self.emit(inner)?;
-            self.push(Step::Jump(split))?;
-            self.steps[split] = Step::Split(split + 1, self.steps.len());
-            return Ok(());
-        };
-        let mut splits = Vec::new();
-        for _ in least..most {
-            splits.push(self.push(Step::Split(0, 0))?);
-            self.emit(inner)?;
-        }
-        for split in splits {
-            self.steps[split] = Step::Split(split + 1, self.steps.len());
-        }
-        Ok(())
+        block_of::<Step>(self.steps.capacity()) + block_of::<Regexp>(1)
     }
 
     /// Matches at one of the places from `start` on; the groups' bounds. Each state is tried once at
@@ -384,7 +360,7 @@ impl Regexp {
                 *work += 1;
                 match &self.steps[pc] {
                     Step::Byte(set) => match text.get(at) {
-                        Some(&b) if set[b as usize] => at += 1,
+                        Some(&b) if set.has(b) => at += 1,
                         _ => break,
                     },
                     Step::Split(first, second) => {
@@ -414,6 +390,75 @@ impl Regexp {
     }
 }
 
+/// Writes a pattern's tree down as a program.
+struct Emitter {
+    steps: Vec<Step>,
+    /// Parts that were looked at.
+    emits: usize,
+}
+
+impl Emitter {
+    fn push(&mut self, step: Step) -> Result<usize, Throw> {
+        if self.steps.len() >= PROGRAM_MAX {
+            return Err(wrong("pattern too long"));
+        }
+        self.steps.push(step);
+        Ok(self.steps.len() - 1)
+    }
+
+    fn emit(&mut self, node: &Node) -> Result<(), Throw> {
+        self.emits += 1;
+        if self.emits > EMITS_MAX {
+            return Err(wrong("pattern too long"));
+        }
+        match node {
+            Node::Set(set) => self.push(Step::Byte(*set)).map(drop),
+            Node::Start => self.push(Step::Start).map(drop),
+            Node::End => self.push(Step::End).map(drop),
+            Node::Boundary(b) => self.push(Step::Boundary(*b)).map(drop),
+            Node::Sequence(nodes) => nodes.iter().try_for_each(|n| self.emit(n)),
+            Node::Group(None, inner) => self.emit(inner),
+            Node::Group(Some(n), inner) => {
+                self.push(Step::Save(n * 2))?;
+                self.emit(inner)?;
+                self.push(Step::Save(n * 2 + 1)).map(drop)
+            }
+            Node::Either(left, right) => {
+                let split = self.push(Step::Split(0, 0))?;
+                self.emit(left)?;
+                let jump = self.push(Step::Jump(0))?;
+                self.steps[split] = Step::Split(split + 1, self.steps.len());
+                self.emit(right)?;
+                self.steps[jump] = Step::Jump(self.steps.len());
+                Ok(())
+            }
+            Node::Repeat(inner, least, most) => self.emit_repeat(inner, *least, *most),
+        }
+    }
+
+    fn emit_repeat(&mut self, inner: &Node, least: usize, most: Option<usize>) -> Result<(), Throw> {
+        for _ in 0..least {
+            self.emit(inner)?;
+        }
+        let Some(most) = most else {
+            let split = self.push(Step::Split(0, 0))?;
+            self.emit(inner)?;
+            self.push(Step::Jump(split))?;
+            self.steps[split] = Step::Split(split + 1, self.steps.len());
+            return Ok(());
+        };
+        let mut splits = Vec::new();
+        for _ in least..most {
+            splits.push(self.push(Step::Split(0, 0))?);
+            self.emit(inner)?;
+        }
+        for split in splits {
+            self.steps[split] = Step::Split(split + 1, self.steps.len());
+        }
+        Ok(())
+    }
+}
+
 enum Try {
     At(u32, u32),
     Restore(u32, usize),
@@ -438,7 +483,9 @@ pub(super) fn add(b: &mut LibraryBuilder) {
 }
 
 fn make(heap: &mut Heap, args: &[Value]) -> Result<Value, Throw> {
-    let regexp = Regexp::new(str_arg(heap, args, 1)?)?;
+    let pattern = str_arg(heap, args, 1)?;
+    heap.work(pattern.len().min(PROGRAM_MAX) / 4);
+    let regexp = Regexp::new(pattern).inspect_err(|_| heap.work(EMITS_MAX / 16))?;
     let bytes = regexp.bytes();
     heap.work(bytes / 64);
     heap.charge(bytes)?;
@@ -466,7 +513,7 @@ fn execute(heap: &mut Heap, args: &[Value], whole: bool) -> Result<Option<Vec<us
     let Some(room) = heap.memory_free().checked_sub(marks) else { return Err(Fatal::Memory.into()) };
     let mut work = regexp.steps.len() * (text.len() + 1) / 4096;
     let found = regexp.run(text, start, whole, room, &mut work);
-    heap.work(work / 16);
+    heap.work(work / 8);
     found
 }
 
@@ -516,6 +563,15 @@ mod tests {
             assert!(Regexp::new(bad.as_bytes()).is_err(), "{bad}");
         }
         assert!(Regexp::new("(".repeat(60).as_bytes()).is_err());
+        assert!(Regexp::new("a".repeat(PROGRAM_MAX - 3).as_bytes()).is_ok());
+        assert!(Regexp::new("a".repeat(PROGRAM_MAX - 2).as_bytes()).is_err());
+        assert!(Regexp::new("(?:)|".repeat(100_000).as_bytes()).is_err());
+    }
+
+    #[test]
+    fn repetitions_of_nothing_take_no_time() {
+        assert!(Regexp::new(b"(?:(?:(?:){4000}){4000}){4000}").is_err());
+        assert!(Regexp::new(b"(?:(?:){50}){50}").is_ok());
     }
 
     #[test]

@@ -18,8 +18,14 @@ const PATTERN_MAX: usize = 256;
 const COMPILED_MAX: usize = 128 * 1024;
 /// The most bytes that a search keeps groups in.
 const GROUPS_BYTES_MAX: usize = 256 * 1024;
-/// The most states x bytes of text of one search.
-const SEARCH_MAX: usize = 1 << 21;
+/// The most states x bytes of text of one search, times what copying its groups costs.
+const SEARCH_MAX: usize = 1 << 20;
+/// Bytes of a pattern's parts beside its states.
+const PARTS_BYTES: usize = 1024;
+/// Groups' bounds that are copied in the time of one step.
+const SLOTS_OF_STEP: usize = 8;
+/// What a pattern that is refused is charged for: it may be one that fills the limit.
+const REFUSED_WORK: usize = COMPILED_MAX / 16;
 
 /// A compiled pattern: first as it is, then for the whole text.
 #[derive(Clone, Debug)]
@@ -50,12 +56,18 @@ impl Regexp2 {
 
     /// Bytes of the compiled pattern.
     pub(crate) fn bytes(&self) -> usize {
-        self.0.get_nfa().memory_usage()
+        self.0.get_nfa().memory_usage() + PARTS_BYTES
+    }
+
+    /// Steps that a search takes for each byte of text at most.
+    fn steps_of_byte(&self) -> usize {
+        let nfa = self.0.get_nfa();
+        nfa.states().len().saturating_mul(1 + nfa.group_info().slot_len() / SLOTS_OF_STEP)
     }
 
     /// The groups' bounds; `usize::MAX` for a group that did not take part.
     fn run(&self, text: &[u8], start: usize, whole: bool, work: &mut usize) -> Result<Option<Vec<usize>>, Throw> {
-        let steps = self.0.get_nfa().states().len().saturating_mul(text.len() - start + 1);
+        let steps = self.steps_of_byte().saturating_mul(text.len() - start + 1);
         if steps > SEARCH_MAX {
             return Err(Throw::message("regexp2: the text is too long for this pattern"));
         }
@@ -88,7 +100,7 @@ impl LibraryBuilder {
 }
 
 fn make(heap: &mut Heap, args: &[Value]) -> Result<Value, Throw> {
-    let regexp = Regexp2::new(str_arg(heap, args, 1)?)?;
+    let regexp = Regexp2::new(str_arg(heap, args, 1)?).inspect_err(|_| heap.work(REFUSED_WORK))?;
     let bytes = regexp.bytes();
     heap.work(bytes / 16);
     heap.charge(bytes)?;

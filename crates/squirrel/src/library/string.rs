@@ -10,10 +10,10 @@ pub(super) fn add(b: &mut LibraryBuilder) {
     let t = Type::String;
     b.native(t, "len", 0..=0, |heap, args| Ok(Value::Int(str_arg(heap, args, 0)?.len() as i32)));
     b.native(t, "tointeger", 0..=0, |heap, args| {
-        number(str_arg(heap, args, 0)?).and_then(Value::to_int).map(Value::Int).ok_or_else(cannot_convert)
+        counted(heap, args)?.and_then(Value::to_int).map(Value::Int).ok_or_else(cannot_convert)
     });
     b.native(t, "tofloat", 0..=0, |heap, args| {
-        number(str_arg(heap, args, 0)?).and_then(Value::to_float).map(Value::Float).ok_or_else(cannot_convert)
+        counted(heap, args)?.and_then(Value::to_float).map(Value::Float).ok_or_else(cannot_convert)
     });
     b.native(t, "tostring", 0..=0, |_, args| Ok(args[0]));
     b.native(t, "slice", 1..=2, slice);
@@ -27,6 +27,13 @@ pub(super) fn add(b: &mut LibraryBuilder) {
     b.native(root, "lstrip", 1..=1, |heap, args| stripped(heap, args, true, false));
     b.native(root, "rstrip", 1..=1, |heap, args| stripped(heap, args, false, true));
     b.native(root, "split", 2..=2, split);
+}
+
+/// The number that a string is; its length is charged.
+fn counted(heap: &Heap, args: &[Value]) -> Result<Option<Value>, Throw> {
+    let s = str_arg(heap, args, 0)?;
+    heap.work(s.len() / 16);
+    Ok(number(s))
 }
 
 fn cannot_convert() -> Throw {
@@ -80,6 +87,7 @@ fn slice(heap: &mut Heap, args: &[Value]) -> Result<Value, Throw> {
     if range.len() == s.len() {
         return Ok(args[0]);
     }
+    heap.ensure(range.len())?;
     let part = s[range].to_vec();
     heap.string_from(part)
 }
@@ -90,33 +98,23 @@ fn find(heap: &mut Heap, args: &[Value]) -> Result<Value, Throw> {
     let Some(from) = usize::try_from(start).ok().filter(|&n| n <= s.len()) else { return Ok(Value::Null) };
     let (s, part) = (&s[from..], c_string(part));
     // As `strstr`: nothing is found past a NUL.
-    let found = position(s, part).filter(|&n| !s[..n].contains(&0));
-    let work = (found.unwrap_or(s.len()) + 1) * (1 + part.len() / 16) / 32;
-    heap.work(work);
+    let found = memchr::memmem::find(s, part).filter(|&n| !s[..n].contains(&0));
+    heap.work((found.unwrap_or(s.len()) + part.len()) / 32);
     Ok(found.map_or(Value::Null, |n| Value::Int((n + from) as i32)))
 }
 
-fn position(s: &[u8], part: &[u8]) -> Option<usize> {
-    let Some(&first) = part.first() else { return Some(0) };
-    let last = s.len().checked_sub(part.len())?;
-    let mut at = 0;
-    while at <= last {
-        at += s[at..=last].iter().position(|&b| b == first)?;
-        if s[at..].starts_with(part) {
-            return Some(at);
-        }
-        at += 1;
-    }
-    None
-}
-
 fn mapped(heap: &mut Heap, args: &[Value], f: fn(&u8) -> u8) -> Result<Value, Throw> {
-    let s: Vec<u8> = str_arg(heap, args, 0)?.iter().map(f).collect();
+    let s = str_arg(heap, args, 0)?;
+    heap.ensure(s.len())?;
+    heap.work(s.len() / 32);
+    let s: Vec<u8> = s.iter().map(f).collect();
     heap.string_from(s)
 }
 
 fn stripped(heap: &mut Heap, args: &[Value], left: bool, right: bool) -> Result<Value, Throw> {
     let s = str_arg(heap, args, 1)?;
+    heap.ensure(s.len())?;
+    heap.work(s.len() / 32);
     let start = if left { s.iter().position(|&b| !is_space(b)).unwrap_or(s.len()) } else { 0 };
     let end = if right { s.iter().rposition(|&b| !is_space(b)).map_or(start, |n| n + 1) } else { s.len() };
     let part = s[start..end.max(start)].to_vec();
@@ -125,18 +123,54 @@ fn stripped(heap: &mut Heap, args: &[Value], left: bool, right: bool) -> Result<
 
 /// As `strtok` splits: empty fields are dropped.
 fn split(heap: &mut Heap, args: &[Value]) -> Result<Value, Throw> {
-    let (s, separators) = (str_arg(heap, args, 1)?, str_arg(heap, args, 2)?);
-    let parts = c_string(s).split(|b| separators.contains(b)).filter(|p| !p.is_empty());
-    let room = heap.memory_free() / 16;
-    let parts: Vec<Vec<u8>> = parts.take(room).map(<[u8]>::to_vec).collect();
-    heap.work(parts.len());
-    let items = parts.iter().map(|p| heap.string(p)).collect::<Result<Vec<Value>, Throw>>()?;
-    heap.array(items)
+    let (len, separators) = (str_arg(heap, args, 1)?.len(), c_string(str_arg(heap, args, 2)?));
+    heap.work((len + separators.len()) / 32);
+    let mut separates = [false; 256];
+    separators.iter().for_each(|&b| separates[usize::from(b)] = true);
+    let array = heap.array(Vec::new())?;
+    let mut from = 0;
+    while let Some(part) = field(str_arg(heap, args, 1)?, from, &separates) {
+        from = part.end;
+        heap.ensure(part.len())?;
+        let bytes = str_arg(heap, args, 1)?[part].to_vec();
+        let item = heap.string_from(bytes)?;
+        heap.array_push(array, item)?;
+        heap.work(1);
+    }
+    Ok(array)
+}
+
+/// The next field that is not empty, as `strtok` sees it: it ends at a NUL.
+fn field(s: &[u8], from: usize, separates: &[bool; 256]) -> Option<std::ops::Range<usize>> {
+    let is_end = |b: &u8| *b == 0 || separates[usize::from(*b)];
+    let rest = s.get(from..)?;
+    let start = from + rest.iter().position(|b| *b == 0 || !is_end(b))?;
+    let part = s.get(start..)?;
+    let len = part.iter().position(is_end).unwrap_or(part.len());
+    if len == 0 { None } else { Some(start..start + len) }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn fields_end_at_a_nul_and_are_never_empty() {
+        let mut separates = [false; 256];
+        separates[usize::from(b',')] = true;
+        let all = |s: &[u8]| {
+            let next = |from: &mut usize| {
+                let part = field(s, *from, &separates)?;
+                *from = part.end;
+                Some(part)
+            };
+            let mut from = 0;
+            std::iter::from_fn(|| next(&mut from)).collect::<Vec<_>>()
+        };
+        assert_eq!(all(b"a,,bc,"), [0..1, 3..5]);
+        assert_eq!(all(b",,a\0,b").first(), Some(&(2..3)));
+        assert_eq!([b",,a\0,b".as_slice(), b"", b","].map(|s| all(s).len()), [1, 0, 0]);
+    }
 
     #[test]
     fn numbers_are_read_as_c_reads_them() {

@@ -1,7 +1,7 @@
 //! The compiled image: a versioned byte form of a program, checked completely before it may run.
 
 use super::op::{Bounds, Op};
-use super::{Capture, Constant, Function, Program, line};
+use super::{CODE_MAX, Capture, Constant, Function, Program, line};
 
 /// The first bytes of an image: a mark and the version of this format.
 const MAGIC: &[u8; 6] = b"vsq\x00\x00\x02";
@@ -112,6 +112,9 @@ impl Program {
         if f.filled() > registers || registers > 256 || f.defaults.len() > f.parameters.len() || f.captures.len() > 256
         {
             return Err(ImageError::Damaged("registers"));
+        }
+        if f.code.len() > CODE_MAX {
+            return Err(ImageError::Damaged("the code is too long"));
         }
         if !f.code.last().is_some_and(|op| op.ends()) {
             return Err(ImageError::Damaged("code runs over its end"));

@@ -10,6 +10,9 @@ pub use link::Linked;
 
 use op::Op;
 
+/// The most instructions of one function: code without calls and jumps back is not interrupted.
+pub(crate) const CODE_MAX: usize = 1 << 18;
+
 /// A compiled program: functions, constants, names; no state. Cheap to share by `Arc`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Program {

@@ -7,6 +7,9 @@ use crate::library::blob;
 use crate::throw::Throw;
 use crate::value::{Value, float_to_int};
 
+/// What a look-up in a delegate counts, beside the nodes it walks over.
+const DELEGATE_COST: u32 = 2;
+
 impl Vm {
     /// The metamethod of a value, or null.
     pub(super) fn meta(&self, value: Value, meta: Meta) -> Value {
@@ -14,14 +17,19 @@ impl Vm {
             Value::Instance(i) => self.heap.classes.get(self.heap.instances.get(i).class).meta(meta),
             Value::Table(t) => {
                 let mut next = self.heap.tables.get(t).delegate;
+                let mut steps = 0;
+                let mut found = Value::Null;
                 while let Some(d) = next {
                     let table = self.heap.tables.get(d);
                     if let Some(v) = table.get(Value::Str(meta.name()), &self.heap.strings) {
-                        return v;
+                        found = v;
+                        break;
                     }
                     next = table.delegate;
+                    steps += DELEGATE_COST;
                 }
-                Value::Null
+                self.heap.strings.count_probes(steps);
+                found
             }
             _ => Value::Null,
         }
@@ -33,7 +41,8 @@ impl Vm {
         match object {
             Value::Table(t) => {
                 let mut table = heap.tables.get(t);
-                loop {
+                let mut steps = 0;
+                let found = loop {
                     if let Some(v) = table.get(key, &heap.strings) {
                         break Some(heap.read(v));
                     }
@@ -41,7 +50,10 @@ impl Vm {
                         Some(d) => table = heap.tables.get(d),
                         None => break None,
                     }
-                }
+                    steps += DELEGATE_COST;
+                };
+                heap.strings.count_probes(steps);
+                found
             }
             Value::Array(a) => index(key).and_then(|i| heap.arrays.get(a).get(i)).map(|&v| heap.read(v)),
             Value::Str(s) => index(key).and_then(|i| heap.str_bytes(s).get(i)).map(|&b| Value::Int(i32::from(b as i8))),
@@ -136,14 +148,18 @@ impl Vm {
 
     fn set_in_tables(&mut self, table: u32, key: Value, value: Value) -> bool {
         let mut next = Some(table);
-        while let Some(t) = next {
+        let mut steps = 0;
+        let mut done = false;
+        while let Some(t) = next
+            && !done
+        {
             let table = self.heap.tables.get_mut(t);
-            if table.set(key, value, &self.heap.strings) {
-                return true;
-            }
+            done = table.set(key, value, &self.heap.strings);
             next = table.delegate;
+            steps += DELEGATE_COST;
         }
-        false
+        self.heap.strings.count_probes(steps);
+        done
     }
 
     fn set_field(&mut self, instance: u32, key: Value, value: Value) -> bool {
@@ -221,13 +237,15 @@ impl Vm {
         };
         let Value::Instance(i) = object else { return Ok(false) };
         let mut next = Some(self.heap.instances.get(i).class);
-        while let Some(c) = next {
-            if c == class {
-                return Ok(true);
-            }
+        let mut steps = 0;
+        while let Some(c) = next
+            && c != class
+        {
             next = self.heap.classes.get(c).base;
+            steps += 1;
         }
-        Ok(false)
+        self.heap.strings.count_probes(steps);
+        Ok(next.is_some())
     }
 }
 

@@ -150,11 +150,11 @@ impl Vm {
                 Compared::Is(if x == y { 0 } else { 1 - 2 * i32::from(x < y) })
             }
             (Str(x), Str(y)) => {
-                let (x, y) = (c_string(self.heap.str_bytes(x)), c_string(self.heap.str_bytes(y)));
-                let order = x.cmp(y);
-                let work = x.len().min(y.len()) / 64;
-                self.heap.work(work);
-                sign(order)
+                let (x, y) = (self.heap.str_bytes(x), self.heap.str_bytes(y));
+                // One byte more than both have decides.
+                let n = x.len().min(y.len()) + 1;
+                self.heap.work(n / 32);
+                sign(c_string(&x[..n.min(x.len())]).cmp(c_string(&y[..n.min(y.len())])))
             }
             (Null, Null) => Compared::Is(0),
             (Null, _) => Compared::Is(-1),

@@ -1,6 +1,6 @@
 //! Calls: script functions, natives, classes and whatever has `_call`; and what becomes of results.
 
-use super::frame::{Frame, Kind, Then};
+use super::frame::{Frame, Kind, Then, Trap};
 use super::task::Task;
 use super::{Flow, HostCall, Vm, WINDOW};
 use crate::heap::object::{CONSTRUCTOR, Generator, GeneratorState, Meta, Place};
@@ -9,8 +9,20 @@ use crate::program::Linked;
 use crate::throw::{Fatal, Throw};
 use crate::value::Value;
 
+/// The most values that a native takes, `this` included.
+const ARGUMENTS_MAX: usize = 256;
+
 /// How often one call may be handed on by `call`, `acall` and `_call`.
 const REDIRECTIONS_MAX: usize = 100;
+
+/// Instructions that cost as much as one charged one.
+const WAY_SHIFT: u32 = 6;
+
+/// What a way through the code costs beside its calls and jumps: a jump back by its length, a function's end by its place.
+#[inline(always)]
+pub(super) fn way(instructions: u32) -> i64 {
+    i64::from(instructions >> WAY_SHIFT)
+}
 
 /// Registers that are cleared at once when a function begins; what lies above a frame is never read.
 const FILL: usize = 4;
@@ -105,7 +117,7 @@ impl Vm {
         let Some(&native) = self.linked.library.natives.get(native as usize) else {
             return Err(Throw::message("attempt to call an unknown function"));
         };
-        if n <= native.least as usize || (native.most != u8::MAX && n > native.most as usize + 1) {
+        if n > ARGUMENTS_MAX || n <= native.least as usize || (native.most != u8::MAX && n > native.most as usize + 1) {
             return Err(Throw::message("wrong number of parameters"));
         }
         match native.run {
@@ -134,7 +146,7 @@ impl Vm {
 
     /// Charges the work of natives to the instruction budget.
     pub(super) fn settle_work(&mut self) {
-        let work = std::mem::take(&mut self.heap.work);
+        let work = self.heap.strings.take_work();
         self.fuel.slice = self.fuel.slice.saturating_sub(i64::try_from(work).unwrap_or(i64::MAX));
     }
 
@@ -255,6 +267,7 @@ impl Vm {
             if given < parameters {
                 return Err(Throw::message("wrong number of parameters"));
             }
+            self.heap.ensure((given - parameters) * size_of::<Value>())?;
             let rest = self.stack[base + 1 + parameters..base + n].to_vec();
             self.stack[base + 1 + parameters] = self.heap.array(rest)?;
             return Ok(());
@@ -296,7 +309,9 @@ impl Vm {
         let g = self.heap.generators.get_mut(generator);
         g.state = GeneratorState::Dead;
         g.registers.fill(Value::Null);
+        let freed = g.trap_bytes();
         g.traps.clear();
+        self.heap.release(freed);
     }
 
     /// A register of the running frame.
@@ -308,8 +323,21 @@ impl Vm {
 
     fn jump_to(&mut self, target: u32) {
         if let Some(f) = self.frames.last_mut() {
+            // Back or not, nothing else may charge this way.
+            self.fuel.slice -= 1 + way(f.pc.saturating_sub(target));
             f.pc = target;
         }
+    }
+
+    /// Room for `more` handlers, charged.
+    pub(super) fn reserve_traps(&mut self, more: usize) -> Result<(), Throw> {
+        if self.traps.capacity() - self.traps.len() < more {
+            let more = more.max(self.traps.len()).max(8);
+            let before = self.traps.capacity();
+            self.heap.charge((self.traps.len() + more - before) * size_of::<Trap>())?;
+            self.traps.reserve_exact(more);
+        }
+        Ok(())
     }
 
     /// Does with a call's value what its caller wanted.
@@ -326,9 +354,7 @@ impl Vm {
                 if order.holds(Self::compare_result(value)?) == when {
                     self.jump_to(target);
                 }
-                // It may be a jump back, and then nothing else charges the loop.
-                self.fuel.slice -= 1;
-                if self.fuel.slice <= 0 {
+                if self.is_spent() {
                     return Ok(Flow::Slice);
                 }
             }

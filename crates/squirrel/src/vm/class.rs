@@ -2,6 +2,7 @@
 
 use super::frame::Then;
 use super::{Flow, Vm};
+use crate::heap::block_of;
 use crate::heap::object::{Class, Closure, Member, Meta, Place};
 use crate::throw::Throw;
 use crate::value::Value;
@@ -16,6 +17,8 @@ impl Vm {
                 return Err(Throw::Message(format!("trying to inherit from a {}", base.type_name())));
             };
             let from = self.heap.classes.get(b);
+            self.heap.ensure(from.bytes())?;
+            self.heap.work(from.bytes() / 64);
             class.members = from.members.copy(&self.heap.strings);
             class.methods = from.methods.clone();
             class.fields = from.fields.clone();
@@ -45,7 +48,7 @@ impl Vm {
             && matches!(value, Value::Closure(_) | Value::Native(_))
         {
             if heap.classes.get(class).metas.is_none() {
-                heap.charge(size_of::<[Value; Meta::COUNT]>())?;
+                heap.charge(block_of::<Value>(Meta::COUNT))?;
             }
             let metas = &mut heap.classes.get_mut(class).metas;
             metas.get_or_insert_with(|| Box::new([Value::Null; Meta::COUNT]))[name as usize] = value;
@@ -72,7 +75,7 @@ impl Vm {
             return Ok(Flow::Value(value));
         }
         // Room for the member, and for the table to double.
-        let room = 4 * size_of::<Member>() + c.members.growth();
+        let room = 4 * size_of::<Member>() + 64 + c.members.growth();
         if room > heap.memory_free() {
             return Err(crate::throw::Fatal::Memory.into());
         }
@@ -137,6 +140,7 @@ impl Vm {
             }
             Value::Instance(i) => {
                 let from = self.heap.instances.get(i);
+                self.heap.ensure(size_of_val(&from.fields[..]) * 2)?;
                 let (class, fields) = (from.class, from.fields.clone());
                 let id = self.heap.instance(class)?;
                 self.heap.instances.get_mut(id).fields = fields;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::arith::{Arith, numbers, simple};
+use super::call::way;
 use super::frame::{Kind, Ordering, Then, Trap};
 use super::{Flow, Vm};
 use crate::program::op::{Op, Reg, Window};
@@ -39,6 +40,15 @@ impl Vm {
             }
             let mut r = window!();
 
+            // After whatever may have taken long: a slice that is used up ends here, not at the next jump back or call.
+            macro_rules! rest {
+                () => {
+                    if self.is_spent() {
+                        self.frames[top].pc = pc as u32;
+                        return Ok(Flow::Slice);
+                    }
+                };
+            }
             // An operation that may call a script: its value goes to a register, or its frame runs.
             macro_rules! slow {
                 ($a:expr, $flow:expr) => {{
@@ -47,6 +57,8 @@ impl Vm {
                         Flow::Value(v) => {
                             r = window!();
                             r[$a] = v;
+                            rest!();
+                            r = window!();
                         }
                         Flow::Frame => continue 'frame,
                         flow => return Ok(flow),
@@ -57,7 +69,10 @@ impl Vm {
                 ($flow:expr) => {{
                     self.frames[top].pc = pc as u32;
                     match $flow? {
-                        Flow::Value(_) => r = window!(),
+                        Flow::Value(_) => {
+                            rest!();
+                            r = window!();
+                        }
                         Flow::Frame => continue 'frame,
                         flow => return Ok(flow),
                     }
@@ -119,6 +134,7 @@ impl Vm {
                                     if (v == Bool(true)) == $when {
                                         pc = $t.0 as usize;
                                     }
+                                    rest!();
                                     r = window!();
                                 }
                                 Flow::Frame => continue 'frame,
@@ -131,8 +147,8 @@ impl Vm {
             // The charged way back to the start of a loop's body.
             macro_rules! back {
                 ($t:expr) => {{
+                    self.fuel.slice -= 1 + way(pc as u32 - $t.0);
                     pc = $t.0 as usize;
-                    self.fuel.slice -= 1;
                     if self.fuel.slice <= 0 {
                         self.frames[top].pc = pc as u32;
                         return Ok(Flow::Slice);
@@ -154,9 +170,12 @@ impl Vm {
                             self.frames[top].pc = pc as u32;
                             match self.ordered($order, x, y, Then::Branch($order, true, $t.0))? {
                                 Flow::Value(v) => {
-                                    r = window!();
                                     if v == Bool(true) {
+                                        r = window!();
                                         back!($t);
+                                    } else {
+                                        rest!();
+                                        r = window!();
                                     }
                                 }
                                 Flow::Frame => continue 'frame,
@@ -166,11 +185,20 @@ impl Vm {
                     }
                 }};
             }
+            // Whether two values are equal, and what is done with that.
             macro_rules! equal {
-                ($x:expr, $y:expr) => {{
+                ($x:expr, $y:expr, |$same:ident| $then:expr) => {{
                     match (&$x, &$y) {
-                        (Int(x), Int(y)) => x == y,
-                        (&x, &y) => self.heap.equal(x, y),
+                        (Int(x), Int(y)) => {
+                            let $same = x == y;
+                            $then;
+                        }
+                        (&x, &y) => {
+                            let $same = self.heap.equal(x, y);
+                            $then;
+                            rest!();
+                            r = window!();
+                        }
                     }
                 }};
             }
@@ -218,8 +246,8 @@ impl Vm {
                         Int(i) => r[a] = Int(!i),
                         v => throw!(Throw::Message(format!("attempt to perform a bitwise op on a {}", v.type_name()))),
                     },
-                    Op::Eq(a, b, c) => r[a] = Bool(equal!(r[b], r[c])),
-                    Op::Ne(a, b, c) => r[a] = Bool(!equal!(r[b], r[c])),
+                    Op::Eq(a, b, c) => equal!(r[b], r[c], |same| r[a] = Bool(same)),
+                    Op::Ne(a, b, c) => equal!(r[b], r[c], |same| r[a] = Bool(!same)),
                     Op::Lt(a, b, c) => order!(Ordering::Lt, a, b, c),
                     Op::Le(a, b, c) => order!(Ordering::Le, a, b, c),
                     Op::Gt(a, b, c) => order!(Ordering::Gt, a, b, c),
@@ -229,14 +257,14 @@ impl Vm {
                         (x, y) => slow!(a, self.three_way(x, y, Then::CompareInto(a.0))),
                     },
                     Op::JumpEq(b, c, when, t) => {
-                        if equal!(r[b], r[c]) == when {
+                        equal!(r[b], r[c], |same| if same == when {
                             pc = t.0 as usize;
-                        }
+                        });
                     }
                     Op::JumpEqI(b, i, when, t) => {
-                        if equal!(r[b], Int(i.into())) == when {
+                        equal!(r[b], Int(i.into()), |same| if same == when {
                             pc = t.0 as usize;
-                        }
+                        });
                     }
                     Op::JumpLt(b, c, when, t) => branch!(Ordering::Lt, r[b], r[c], when, t),
                     Op::JumpLe(b, c, when, t) => branch!(Ordering::Le, r[b], r[c], when, t),
@@ -247,9 +275,9 @@ impl Vm {
                     Op::JumpGtI(b, i, when, t) => branch!(Ordering::Gt, r[b], Int(i.into()), when, t),
                     Op::JumpGeI(b, i, when, t) => branch!(Ordering::Ge, r[b], Int(i.into()), when, t),
                     Op::JumpEqK(b, k, when, t) => {
-                        if equal!(r[b], constants[k.0 as usize]) == when {
+                        equal!(r[b], constants[k.0 as usize], |same| if same == when {
                             pc = t.0 as usize;
-                        }
+                        });
                     }
                     Op::JumpLtK(b, k, when, t) => branch!(Ordering::Lt, r[b], constants[k.0 as usize], when, t),
                     Op::JumpLeK(b, k, when, t) => branch!(Ordering::Le, r[b], constants[k.0 as usize], when, t),
@@ -279,7 +307,7 @@ impl Vm {
                                 }
                             }
                             (&Value::Table(id), &key) => {
-                                if let Some(v) = self.heap.tables.get(id).get(key, &self.heap.strings) {
+                                if let Some(v) = self.heap.tables.get(id).get_quick(key, &self.heap.strings) {
                                     r[a] = self.heap.read(v);
                                     continue;
                                 }
@@ -358,6 +386,8 @@ impl Vm {
                         let there = self.contains(object, key);
                         r = window!();
                         r[a] = Bool(there);
+                        rest!();
+                        r = window!();
                     }
                     Op::InstanceOf(a, b, c) => {
                         let (object, class) = (r[b], r[c]);
@@ -433,6 +463,7 @@ impl Vm {
                     }
                     Op::Return(a) => {
                         let value = r[a];
+                        self.fuel.slice -= way(pc as u32);
                         let frame = &self.frames[top];
                         if let (Kind::Script, Then::Store(to), 0, false) =
                             (&frame.kind, frame.then, frame.traps, frame.gives_this)
@@ -451,6 +482,7 @@ impl Vm {
                     }
                     Op::ReturnNull() => {
                         self.frames[top].pc = pc as u32;
+                        self.fuel.slice -= way(pc as u32);
                         match self.give_back(Null)? {
                             Flow::Frame => continue 'frame,
                             flow => return Ok(flow),
@@ -467,11 +499,13 @@ impl Vm {
                         let (below, attributes) = (if has { Some(r[b]) } else { None }, r[c]);
                         self.frames[top].pc = pc as u32;
                         let (class, inherited) = self.make_class(below, attributes)?;
-                        r = window!();
-                        r[a] = Value::Class(class);
+                        window!()[a] = Value::Class(class);
                         if !inherited.is_null() {
                             let values = [Value::Class(class), attributes];
                             slow_effect!(self.call_with(inherited, &values, Then::Discard));
+                        } else {
+                            rest!();
+                            r = window!();
                         }
                     }
                     Op::Member(a, b, c, d, is_static) => {
@@ -513,6 +547,7 @@ impl Vm {
                                 if v != Bool(true) {
                                     pc = t.0 as usize;
                                 }
+                                rest!();
                                 r = window!();
                             }
                             Flow::Frame => continue 'frame,
@@ -520,6 +555,11 @@ impl Vm {
                         }
                     }
                     Op::Trap(a, t) => {
+                        if self.traps.len() == self.traps.capacity() {
+                            self.frames[top].pc = pc as u32;
+                            self.reserve_traps(1)?;
+                            r = window!();
+                        }
                         self.traps.push(Trap { register: a.0, pc: t.0 });
                         self.frames[top].traps += 1;
                     }

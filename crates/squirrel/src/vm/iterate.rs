@@ -2,7 +2,7 @@
 
 use super::frame::{Frame, Kind, Then, Trap};
 use super::{Flow, Vm};
-use crate::heap::object::{GeneratorState, Meta, Payload, Place};
+use crate::heap::object::{Generator, GeneratorState, Meta, Payload, Place};
 use crate::throw::{Fatal, Throw};
 use crate::value::Value;
 
@@ -49,12 +49,23 @@ impl Vm {
             }
             _ => return Err(self.cannot_iterate(container)),
         };
+        let passed = next.map_or_else(|| self.places(container), |(i, ..)| i).saturating_sub(at);
+        self.heap.strings.count_probes(u32::try_from(passed).unwrap_or(u32::MAX));
         let Some((i, key, value)) = next else { return Ok(Flow::Value(Value::Bool(false))) };
         self.store(s + 1, Value::Int(i as i32 + 1));
         self.store(s + 2, key);
         let value = self.heap.read(value);
         self.store(s + 3, value);
         Ok(Flow::Value(Value::Bool(true)))
+    }
+
+    /// Nodes that a `foreach` passes over, most of them perhaps empty.
+    fn places(&self, container: Value) -> usize {
+        match container {
+            Value::Table(t) => self.heap.tables.get(t).places(),
+            Value::Class(c) => self.heap.classes.get(c).members.places(),
+            _ => 0,
+        }
     }
 
     fn cannot_iterate(&self, container: Value) -> Throw {
@@ -121,27 +132,35 @@ impl Vm {
         let (closure, pc) = (generator.closure, generator.pc);
         let function = self.heap.closures.get(closure).proto;
         let traps = generator.traps.len() as u32;
+        self.reserve_traps(traps as usize)?;
         let kind = Kind::Generator(g);
         self.push(Frame { kind, function, closure, pc, base: base as u32, traps, gives_this: false, then })?;
         let generator = self.heap.generators.get_mut(g);
         generator.state = GeneratorState::Running;
         self.stack[base..base + generator.registers.len()].copy_from_slice(&generator.registers);
-        self.traps.extend(generator.traps.drain(..).map(|(register, pc)| Trap { register, pc }));
+        let freed = generator.trap_bytes();
+        let traps = std::mem::take(&mut generator.traps);
+        self.heap.release(freed);
+        self.traps.extend(traps.into_iter().map(|(register, pc)| Trap { register, pc }));
         Ok(Flow::Frame)
     }
 
     /// `yield` in the running frame.
     pub(super) fn suspend(&mut self, value: Value) -> Result<Flow, Throw> {
-        let Some(frame) = self.frames.pop() else { return Ok(Flow::Exit(value)) };
+        let Some(frame) = self.frames.last() else { return Ok(Flow::Exit(value)) };
         let Kind::Generator(g) = frame.kind else {
+            self.frames.pop();
             return Err(Throw::message("trying to yield outside of a generator"));
         };
+        let traps = (frame.traps as usize).min(self.traps.len());
+        self.heap.charge(Generator::bytes_of_traps(traps))?;
+        let Some(frame) = self.frames.pop() else { return Ok(Flow::Exit(value)) };
         let base = frame.base as usize;
-        let first = self.traps.len() - (frame.traps as usize).min(self.traps.len());
+        let first = self.traps.len() - traps;
         let generator = self.heap.generators.get_mut(g);
         let registers = generator.registers.len();
         generator.registers.copy_from_slice(&self.stack[base..base + registers]);
-        generator.traps.extend(self.traps.drain(first..).map(|t| (t.register, t.pc)));
+        generator.traps = self.traps.drain(first..).map(|t| (t.register, t.pc)).collect();
         generator.pc = frame.pc;
         generator.state = GeneratorState::Suspended;
         self.deliver(frame.then, value)

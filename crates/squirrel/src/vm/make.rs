@@ -1,5 +1,6 @@
 //! What instructions make: arrays, closures; and the call that takes its frame over.
 
+use super::call::way;
 use super::frame::{Kind, Then};
 use super::{Flow, Vm};
 use crate::heap::object::Closure;
@@ -51,6 +52,7 @@ impl Vm {
             let keeps = matches!(frame.then, Then::GetInto(..));
             if !keeps && !f.varargs && !f.generator && n == f.parameters.len() + 1 {
                 let (base, then) = (frame.base as usize, frame.then);
+                self.fuel.slice -= way(frame.pc);
                 self.stack.copy_within(first..first + n, base);
                 self.frames.pop();
                 return self.enter(id, base, n, then, false);

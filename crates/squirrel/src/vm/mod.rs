@@ -176,6 +176,7 @@ impl Vm {
             self.heap.release((self.stack.len() - STACK_IDLE) * size_of::<Value>());
             self.stack = vec![Value::Null; STACK_IDLE];
         }
+        self.heap.release(self.traps.capacity() * size_of::<Trap>());
         self.traps = Vec::new();
         self.host_args.clear();
         self.mains = 0..0;
@@ -265,7 +266,7 @@ impl Vm {
             }
             _ => return false,
         };
-        self.heap.work = 0;
+        self.heap.strings.take_work();
         let again = |(calls, pc, left): (usize, u32, i64)| {
             calls == self.frames.len() && pc == at && left - self.fuel.slice <= 2
         };
@@ -336,14 +337,22 @@ impl Vm {
         self.collect(None);
     }
 
-    /// Charges long walks in tables, and collects garbage when it is time.
+    /// Charges the work that was done, and collects garbage when it is time.
     #[cold]
     pub(super) fn attend(&mut self, top: usize, callee: Value) {
-        let probes = self.heap.strings.take_probes();
-        self.fuel.slice = self.fuel.slice.saturating_sub(i64::from(probes / 16));
+        self.settle_work();
         if self.heap.wants_collection() {
             self.collect_below(top, [callee]);
         }
+    }
+
+    /// Whether the slice is used up, by work that nobody has looked at yet too.
+    #[inline(always)]
+    pub(super) fn is_spent(&mut self) -> bool {
+        if self.heap.has_work() {
+            self.settle_work();
+        }
+        self.fuel.slice <= 0
     }
 
     /// A collection with these values as roots beside the VM's own.

@@ -19,6 +19,8 @@ pub(crate) struct Sort {
     bottom: usize,
     largest: usize,
     waiting: Waiting,
+    /// The comparison that the end of a slice came before.
+    put_off: Option<(usize, usize)>,
 }
 
 /// Which comparison it waits for.
@@ -34,7 +36,18 @@ impl Sort {
     pub(crate) fn new(array: Value, size: usize, callback: Value) -> Sort {
         let i = size / 2;
         let bottom = size.saturating_sub(1);
-        Sort { array, callback, size, i, building: true, root: i, bottom, largest: 0, waiting: Waiting::Start }
+        Sort {
+            array,
+            callback,
+            size,
+            i,
+            building: true,
+            root: i,
+            bottom,
+            largest: 0,
+            waiting: Waiting::Start,
+            put_off: None,
+        }
     }
 
     pub(super) fn step(&mut self, vm: &mut Vm, value: Option<Value>) -> Result<Next, Throw> {
@@ -47,6 +60,7 @@ impl Sort {
         };
         loop {
             let pair = match (self.waiting, result.take()) {
+                _ if self.put_off.is_some() => self.put_off.take().unwrap_or_default(),
                 (Waiting::Children, Some(r)) => {
                     self.largest = if r > 0 { self.root * 2 } else { self.root * 2 + 1 };
                     self.waiting = Waiting::Root;
@@ -79,6 +93,10 @@ impl Sort {
             let (a, b) = (self.item(vm, pair.0)?, self.item(vm, pair.1)?);
             if !self.callback.is_null() {
                 return Ok(Next::Call(self.callback, [vm.heap.root(), a, b], 3));
+            }
+            if vm.is_spent() {
+                self.put_off = Some(pair);
+                return Ok(Next::Pause);
             }
             vm.fuel.slice -= 1;
             match vm.compare(a, b)? {

@@ -52,6 +52,8 @@ pub(super) enum Next {
     Text(Value),
     Done(Value),
     Host(HostCall),
+    /// The slice ended in the middle of its own work.
+    Pause,
 }
 
 impl Task {
@@ -169,6 +171,10 @@ impl Vm {
                     Some(then) => return self.deliver(then, v),
                     None => return Ok(Flow::Exit(v)),
                 },
+                Next::Pause => {
+                    self.unstepped = Some(None);
+                    return Ok(Flow::Slice);
+                }
                 Next::Host(call) => {
                     let then = self.frames.pop().map_or(Then::Exit, |f| f.then);
                     self.host_top = self.top();

@@ -13,7 +13,7 @@ pub(crate) fn float_text(f: f32) -> String {
 }
 
 /// Texts up to this length are joined in a buffer that the VM keeps.
-const SCRATCH: usize = 64;
+const SCRATCH: usize = 256;
 /// The longest text of anything but strings and host objects.
 const TEXT_MAX: usize = 40;
 
@@ -59,8 +59,8 @@ impl Vm {
 
     /// For messages: at most 50 bytes.
     pub(super) fn show(&self, value: Value) -> String {
-        let text = self.plain_text(value);
-        String::from_utf8_lossy(&text[..text.len().min(50)]).into_owned()
+        let head = |text: &[u8]| String::from_utf8_lossy(&text[..text.len().min(50)]).into_owned();
+        if let Value::Str(s) = value { head(self.heap.str_bytes(s)) } else { head(&self.plain_text(value)) }
     }
 
     fn text_meta(&self, value: Value) -> Value {

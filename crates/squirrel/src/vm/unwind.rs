@@ -1,5 +1,6 @@
 //! Errors: to the nearest handler, or out with message and call stack.
 
+use super::call::way;
 use super::error::{STACK_ENTRIES_MAX, ScriptError, StackEntry};
 use super::frame::{Kind, Then};
 use super::{Flow, Vm};
@@ -22,7 +23,7 @@ impl Vm {
             },
         };
         let catches = |f: &super::Frame| f.traps > 0 || (value.is_null() && matches!(f.then, Then::GetInto(..)));
-        if !self.frames.iter().any(catches) {
+        if !self.frames.iter().rev().any(catches) {
             let text = self.plain_text(value);
             return Err(self.fail(String::from_utf8_lossy(&text).into_owned(), None));
         }
@@ -38,6 +39,9 @@ impl Vm {
                 return Ok(Ok(Flow::Frame));
             }
             let Some(frame) = self.frames.pop() else { continue };
+            if !matches!(frame.kind, Kind::Task(_)) {
+                self.fuel.slice -= way(frame.pc);
+            }
             if let Kind::Generator(g) = frame.kind {
                 self.bury(g);
             }

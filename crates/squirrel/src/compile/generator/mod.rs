@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use super::ast::{Lambda, Name, Source, StmtKind};
 use super::lexer::row_of;
 use crate::program::op::{Ahead, Behind, Konst, Op, Outer, Reg};
-use crate::program::{Capture, Constant, Function, Program};
+use crate::program::{CODE_MAX, Capture, Constant, Function, Program};
 
 /// A function may use this many registers.
 const REGISTERS_MAX: u16 = 255;
@@ -108,6 +108,9 @@ impl<'p> Generator<'p> {
         self.line = lambda.last_line;
         if !self.f.code.last().is_some_and(|op| op.ends()) || self.is_target(self.f.code.len()) {
             self.emit(Op::ReturnNull());
+        }
+        if self.f.code.len() > CODE_MAX {
+            return self.wrong("the function is too long");
         }
         Ok(())
     }
