@@ -14,7 +14,7 @@ use keys::time::Now;
 use thiserror::Error;
 
 use crate::fleet::account::check_new_password;
-use crate::fleet::{AccountName, AgentIdSecret, GroupType, Invalid};
+use crate::fleet::{AccountName, AgentIdSecret, EnvVars, GroupType, Invalid};
 use crate::limits::Limits;
 use crate::store::{ChangeError, Store, StoreError, unix_ms};
 
@@ -126,7 +126,7 @@ async fn fill_store(
     let store = Store::create(dir, agent_ids, limits).await?;
     let owner = store.create_account(account, "", &password::hash(password)?).await?;
     let product = store.create_product(owner, owner, FIRST_GROUP, "").await?;
-    store.create_group(GroupType::Development, product.id, owner, FIRST_GROUP, "").await?;
+    store.create_group(GroupType::Development, product.id, owner, FIRST_GROUP, "", &EnvVars::default()).await?;
     store.close().await;
     Ok(())
 }

@@ -24,7 +24,8 @@ use vouch_server::bus::{
     AgentControl, AppMessage, Bus, SessionInbox, SessionTicket, StreamEvent, StreamReader, ToSession,
 };
 use vouch_server::fleet::{
-    AccountId, AgentId, AgentIdSecret, AgentUrls, DeploymentId, GroupId, GroupType, LogType, NewDeployment, NewDevice,
+    AccountId, AgentId, AgentIdSecret, AgentUrls, DeploymentId, EnvVars, GroupId, GroupType, LogType, NewDeployment,
+    NewDevice,
 };
 use vouch_server::store::{NewToken, Store};
 
@@ -65,7 +66,11 @@ impl World {
         let bus = Bus::new(&store_limits, journal);
         let account = store.create_account(&"maker".parse().unwrap(), "maker@example.com", "").await.unwrap();
         let product = store.create_product(account, account, "product", "").await.unwrap().id;
-        let group = store.create_group(GroupType::Development, product, account, "group", "").await.unwrap().id;
+        let group = store
+            .create_group(GroupType::Development, product, account, "group", "", &EnvVars::default())
+            .await
+            .unwrap()
+            .id;
         let router = agents::router(bus.clone(), &limits);
         let devices_wanted = devices;
         let (devices, agents) = (Vec::new(), None);

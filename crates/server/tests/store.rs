@@ -11,7 +11,7 @@ use keys::purpose::KeyPurpose;
 use keys::secret::Secret;
 use keys::signer::Signer;
 use vouch_server::fleet::{
-    AccountId, AgentId, AgentIdSecret, DeploymentId, GroupId, GroupType, NewDeployment, NewDevice, TokenId,
+    AccountId, AgentId, AgentIdSecret, DeploymentId, EnvVars, GroupId, GroupType, NewDeployment, NewDevice, TokenId,
 };
 use vouch_server::limits::LIMITS;
 use vouch_server::store::{AgentState, NewToken, SaveError, Store, StoreError};
@@ -122,7 +122,8 @@ async fn every_change_of_a_device_shows_in_the_very_next_login() {
     let store = Store::create(dir.path(), secret(), &LIMITS).await.unwrap();
     let owner = store.create_account(&"me".parse().unwrap(), "", "").await.unwrap();
     let product = store.create_product(owner, owner, "p", "").await.unwrap();
-    let group = store.create_group(GroupType::Development, product.id, owner, "g", "").await.unwrap().id;
+    let group =
+        store.create_group(GroupType::Development, product.id, owner, "g", "", &EnvVars::default()).await.unwrap().id;
     let mut device = new_device();
     let (spki, id) = (device.identity.spki_hash(), device.identity.device_id());
     let token = token(&store, owner).await;

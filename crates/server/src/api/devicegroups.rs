@@ -12,7 +12,7 @@ use super::error::ApiError;
 use super::orders::to_the_end;
 use super::query::Asked;
 use super::request::{self, Bearer, Document, Json, Names, OneName, Sent};
-use crate::fleet::{DeviceGroup, GroupId, GroupType};
+use crate::fleet::{DeviceGroup, EnvVars, GroupId, GroupType};
 use crate::store::{GroupFilter, Listed};
 
 #[derive(Serialize)]
@@ -51,7 +51,9 @@ pub(super) async fn create(
     let product = data.related("product")?.ok_or_else(|| ApiError::invalid("A device group needs a product."))?;
     let name = data.text("name")?.unwrap_or_default();
     let description = data.text("description")?.unwrap_or_default();
-    Ok(created(show(&central, central.store.create_group(kind, product, caller.account, name, description).await?)))
+    let env_vars = env_vars(&data)?.unwrap_or_default();
+    let group = central.store.create_group(kind, product, caller.account, name, description, &env_vars).await?;
+    Ok(created(show(&central, group)))
 }
 
 pub(super) async fn one(
@@ -71,7 +73,9 @@ pub(super) async fn update(
     let group = find(&central, &id).await?;
     data.expect(group.kind.as_str())?;
     without_the_missing(&data)?;
-    let group = central.store.update_group(group.id, data.text("name")?, data.text("description")?).await?;
+    let env_vars = env_vars(&data)?;
+    let (name, description) = (data.text("name")?, data.text("description")?);
+    let group = central.store.update_group(group.id, name, description, env_vars.as_ref()).await?;
     Ok(show_one(show(&central, group)))
 }
 
@@ -170,7 +174,12 @@ async fn find(central: &Central, id: &str) -> Result<DeviceGroup, ApiError> {
 }
 
 fn without_the_missing(data: &Sent) -> Result<(), ApiError> {
-    data.without(&["region", "env_vars", "load_code_after_blessing", "production_target", "dut_target"])
+    data.without(&["region", "load_code_after_blessing", "production_target", "dut_target"])
+}
+
+/// All of a group's variables, as they are to be.
+fn env_vars(data: &Sent) -> Result<Option<EnvVars>, ApiError> {
+    Ok(data.object("env_vars")?.map(|sent| EnvVars::new(&sent)).transpose()?)
 }
 
 fn show(central: &Central, group: DeviceGroup) -> Resource<Attributes> {
@@ -182,7 +191,7 @@ fn show(central: &Central, group: DeviceGroup) -> Resource<Attributes> {
             name: group.name,
             description: group.description,
             region: None,
-            env_vars: Map::new(),
+            env_vars: group.env_vars.to_map(),
             created_at: time(group.created_ms),
             updated_at: time(group.updated_ms),
         },

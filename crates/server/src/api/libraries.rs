@@ -11,7 +11,7 @@ use super::document::{Relationships, Resource, SelfLink, created, many, time};
 use super::error::ApiError;
 use super::query::Asked;
 use super::request::{Bearer, Document, Json};
-use crate::fleet::{AccountId, DeploymentId, DeviceGroup, Invalid, Library};
+use crate::fleet::{AccountId, DeploymentId, DeviceGroup, EnvVar, Invalid, Library};
 use crate::store::{Store, unix_ms};
 
 #[derive(Serialize)]
@@ -64,12 +64,13 @@ fn show(central: &Central, library: Library) -> Resource<Attributes> {
     }
 }
 
-/// What code is compiled with: its owner's libraries, and constants about its deployment.
+/// What code is compiled with: its owner's libraries, constants about its deployment, and the environment variables of its group.
 #[derive(Clone)]
 pub(super) struct Surroundings {
     store: Store,
     owner: AccountId,
-    constants: String,
+    /// Enumerations, by name.
+    constants: [(&'static str, String); 2],
 }
 
 impl Surroundings {
@@ -91,7 +92,16 @@ impl Surroundings {
             ("DEPLOYMENT_CREATED_AT", time(unix_ms())),
         ];
         let entries: String = entries.iter().map(|(name, value)| format!("{name} = {},\n", quoted(value))).collect();
-        Ok(Self { store: store.clone(), owner: group.owner, constants: format!("enum __EI {{\n{entries}}}\n") })
+        let literal = |value: &EnvVar| match value {
+            EnvVar::Text(text) => quoted(text),
+            EnvVar::Whole(whole) => whole.to_string(),
+            EnvVar::Real(real) => format!("{real:?}"),
+        };
+        let vars: String =
+            group.env_vars.iter().map(|(name, value)| format!("{name} = {},\n", literal(value))).collect();
+        let constants = [("__EI", entries), ("__VARS", vars)];
+        let constants = constants.map(|(name, entries)| (name, format!("enum {name} {{\n{entries}}}\n")));
+        Ok(Self { store: store.clone(), owner: group.owner, constants })
     }
 
     /// Compiles a source with what it asks for. Blocks: for threads that may.
@@ -102,8 +112,11 @@ impl Surroundings {
             libraries.iter().map(|library| Source { name: &library.name, text: &library.text }).collect();
         sources.push(code);
         // Code that does not ask for the constants is the same image in every group.
-        if sources.iter().any(|source| source.text.windows(4).any(|word| word == b"__EI")) {
-            sources.insert(0, Source { name: "__EI", text: self.constants.as_bytes() });
+        for (name, text) in &self.constants {
+            let word = name.as_bytes();
+            if sources.iter().any(|source| source.text.windows(word.len()).any(|found| found == word)) {
+                sources.insert(0, Source { name, text: text.as_bytes() });
+            }
         }
         Ok(compile(&sources, &CompileOptions::default())?.to_image())
     }

@@ -137,6 +137,16 @@ impl Sent {
         }
     }
 
+    /// A set of named values; `null` clears it.
+    pub(super) fn object(&self, name: &str) -> Result<Option<Map<String, Value>>, ApiError> {
+        match self.attributes.get(name) {
+            None => Ok(None),
+            Some(Value::Null) => Ok(Some(Map::new())),
+            Some(Value::Object(map)) => Ok(Some(map.clone())),
+            Some(_) => Err(ApiError::invalid(format!("{name} must be an object."))),
+        }
+    }
+
     /// Refuses attributes and relationships that would change something this server does not have; empty values are let through.
     pub(super) fn without(&self, names: &[&str]) -> Result<(), ApiError> {
         let means_something = |value: &&Value| match value {

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use super::env_vars::EnvVars;
 use super::ids::{AccountId, DeploymentId, GroupId, NoId, ProductId};
 use super::text::{self, Invalid};
 
@@ -89,7 +90,7 @@ impl FromStr for GroupType {
 }
 
 /// A device group.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct DeviceGroup {
     /// Its id.
     pub id: GroupId,
@@ -105,6 +106,8 @@ pub struct DeviceGroup {
     pub name: String,
     /// At most 255 characters.
     pub description: String,
+    /// Constants for the code that is deployed to it from now on.
+    pub env_vars: EnvVars,
     /// What its devices run; none until the first deployment.
     pub current_deployment: Option<DeploymentId>,
     /// The oldest deployment that a device may keep running until it suits it; set by the first deployment.

@@ -8,6 +8,7 @@ pub mod deployment;
 pub mod device;
 pub mod devicegroup;
 pub mod enrolment_token;
+pub mod env_vars;
 pub mod ids;
 pub mod library;
 pub mod log;
@@ -22,6 +23,7 @@ pub use deployment::{AppRef, Deployment, DeploymentNotes, DeploymentSha, NewDepl
 pub use device::{AgentStart, Assignment, Device, DeviceLogin, NewDevice};
 pub use devicegroup::{DeviceGroup, GroupType};
 pub use enrolment_token::{EnrolmentToken, RedeemRefused};
+pub use env_vars::{EnvVar, EnvVars};
 pub use ids::{AccountId, DeploymentId, GroupId, ProductId, RefreshTokenId, StreamId, TokenId};
 pub use library::Library;
 pub use log::{DiaryReport, LogEntry, LogType};

@@ -3,7 +3,7 @@
 use sqlx::{FromRow, QueryBuilder, Sqlite};
 
 use super::{ChangeError, Listed, Page, Store, StoreError, is_duplicate, row, unix_ms};
-use crate::fleet::{AccountId, DeploymentId, DeviceGroup, GroupId, GroupType, ProductId, Rule};
+use crate::fleet::{AccountId, DeploymentId, DeviceGroup, EnvVars, GroupId, GroupType, ProductId, Rule};
 
 /// Which device groups are wanted.
 #[derive(Clone, Debug, Default)]
@@ -25,6 +25,7 @@ struct Row {
     creator_id: String,
     name: String,
     description: String,
+    env_vars: String,
     current_deployment_id: Option<String>,
     min_supported_deployment_id: Option<String>,
     created_ms: i64,
@@ -43,6 +44,7 @@ impl TryFrom<Row> for DeviceGroup {
             creator: row::text("devicegroups.creator_id", &row.creator_id)?,
             name: row.name,
             description: row.description,
+            env_vars: EnvVars::from_json(&row.env_vars).ok_or(StoreError::Damaged("devicegroups.env_vars"))?,
             current_deployment: row::optional(
                 "devicegroups.current_deployment_id",
                 row.current_deployment_id.as_deref(),
@@ -69,6 +71,7 @@ impl Store {
         creator: AccountId,
         name: &str,
         description: &str,
+        env_vars: &EnvVars,
     ) -> Result<DeviceGroup, ChangeError> {
         let now = unix_ms();
         let mut change = self.begin().await?;
@@ -85,6 +88,7 @@ impl Store {
             creator,
             name: name.to_owned(),
             description: description.to_owned(),
+            env_vars: env_vars.clone(),
             current_deployment: None,
             min_supported_deployment: None,
             created_ms: now,
@@ -92,8 +96,8 @@ impl Store {
         };
         group.check()?;
         let made = sqlx::query(
-            "INSERT INTO devicegroups (id, kind, product_id, owner_id, creator_id, name, description, created_ms, updated_ms)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $8)",
+            "INSERT INTO devicegroups (id, kind, product_id, owner_id, creator_id, name, description, env_vars, created_ms, updated_ms)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $9)",
         )
         .bind(group.id.to_string())
         .bind(kind.as_str())
@@ -102,6 +106,7 @@ impl Store {
         .bind(creator.to_string())
         .bind(name)
         .bind(description)
+        .bind(env_vars.to_json())
         .bind(now)
         .execute(&mut *change)
         .await;
@@ -152,18 +157,22 @@ impl Store {
         id: GroupId,
         name: Option<&str>,
         description: Option<&str>,
+        env_vars: Option<&EnvVars>,
     ) -> Result<DeviceGroup, ChangeError> {
         let mut group = self.group(id).await?.ok_or(ChangeError::NotFound("devicegroup"))?;
         group.name = name.unwrap_or(&group.name).to_owned();
         group.description = description.unwrap_or(&group.description).to_owned();
+        group.env_vars = env_vars.unwrap_or(&group.env_vars).clone();
         group.updated_ms = unix_ms();
         group.check()?;
         let changed = sqlx::query(
-            "UPDATE devicegroups SET name = COALESCE($2, name), description = COALESCE($3, description), updated_ms = $4 WHERE id = $1",
+            "UPDATE devicegroups SET name = COALESCE($2, name), description = COALESCE($3, description),
+             env_vars = COALESCE($4, env_vars), updated_ms = $5 WHERE id = $1",
         )
         .bind(id.to_string())
         .bind(name)
         .bind(description)
+        .bind(env_vars.map(EnvVars::to_json))
         .bind(group.updated_ms)
         .execute(self.writer())
         .await;
@@ -200,12 +209,13 @@ impl Store {
         .await?;
         sqlx::query("DELETE FROM deployments WHERE group_id = $1").bind(&id).execute(&mut *change).await?;
         sqlx::query("DELETE FROM enrolment_tokens WHERE group_id = $1").bind(&id).execute(&mut *change).await?;
-        super::deployments::drop_unused_images(&mut change).await?;
+        let unused = super::deployments::drop_unused_images(&mut change).await?;
         let deleted = sqlx::query("DELETE FROM devicegroups WHERE id = $1").bind(&id).execute(&mut *change).await?;
         if deleted.rows_affected() == 0 {
             return Err(ChangeError::NotFound("devicegroup"));
         }
         change.commit().await?;
+        self.forget_images(unused);
         Ok(())
     }
 

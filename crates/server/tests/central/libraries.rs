@@ -73,3 +73,30 @@ async fn code_is_told_what_it_belongs_to() {
     let wrong = rig.deploy(&group, "server.log(__EI.NOTHING);", "").await.expect(400).json();
     assert_eq!(wrong["errors"][0]["meta"][0]["row"], 1);
 }
+
+#[tokio::test]
+async fn code_finds_the_environment_variables_of_its_group() {
+    let rig = Rig::start().await;
+    let product = rig.product("lamp").await;
+    let made = json!({ "data": { "type": "development_devicegroup",
+        "attributes": { "name": "g", "env_vars": { "url": "https://a/\"b\"\\", "count": -5, "half": 0.5 } },
+        "relationships": { "product": { "type": "product", "id": product } } } });
+    let made = rig.post("/v5/devicegroups", &made).await.expect(201).json();
+    let group = made["data"]["id"].as_str().unwrap().to_owned();
+    assert_eq!(made["data"]["attributes"]["env_vars"]["count"], -5);
+    let code = "server.log(__VARS.url + __VARS.count + __VARS.half + __EI.PRODUCT_NAME);";
+    let first = rig.deploy(&group, code, code).await.expect(201).json();
+
+    let change = |vars: Value| json!({ "data": { "type": "development_devicegroup", "id": group, "attributes": { "env_vars": vars } } });
+    let path = format!("/v5/devicegroups/{group}");
+    let changed = rig.call("PATCH", &path, Some(&change(json!({ "url": "x", "count": 1 })))).await.expect(200).json();
+    assert_eq!(changed["data"]["attributes"]["env_vars"], json!({ "count": 1, "url": "x" }));
+    let wrong = rig.deploy(&group, "", code).await.expect(400).json();
+    assert_eq!(wrong["errors"][0]["meta"][0]["file"], "agent_code", "one is gone");
+    let nothing = json!({ "data": { "type": "development_devicegroup", "attributes": {} } });
+    let kept = rig.call("PATCH", &path, Some(&nothing)).await.expect(200).json();
+    assert_eq!(kept["data"]["attributes"]["env_vars"]["url"], "x");
+    rig.call("PATCH", &path, Some(&change(json!(null)))).await.expect(200);
+    rig.deploy(&group, "", "server.log(__VARS.url);").await.expect(400);
+    assert!(first["data"]["id"].is_string());
+}

@@ -75,7 +75,10 @@ async fn what_this_server_does_not_have_is_refused_and_not_ignored() {
     let body = |kind: &str, attributes: serde_json::Value| json!({ "data": { "type": kind, "attributes": attributes, "relationships": { "product": { "type": "product", "id": product } } } });
     for refused in [
         body("factoryfixture_devicegroup", json!({ "name": "a" })),
-        body("development_devicegroup", json!({ "name": "a", "env_vars": { "k": "v" } })),
+        body("development_devicegroup", json!({ "name": "a", "region": "eu" })),
+        body("development_devicegroup", json!({ "name": "a", "env_vars": { "2k": "v" } })),
+        body("development_devicegroup", json!({ "name": "a", "env_vars": { "k": true } })),
+        body("development_devicegroup", json!({ "name": "a", "env_vars": "k" })),
         body("devicegroup", json!({ "name": "a" })),
         body("development_devicegroup", json!({})),
         body("development_devicegroup", json!({ "name": 7 })),

@@ -23,7 +23,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use vouch_server::bus::Bus;
 use vouch_server::fleet::{
-    AccountId, AgentIdSecret, AgentUrls, DeploymentId, GroupId, GroupType, NewDeployment, TokenId,
+    AccountId, AgentIdSecret, AgentUrls, DeploymentId, EnvVars, GroupId, GroupType, NewDeployment, TokenId,
 };
 use vouch_server::gateway::{
     Gateway, GatewayConfig, GatewayCounters, GatewayEvent, GatewayEventKind, GatewayLimits, Listen,
@@ -77,7 +77,10 @@ impl Rig {
         let bus = Bus::new(&limits, journal);
         let owner = store.create_account(&"owner".parse().unwrap(), "o@example.org", "$argon2id$").await.unwrap();
         let product = store.create_product(owner, owner, "product", "").await.unwrap();
-        let group = store.create_group(GroupType::Development, product.id, owner, "group", "").await.unwrap();
+        let group = store
+            .create_group(GroupType::Development, product.id, owner, "group", "", &EnvVars::default())
+            .await
+            .unwrap();
         let listen = [31_314, 993].map(|rule_port| Listen { rule_port, addr: "127.0.0.1:0".parse().unwrap() });
         let config = GatewayConfig {
             listen: listen.to_vec(),
