@@ -85,3 +85,54 @@ fn a_function_may_be_long_but_not_endless() {
     assert!(vouch_squirrel::Program::from_image(&program.to_image()).is_ok());
     assert!(refused(&lines(most + 1)).contains("the function is too long"));
 }
+
+#[test]
+fn what_the_reference_refuses_is_refused() {
+    for (text, wanted) in [
+        ("local a = []\nlocal b = a\n[0]", "cannot brake deref"),
+        ("5.tostring()", "end of statement"),
+        ("local a = \"\\q\"", "unrecognised escaper"),
+        ("local a = \"\\u0041\"", "unrecognised escaper"),
+        ("local a = \"line\nbreak\"", "newline in a constant"),
+        ("local a = 0x123456789", "too many digits"),
+        ("local a = 'ab'", "constant too long"),
+        ("local a = ''", "empty constant"),
+        ("local a = .5", "expression expected"),
+        ("local f = function named() {}", ""),
+        ("local a = 1; a <- 2", "can't 'create' a local slot"),
+        ("local a = 1 & = 2", ""),
+        ("a &= 1", ""),
+        ("a <<= 1", ""),
+        ("a = 2 ** 3", ""),
+        ("class A { x = 1, y = 2 }", ""),
+        ("class A { local x = 1 }", ""),
+        ("enum E { A } local a = E.B", "invalid constant"),
+        ("enum E { A = f() }", ""),
+        ("const C = f()", ""),
+        ("const C = true", ""),
+        ("switch (1) { default: break; case 1: break }", ""),
+        ("function f(a = 1, ...) {}", "function with default parameters cannot have variable number of parameters"),
+        ("function f(a = 1, b) {}", "expected"),
+        ("function f(..., a) {}", ""),
+        ("break", "'break' has to be in a loop block"),
+        ("continue", "'continue' has to be in a loop block"),
+        ("switch (1) { case 1: continue }", "'continue' has to be in a loop block"),
+        ("local this = 1", ""),
+        ("try { }", ""),
+        ("try { } catch { }", ""),
+        ("delete 5", "can't delete"),
+        ("local a; delete a", "delete"),
+        ("1 = 2", "can't assign"),
+        ("f() = 2", "can't assign"),
+        ("5++", ""),
+        ("base = 1", ""),
+        ("/* never closed", "missing \"*/\" in comment"),
+        ("local a = @\"never closed", "unfinished string"),
+        ("local class = 1", ""),
+        ("yield = 1", ""),
+        ("return yield 1", "expression expected"),
+    ] {
+        let said = refused(text);
+        assert!(said.contains(wanted), "{text}: {said}");
+    }
+}

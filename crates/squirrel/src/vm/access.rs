@@ -137,11 +137,17 @@ impl Vm {
         }
         let meta = self.meta(object, Meta::Set);
         if !meta.is_null() {
-            return self.call_with(meta, &[object, key, value], Then::Discard);
+            return self.call_with(meta, &[object, key, value], Then::Set(bare));
         }
+        self.set_missing(key, value, bare)?;
+        Ok(Flow::Value(value))
+    }
+
+    /// Sets what neither the object nor its metamethod has: a bare name may be a slot of the root table.
+    pub(super) fn set_missing(&mut self, key: Value, value: Value, bare: bool) -> Result<(), Throw> {
         let root = self.heap.root;
         if bare && self.heap.tables.get_mut(root).set(key, value, &self.heap.strings) {
-            return Ok(Flow::Value(value));
+            return Ok(());
         }
         Err(self.no_index(key))
     }

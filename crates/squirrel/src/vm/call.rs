@@ -345,7 +345,7 @@ impl Vm {
         match then {
             Then::Exit => return Ok(Flow::Exit(value)),
             Then::Store(a) | Then::GetInto(a, _) => self.store(a, value),
-            Then::Discard => {}
+            Then::Discard | Then::Set(_) => {}
             Then::Truth(a, order) => {
                 let holds = order.holds(Self::compare_result(value)?);
                 self.store(a, Value::Bool(holds));

@@ -18,6 +18,8 @@ pub(crate) enum Then {
     CompareInto(u8),
     /// A `_get`: a thrown null means that there is nothing; a bare name is looked up in the root table then.
     GetInto(u8, bool),
+    /// A `_set`: a thrown null means that there is no such slot; a bare name is set in the root table then.
+    Set(bool),
     /// A generator's next value for `foreach` whose registers start here; jumps there at the end.
     Foreach(u8, u32),
     /// The index that `_nexti` gave for such a `foreach`.

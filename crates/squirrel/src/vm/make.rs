@@ -48,8 +48,8 @@ impl Vm {
         let Some(frame) = self.frames.last() else { return Ok(Flow::Exit(Null)) };
         if let (Value::Closure(id), Kind::Script, 0, false) = (callee, &frame.kind, frame.traps, frame.gives_this) {
             let f = &self.linked.functions[self.heap.closures.get(id).proto as usize].function;
-            // A `_get`'s key is read from its registers when it throws null, so it keeps its frame.
-            let keeps = matches!(frame.then, Then::GetInto(..));
+            // What they were asked for is read from their registers when they throw null, so these keep their frame.
+            let keeps = matches!(frame.then, Then::GetInto(..) | Then::Set(_));
             if !keeps && !f.varargs && !f.generator && n == f.parameters.len() + 1 {
                 let (base, then) = (frame.base as usize, frame.then);
                 self.fuel.slice -= way(frame.pc);

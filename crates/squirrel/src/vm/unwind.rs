@@ -22,7 +22,8 @@ impl Vm {
                 Err(_) => return Err(self.fail(text, Some(Fatal::Memory))),
             },
         };
-        let catches = |f: &super::Frame| f.traps > 0 || (value.is_null() && matches!(f.then, Then::GetInto(..)));
+        let misses = |then| value.is_null() && matches!(then, Then::GetInto(..) | Then::Set(_));
+        let catches = |f: &super::Frame| f.traps > 0 || misses(f.then);
         if !self.frames.iter().rev().any(catches) {
             let text = self.plain_text(value);
             return Err(self.fail(String::from_utf8_lossy(&text).into_owned(), None));
@@ -45,23 +46,30 @@ impl Vm {
             if let Kind::Generator(g) = frame.kind {
                 self.bury(g);
             }
-            if let Then::GetInto(a, bare) = frame.then
-                && value.is_null()
-            {
-                return Ok(self.clean_miss(frame.base as usize, a, bare));
+            if misses(frame.then) {
+                return Ok(self.clean_miss(frame.base as usize, frame.then));
             }
         }
     }
 
-    /// A `_get` threw null: there is nothing under this key.
-    fn clean_miss(&mut self, base: usize, a: u8, bare: bool) -> Result<Flow, Throw> {
+    /// A `_get` or `_set` threw null: there is nothing under this key.
+    fn clean_miss(&mut self, base: usize, then: Then) -> Result<Flow, Throw> {
+        let heap = &self.heap;
         let open = |v| match v {
-            Value::Cell(c) => *self.heap.cells.get(c),
+            Value::Cell(c) => *heap.cells.get(c),
             v => v,
         };
-        let (object, key) = (open(self.stack[base]), open(self.stack[base + 1]));
-        let value = self.get_missing(object, key, bare)?;
-        self.store(a, value);
+        let (object, key, third) = (open(self.stack[base]), open(self.stack[base + 1]), open(self.stack[base + 2]));
+        match then {
+            Then::GetInto(a, bare) => {
+                let value = self.get_missing(object, key, bare)?;
+                self.store(a, value);
+            }
+            Then::Set(bare) => {
+                self.set_missing(key, third, bare)?;
+            }
+            _ => {}
+        }
         Ok(Flow::Frame)
     }
 
