@@ -1,6 +1,6 @@
 //! Where commands print: text for people or JSON for scripts, colours only on a terminal.
 
-use std::io::{Write, stderr, stdout};
+use std::io::{self, Write, stderr, stdout};
 
 use anstyle::{AnsiColor, Style};
 use serde_json::{Value, json};
@@ -14,15 +14,63 @@ pub(crate) enum Tone {
     Strong,
 }
 
+impl Tone {
+    const ALL: [Tone; 4] = [Tone::Good, Tone::Bad, Tone::Quiet, Tone::Strong];
+
+    fn style(self) -> Style {
+        match self {
+            Tone::Good => AnsiColor::Green.on_default(),
+            Tone::Bad => AnsiColor::Red.on_default().bold(),
+            Tone::Quiet => Style::new().dimmed(),
+            Tone::Strong => Style::new().bold(),
+        }
+    }
+}
+
 /// Paints `text` for a terminal; `anstream` takes the paint off where there is none.
 pub(crate) fn paint(tone: Tone, text: &str) -> String {
-    let style = match tone {
-        Tone::Good => AnsiColor::Green.on_default(),
-        Tone::Bad => AnsiColor::Red.on_default().bold(),
-        Tone::Quiet => Style::new().dimmed(),
-        Tone::Strong => Style::new().bold(),
-    };
+    let style = tone.style();
     format!("{style}{text}{style:#}")
+}
+
+/// The text with no power over a terminal but line ends, tabs and [`paint`]. Logs, names and errors come from devices, their
+/// apps, proxies and servers: what could move the cursor, fill the clipboard or turn text around is shown as `\u{..}`.
+fn harmless(text: &str) -> String {
+    let paints = Tone::ALL.map(|tone| [tone.style().render().to_string(), tone.style().render_reset().to_string()]);
+    let mut shown = String::with_capacity(text.len());
+    let mut rest = text.chars();
+    loop {
+        let painted =
+            paints.iter().flatten().find_map(|paint| Some((paint, rest.as_str().strip_prefix(paint.as_str())?)));
+        if let Some((paint, behind)) = painted {
+            shown.push_str(paint);
+            rest = behind.chars();
+            continue;
+        }
+        match rest.next() {
+            Some(letter) if steers(letter) && !matches!(letter, '\n' | '\t') => shown.extend(letter.escape_unicode()),
+            Some(letter) => shown.push(letter),
+            None => return shown,
+        }
+    }
+}
+
+/// Whether a terminal obeys this character instead of showing it: controls, and what turns the direction of text.
+fn steers(letter: char) -> bool {
+    letter.is_control()
+        || matches!(letter, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// The value on one line. JSON leaves characters unescaped that a terminal obeys.
+fn json_text(value: &Value) -> String {
+    let text = value.to_string();
+    if !text.contains(steers) {
+        return text;
+    }
+    // They stand in strings only, and all of them fit in four digits.
+    let escaped =
+        |letter: char| if steers(letter) { format!("\\u{:04x}", u32::from(letter)) } else { letter.to_string() };
+    text.chars().map(escaped).collect()
 }
 
 /// A failure about which everything has been printed already; only the exit code is left to give.
@@ -54,27 +102,26 @@ impl Output {
 
     /// Prints a result: one JSON object on one line, or the text.
     pub(crate) fn result(&self, value: &Value, text: &str) {
-        if self.json {
-            self.json_line(value);
-        } else {
-            let _ = writeln!(anstream::AutoStream::auto(stdout()), "{text}");
-        }
+        let _ = self.record(value, text);
+    }
+
+    /// Prints one result of many.
+    ///
+    /// # Errors
+    /// Nobody reads any more.
+    pub(crate) fn record(&self, value: &Value, text: &str) -> io::Result<()> {
+        if self.json { write_line(stdout(), &json_text(value)) } else { write_line(stdout(), &harmless(text)) }
     }
 
     /// Prints a JSON object on standard output, whatever the mode.
     pub(crate) fn json_line(&self, value: &Value) {
-        let mut out = stdout().lock();
-        let _ = writeln!(out, "{value}");
-        let _ = out.flush();
+        let _ = write_line(stdout(), &json_text(value));
     }
 
     /// Prints a line for people only: on standard output, or on standard error where standard output is JSON.
     pub(crate) fn say(&self, text: &str) {
-        if self.json {
-            let _ = writeln!(anstream::AutoStream::auto(stderr()), "{text}");
-        } else {
-            let _ = writeln!(anstream::AutoStream::auto(stdout()), "{text}");
-        }
+        let text = harmless(text);
+        let _ = if self.json { write_line(stderr(), &text) } else { write_line(stdout(), &text) };
     }
 
     /// Prints why a command failed, with its causes.
@@ -85,10 +132,48 @@ impl Output {
         if self.json {
             self.json_line(&json!({ "error": format!("{error:#}") }));
         }
-        let mut out = anstream::AutoStream::auto(stderr());
-        let _ = writeln!(out, "{} {error}", paint(Tone::Bad, "error:"));
+        let mut text = format!("{} {error}", paint(Tone::Bad, "error:"));
         for cause in error.chain().skip(1) {
-            let _ = writeln!(out, "  because: {cause}");
+            text.push_str(&format!("\n  because: {cause}"));
         }
+        let _ = write_line(stderr(), &harmless(&text));
+    }
+}
+
+fn write_line(
+    stream: impl anstream::stream::RawStream + anstream::stream::AsLockedWrite,
+    line: &str,
+) -> io::Result<()> {
+    let mut stream = anstream::AutoStream::auto(stream);
+    writeln!(stream, "{line}")?;
+    stream.flush()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_device_logs_cannot_steer_the_operators_terminal() {
+        // The clipboard (OSC 52), the cursor, a C1 control, an overwritten line, turned text.
+        let attacks =
+            ["\x1b]52;c;cm0gLXJm\x07", "\x1b[2J", "\u{9b}2J", "fine\rforged", "a\u{202e}b", "\x1b[8mhidden", "\x7f"];
+        for attack in attacks {
+            for shown in [harmless(attack), json_text(&json!(attack))] {
+                assert!(!shown.contains(steers), "{shown:?}");
+            }
+            let painted = harmless(&paint(Tone::Quiet, attack));
+            assert!(!painted.contains(attack), "{painted:?}");
+            assert_eq!(serde_json::from_str::<Value>(&json_text(&json!(attack))).unwrap(), json!(attack));
+        }
+    }
+
+    #[test]
+    fn our_own_paint_and_every_script_stay_as_they_are() {
+        for tone in Tone::ALL {
+            let text = format!("1\t{}\n2", paint(tone, "grüße 你好 👩\u{200d}🔧"));
+            assert_eq!(harmless(&text), text);
+        }
+        assert_eq!(json_text(&json!({ "a": "ü\n" })), r#"{"a":"ü\n"}"#);
     }
 }

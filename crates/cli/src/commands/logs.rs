@@ -1,13 +1,16 @@
 //! `vouch logs`: a device's log, what was and, with `--follow`, what comes.
 
-use std::io::BufRead;
+use std::io::{self, BufRead, Read as _};
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use clap::Args;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::central::{Central, LoginFile};
 use crate::output::{Output, Tone, paint};
+
+/// The longest line taken from a log stream, in bytes.
+const STREAM_LINE_MAX: u64 = 1024 * 1024;
 
 /// Show the log of a device and its agent.
 #[derive(Args, Debug)]
@@ -30,6 +33,16 @@ pub(crate) struct Logs {
 
 impl Logs {
     pub(crate) fn run(self, output: &Output) -> Result<()> {
+        match self.show(output) {
+            // `vouch logs ... | head` has what it wants.
+            Err(error) if error.downcast_ref::<io::Error>().map(io::Error::kind) == Some(io::ErrorKind::BrokenPipe) => {
+                Ok(())
+            }
+            other => other,
+        }
+    }
+
+    fn show(&self, output: &Output) -> Result<()> {
         let mut central = Central::open(&self.file)?;
         let id = super::device::resolve(&mut central, &self.device)?;
         if !self.follow {
@@ -49,22 +62,21 @@ impl Logs {
         }
         let answer = central.get(&format!("/devices/{id}/logs?page[number]=1&page[size]={}", self.lines))?;
         for entry in answer["data"].as_array().map(Vec::as_slice).unwrap_or_default().iter().rev() {
-            print(entry, output);
+            print(entry, output)?;
         }
         Ok(())
     }
 }
 
-fn follow(events: impl BufRead, output: &Output) -> Result<()> {
+fn follow(mut events: impl BufRead, output: &Output) -> Result<()> {
     let mut is_message = false;
-    for line in events.lines() {
-        let line = line.context("the log stream broke off: is central still running?")?;
+    while let Some(line) = next_line(&mut events)? {
         if let Some(event) = line.strip_prefix("event: ") {
             is_message = event == "message";
         } else if let Some(data) = line.strip_prefix("data: ") {
             let entry: Value = serde_json::from_str(data).context("central sent a log line that is no JSON")?;
             if is_message {
-                print(&entry, output);
+                print(&entry, output)?;
             } else if entry["state"] == "closed" {
                 bail!("central closed the log stream (another one was opened for this account)");
             }
@@ -73,10 +85,56 @@ fn follow(events: impl BufRead, output: &Output) -> Result<()> {
     bail!("the log stream ended: is central still running?")
 }
 
-fn print(entry: &Value, output: &Output) {
+fn next_line(events: &mut impl BufRead) -> Result<Option<String>> {
+    let mut line = Vec::new();
+    let read = events.take(STREAM_LINE_MAX).read_until(b'\n', &mut line);
+    let length = read.context("the log stream broke off: is central still running?")?;
+    if length == 0 {
+        return Ok(None);
+    }
+    ensure!(
+        line.pop() == Some(b'\n'),
+        "the log stream broke off within a line, or has one of more than {STREAM_LINE_MAX} bytes"
+    );
+    Ok(Some(String::from_utf8(line).context("central sent a log line that is no UTF-8")?))
+}
+
+fn print(entry: &Value, output: &Output) -> Result<()> {
+    Ok(output.record(entry, &human(entry))?)
+}
+
+fn human(entry: &Value) -> String {
     let text = |name: &str| entry[name].as_str().unwrap_or_default();
     let tone = if text("type").ends_with("error") || text("type") == "lastexitcode" { Tone::Bad } else { Tone::Quiet };
-    let human =
-        format!("{} {} {}", paint(Tone::Quiet, text("ts")), paint(tone, &format!("{:<12}", text("type"))), text("msg"));
-    output.result(&json!(entry), &human);
+    // Only a line of central's begins with a time: an app that logs line ends cannot forge one.
+    let message = text("msg").replace('\n', "\n    ");
+    format!("{} {} {message}", paint(Tone::Quiet, text("ts")), paint(tone, &format!("{:<12}", text("type"))))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_line_of_the_stream_has_a_bound() {
+        let longest = STREAM_LINE_MAX as usize - 1;
+        let stream = |length: usize| [&vec![b'a'; length][..], b"\nnext\n"].concat();
+        let fits = stream(longest);
+        let mut events = &fits[..];
+        assert_eq!(next_line(&mut events).unwrap().map(|line| line.len()), Some(longest));
+        assert_eq!(next_line(&mut events).unwrap().as_deref(), Some("next"));
+        assert_eq!(next_line(&mut events).unwrap(), None);
+        assert!(next_line(&mut &stream(longest + 1)[..]).is_err());
+        assert!(next_line(&mut &b"cut off"[..]).is_err());
+    }
+
+    #[test]
+    fn an_app_cannot_forge_a_line_of_the_log() {
+        let forged = "2026-01-01T00:00:00.000Z [server.log] all is well";
+        let shown = human(&json!({ "ts": "now", "type": "server.log", "msg": format!("x\n{forged}") }));
+        assert!(shown.lines().all(|line| !line.starts_with("2026")), "{shown}");
+        assert!(shown.contains(forged), "{shown}");
+    }
 }
