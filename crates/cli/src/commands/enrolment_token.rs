@@ -1,9 +1,9 @@
 //! `vouch enrolment-token`: makes the token with which a new device may enrol.
 
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow};
 use clap::Args;
@@ -39,6 +39,8 @@ pub(crate) struct EnrolmentToken {
 
 impl EnrolmentToken {
     pub(crate) fn run(self, output: &Output) -> Result<()> {
+        // The file comes first: a token that nobody received would be valid all the same.
+        let file = self.out.as_deref().map(NewFile::make).transpose()?;
         let mut central = Central::open(&self.file)?;
         let group = central.device_group(self.group.as_deref())?;
         let body = json!({ "data": {
@@ -50,22 +52,43 @@ impl EnrolmentToken {
         let attributes = &answer["data"]["attributes"];
         let token = attributes["token"].as_str().ok_or_else(|| anyhow!("central's answer lacks the token"))?;
         let expires_at = &attributes["expires_at"];
-        let Some(path) = &self.out else {
+        let Some(file) = file else {
             output.result(&json!({ "token": token, "expires_at": expires_at }), token);
             return Ok(());
         };
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(path)
-            .with_context(|| format!("cannot make {}: does it exist already?", path.display()))?;
-        writeln!(file, "{token}").with_context(|| format!("cannot write {}", path.display()))?;
-        let path = path.display().to_string();
+        let path = file.fill(token)?.display().to_string();
         output.result(
             &json!({ "token_file": path, "expires_at": expires_at }),
             &format!("token written to {path}; it is a secret"),
         );
         Ok(())
+    }
+}
+
+/// A file of mode 0600 that did not exist before; it is removed again unless it is filled.
+struct NewFile {
+    path: Option<PathBuf>,
+    file: File,
+}
+
+impl NewFile {
+    fn make(path: &Path) -> Result<NewFile> {
+        let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+        let file = file.with_context(|| format!("cannot make {}: does it exist already?", path.display()))?;
+        Ok(NewFile { path: Some(path.to_owned()), file })
+    }
+
+    fn fill(mut self, text: &str) -> Result<PathBuf> {
+        writeln!(self.file, "{text}").context("cannot write the token")?;
+        Ok(self.path.take().unwrap_or_default())
+    }
+}
+
+impl Drop for NewFile {
+    fn drop(&mut self) {
+        if let Some(path) = &self.path {
+            // What cannot be removed is an empty file.
+            let _ = std::fs::remove_file(path);
+        }
     }
 }
