@@ -1,16 +1,19 @@
 //! A client of central's API: logs in, keeps the tokens in a file of mode 0600, renews them.
 
 use std::fs;
-use std::io::{BufReader, Write};
+use std::io::{self, BufReader};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use clap::Args;
+use keys::private_file::{self, Existing, PrivateFileError};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use ureq::Agent;
+use ureq::http::Uri;
 use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig};
+use zeroize::Zeroizing;
 
 /// The media type of the API's documents.
 const MEDIA_TYPE: &str = "application/vnd.api+json";
@@ -76,7 +79,9 @@ impl Central {
         password: &str,
     ) -> Result<Self> {
         let central = central.trim_end_matches('/').to_owned();
-        refuse_clear_text(&central)?;
+        check_address(&central)?;
+        // The login is used from other folders too.
+        let central_ca = central_ca.map(std::path::absolute).transpose().context("--central-ca names no file")?;
         let agent = agent(central_ca.as_deref())?;
         let answer = decode(
             agent
@@ -98,11 +103,15 @@ impl Central {
     /// Opens the login that `vouch login` wrote.
     pub(crate) fn open(file: &LoginFile) -> Result<Self> {
         let path = file.path()?;
-        let text =
-            fs::read(&path).with_context(|| format!("no login in {}: run `vouch login` first", path.display()))?;
-        let login: Login = serde_json::from_slice(&text)
+        let text = private_file::read(&path).map_err(|error| match error {
+            PrivateFileError::Io { error, path } if error.kind() == io::ErrorKind::NotFound => {
+                anyhow!(error).context(format!("no login in {}: run `vouch login` first", path.display()))
+            }
+            other => anyhow!(other).context("the login cannot be used: mend its file, or run `vouch login` again"),
+        })?;
+        let login: Login = serde_json::from_slice(text.expose())
             .with_context(|| format!("{} is damaged: run `vouch login` again", path.display()))?;
-        refuse_clear_text(&login.central)?;
+        check_address(&login.central)?;
         let agent = agent(login.central_ca.as_deref())?;
         Ok(Self { agent, path, login })
     }
@@ -138,7 +147,7 @@ impl Central {
     }
 
     /// Opens a server-sent event stream; the stream's id is the only capability it needs.
-    pub(crate) fn stream(&mut self, path: &str) -> Result<BufReader<impl std::io::Read + use<>>> {
+    pub(crate) fn stream(&mut self, path: &str) -> Result<BufReader<impl io::Read + use<>>> {
         let answer = self
             .agent
             .get(self.url(path))
@@ -205,17 +214,9 @@ impl Central {
 
     fn save(&self) -> Result<()> {
         let folder = self.path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let write = || -> Result<()> {
-            fs::create_dir_all(folder)?;
-            // A named temporary file is born with mode 0600 and keeps it.
-            let mut file = tempfile::NamedTempFile::new_in(folder)?;
-            serde_json::to_writer_pretty(&mut file, &self.login)?;
-            file.flush()?;
-            file.as_file().sync_all()?;
-            file.persist(&self.path)?;
-            Ok(())
-        };
-        write().with_context(|| format!("cannot write the login to {}", self.path.display()))
+        fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+        let text = Zeroizing::new(serde_json::to_vec_pretty(&self.login)?);
+        private_file::write(&self.path, &text, Existing::Replace).context("cannot write the login")
     }
 
     fn url(&self, path: &str) -> String {
@@ -257,20 +258,22 @@ fn agent(ca: Option<&Path>) -> Result<Agent> {
     Ok(config.new_agent())
 }
 
-/// A password or token may cross this machine's loopback in clear, and no network.
-fn refuse_clear_text(central: &str) -> Result<()> {
-    if central.starts_with("https://") {
-        return Ok(());
-    }
-    let Some(rest) = central.strip_prefix("http://") else {
-        bail!("{central:?} is no address of central: it starts with http:// or https://");
-    };
-    let authority = rest.split('/').next().unwrap_or_default();
-    let host = authority.rsplit_once(':').map_or(authority, |(host, _)| host).trim_matches(['[', ']']);
+/// A password or token may cross this machine's loopback in clear, and no network. The address is read as the HTTP client reads it.
+fn check_address(central: &str) -> Result<()> {
+    let uri = central.parse::<Uri>().ok().filter(|uri| uri.query().is_none() && !central.contains('#'));
+    let parts = uri.as_ref().and_then(|uri| Some((uri.scheme_str()?, uri.authority()?)));
+    // An address with a password in it is not repeated.
+    ensure!(!central.contains('@'), "the address of central holds no user name: give it with --user");
+    let (scheme, authority) = parts.ok_or_else(|| {
+        anyhow!(
+            "{central:?} is no address of central: write https://HOST, or http://127.0.0.1:PORT on the same machine"
+        )
+    })?;
+    let host = authority.host().trim_matches(['[', ']']);
     let loopback = host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback());
     ensure!(
-        loopback,
-        "http:// to {host} would send the login in clear over the network: use https://, or a tunnel to loopback"
+        scheme == "https" || (scheme == "http" && loopback),
+        "{scheme}:// to {host} would send the login in clear over the network: use https://, or a tunnel to loopback"
     );
     Ok(())
 }
@@ -316,17 +319,24 @@ mod tests {
     #[test]
     fn clear_text_stays_on_loopback() {
         for good in ["http://127.0.0.1:8080", "http://localhost:8080", "http://[::1]:8080", "https://central.example"] {
-            assert!(refuse_clear_text(good).is_ok(), "{good}");
+            assert!(check_address(good).is_ok(), "{good}");
         }
         for bad in [
             "http://central.example",
             "http://192.0.2.1:8080",
             "http://localhost.example",
+            "http://127.0.0.1:80@central.example",
+            "http://[::1]:80@central.example",
+            "http://localhost:80?@central.example",
+            "https://central.example?x",
+            "https://central.example#x",
             "ftp://localhost",
             "central",
+            "",
         ] {
-            assert!(refuse_clear_text(bad).is_err(), "{bad}");
+            assert!(check_address(bad).is_err(), "{bad}");
         }
+        assert!(!check_address("https://admin:secret@central.example").unwrap_err().to_string().contains("secret"));
     }
 
     #[test]

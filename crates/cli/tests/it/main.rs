@@ -5,6 +5,7 @@
 mod commands;
 mod demo;
 mod hostile_apps;
+mod hostile_central;
 mod network;
 mod restart;
 mod squirrel;
