@@ -22,8 +22,8 @@ use table::Table;
 pub(crate) use slab::{block, block_of};
 pub use view::{TableEntries, View};
 
-/// Garbage, in bytes, that may be left when an event is over.
-const IDLE_GARBAGE: usize = 32 * 1024;
+/// Garbage, in bytes, that may be left when an event is over, even if little lives.
+const IDLE_GARBAGE: usize = 8 * 1024;
 /// The least and the most bytes between two collections in an event, whatever the budget.
 const COLLECT_STEP: std::ops::RangeInclusive<usize> = 32 * 1024..=512 * 1024;
 /// Work, in sixteenths of an instruction, that may wait to be charged.
@@ -172,7 +172,7 @@ impl Heap {
 
     /// Whether so much was allocated since the last collection that an idle VM should not keep it.
     pub(crate) fn has_garbage(&self) -> bool {
-        self.used > (self.live * 2).max(self.live + IDLE_GARBAGE).min(self.collect_at)
+        self.used > (self.live + (self.live / 2).max(IDLE_GARBAGE)).min(self.collect_at)
     }
 
     pub(crate) fn wants_collection(&self) -> bool {

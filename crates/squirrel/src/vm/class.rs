@@ -104,8 +104,17 @@ impl Vm {
         self.heap.closure(Closure { class: Some(class), ..closure })
     }
 
-    /// A member in a class body.
-    pub(super) fn body_member(&mut self, class: Value, values: [Value; 3], is_static: bool) -> Result<Flow, Throw> {
+    /// A member in a class body; a function that was `made` for it alone need not be copied to know its class.
+    pub(super) fn body_member(
+        &mut self,
+        class: Value,
+        values: [Value; 3],
+        is_static: bool,
+        made: bool,
+    ) -> Result<Flow, Throw> {
+        if let (Value::Class(c), Value::Closure(f), true) = (class, values[1], made) {
+            self.heap.closures.get_mut(f).class = Some(c);
+        }
         self.add_member(class, values, is_static, false)
     }
 

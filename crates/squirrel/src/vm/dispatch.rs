@@ -510,7 +510,11 @@ impl Vm {
                     }
                     Op::Member(a, b, c, d, is_static) => {
                         let (class, values) = (r[a], [r[b], r[c], r[d]]);
-                        slow_effect!(self.body_member(class, values, is_static));
+                        let made = match code[..pc - 1] {
+                            [.., Op::Closure(to, _)] | [.., Op::Closure(to, _), Op::Null(_)] => to == c,
+                            _ => false,
+                        };
+                        slow_effect!(self.body_member(class, values, is_static, made));
                     }
                     Op::Box(a) => {
                         let value = r[a];
