@@ -1,7 +1,9 @@
 //! What scripts find beside the language: the objects of each end, with every function's name in one place.
 
 mod argument;
+mod bus;
 mod crypto;
+mod devices;
 mod hardware;
 mod http;
 mod imp;
@@ -9,18 +11,20 @@ mod link;
 mod peer;
 mod pin;
 mod request;
+mod sampler;
 mod server;
 mod sleep;
 mod text;
+mod uart;
 
 use std::sync::{Arc, OnceLock};
 
 use squirrel::{ClassId, Constant, HostCall, Library, LibraryBuilder, Throw, Value};
 
 use crate::app::App;
-use crate::board::{PINS, PinMode};
 use crate::side::End;
 
+pub(crate) use devices::HardwareClasses;
 pub(crate) use http::Exchanges;
 pub(crate) use request::Requests;
 
@@ -70,10 +74,6 @@ enum Call {
     OnRequest,
     OnShutdown,
     OnUnexpectedDisconnect,
-    PinConfigure,
-    PinDisable,
-    PinRead,
-    PinWrite,
     Request,
     RequestCancel,
     RequestDelete,
@@ -99,7 +99,7 @@ enum Call {
 }
 
 impl Call {
-    const ALL: [Self; 54] = [
+    const ALL: [Self; 50] = [
         Self::AgentUrl,
         Self::CancelWakeup,
         Self::Connect,
@@ -128,10 +128,6 @@ impl Call {
         Self::OnRequest,
         Self::OnShutdown,
         Self::OnUnexpectedDisconnect,
-        Self::PinConfigure,
-        Self::PinDisable,
-        Self::PinRead,
-        Self::PinWrite,
         Self::Request,
         Self::RequestCancel,
         Self::RequestDelete,
@@ -165,6 +161,8 @@ pub(crate) struct Api {
     pub(crate) response: ClassId,
     /// Of a device's pins.
     pub(crate) pin: Option<ClassId>,
+    /// Of the rest of a device's hardware.
+    pub(crate) hardware: Option<HardwareClasses>,
     /// Of an agent's own requests.
     pub(crate) request: Option<ClassId>,
 }
@@ -194,11 +192,12 @@ impl Api {
         let crypto = object(&mut builder, "crypto");
         crypto::add(&mut builder, crypto);
         builder.native(crypto, "equals", 2..=2, crypto::equals);
-        let (pin, request) = match end {
+        let (device, request) = match end {
             End::Device => (Some(device_objects(&mut builder)), None),
             End::Agent => (None, Some(agent_objects(&mut builder, response))),
         };
-        Self { library: builder.build(), timer, response, pin, request }
+        let (pin, hardware) = device.unzip();
+        Self { library: builder.build(), timer, response, pin, hardware, request }
     }
 }
 
@@ -281,16 +280,13 @@ fn device_server(builder: &mut LibraryBuilder, server: ClassId) {
     builder.host_fn(server, "setsendtimeoutpolicy", 3..=3, Call::SetPolicy as u32);
 }
 
-/// The objects of a device; the class of its pins.
-fn device_objects(builder: &mut LibraryBuilder) -> ClassId {
+/// The objects of a device; the class of its pins and those of the rest of its hardware.
+fn device_objects(builder: &mut LibraryBuilder) -> (ClassId, HardwareClasses) {
     let agent = object(builder, "agent");
     builder.host_fn(agent, "on", 2..=2, Call::On as u32);
     builder.host_fn(agent, "send", 2..=2, Call::Send as u32);
 
     let root = builder.root();
-    for (name, number, _) in PinMode::ALL {
-        builder.constant(root, name, Constant::Int(number));
-    }
     let hardware = builder.table(root, "hardware");
     builder.host_fn(hardware, "getdeviceid", 0..=0, Call::DeviceId as u32);
     builder.host_fn(hardware, "lightlevel", 0..=0, Call::LightLevel as u32);
@@ -298,15 +294,7 @@ fn device_objects(builder: &mut LibraryBuilder) -> ClassId {
     builder.host_fn(hardware, "millis", 0..=0, Call::Millis as u32);
     builder.host_fn(hardware, "voltage", 0..=0, Call::Voltage as u32);
     builder.host_fn(hardware, "wakereason", 0..=0, Call::WakeReason as u32);
-    let pin = builder.class("pin");
-    builder.host_fn(pin, "configure", 1..=4, Call::PinConfigure as u32);
-    builder.host_fn(pin, "disable", 0..=0, Call::PinDisable as u32);
-    builder.host_fn(pin, "read", 0..=0, Call::PinRead as u32);
-    builder.host_fn(pin, "write", 1..=1, Call::PinWrite as u32);
-    for (name, place) in PINS.into_iter().zip(0..) {
-        builder.object(hardware, name, pin, place);
-    }
-    pin
+    devices::add(builder, hardware)
 }
 
 /// The objects of an agent; the class of its own requests.
@@ -351,6 +339,9 @@ fn agent_objects(builder: &mut LibraryBuilder, response: ClassId) -> ClassId {
 impl App {
     /// Does what the script asked for.
     pub(crate) fn answer(&mut self, call: &HostCall) -> Result<Reply, Throw> {
+        if call.id >= devices::FIRST {
+            return self.answer_hardware(call);
+        }
         let Some(function) = Call::ALL.get(call.id as usize) else {
             return Err(Throw::message("no such function on this end"));
         };
@@ -372,10 +363,6 @@ impl App {
             Call::LightLevel => Ok(self.light_level()),
             Call::OnShutdown => self.on_shutdown(arg(0)),
             Call::OnUnexpectedDisconnect => self.on_unexpected_disconnect(arg(0)),
-            Call::PinConfigure => self.pin_configure(call.this, &call.args),
-            Call::PinDisable => self.pin_disable(call.this),
-            Call::PinRead => self.pin_read(call.this),
-            Call::PinWrite => self.pin_write(call.this, arg(0)),
             Call::SetPolicy => self.set_policy(arg(0), arg(1), arg(2)),
             Call::SetUserConfiguration => self.set_user_configuration(arg(0)),
             Call::Sleep => self.sleep(arg(0)),

@@ -1,14 +1,15 @@
 //! The event loop of one app: callbacks one at a time, in order, each within its budget.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{HashMap, VecDeque};
 
 use keys::time::Now;
 use squirrel::{Budgets, Clock, Fatal, HostCall, Pin, ScriptError, Step, Throw, Value, Vm};
 use thiserror::Error;
 
 use crate::api::{Api, Exchanges, Reply, Requests};
-use crate::board::Board;
+use crate::board::Bench;
 use crate::code::Code;
+use crate::hardware::Hardware;
 use crate::input::{Input, InputRefused};
 use crate::limits::Limits;
 use crate::link::Link;
@@ -107,8 +108,8 @@ pub struct App {
     pub(crate) now: Now,
     pub(crate) phase: Phase,
     pub(crate) link: Link,
-    pub(crate) board: Board,
-    pub(crate) pin_callbacks: BTreeMap<usize, Pin>,
+    /// A device's alone.
+    pub(crate) hardware: Option<Box<Hardware>>,
     pub(crate) restart_wanted: bool,
     pub(crate) timers: Timers<Pin>,
     pub(crate) idle: VecDeque<IdleCall>,
@@ -130,20 +131,26 @@ impl App {
     ///
     /// # Errors
     /// The code is for the other end, or the limits leave no room for anything: the host's mistakes, never the script's.
-    pub fn new(code: &Code, side: Side, limits: Limits, wake: WakeReason, now: Now) -> Result<Self, StartError> {
+    pub fn new(code: &Code, mut side: Side, limits: Limits, wake: WakeReason, now: Now) -> Result<Self, StartError> {
         let budgets =
             Budgets { slice: limits.slice, event: limits.event, bytes: limits.memory_bytes, depth: limits.depth };
         let end = side.end();
         if code.end != end {
             return Err(StartError::OtherEnd);
         }
+        let hardware = match &mut side {
+            Side::Device(device) => {
+                let board = std::mem::replace(&mut device.board, Box::new(Bench::default()));
+                Some(Box::new(Hardware::new(board)))
+            }
+            Side::Agent(_) => None,
+        };
         Ok(Self {
             vm: Vm::new(&code.linked, budgets).map_err(|_| StartError::NoMemory(limits.memory_bytes))?,
             api: Api::of(end),
             end,
             link: Link::new(side.connected(), wake.begins_connected()),
-            board: side.board(),
-            pin_callbacks: BTreeMap::new(),
+            hardware,
             side,
             wake,
             now,
@@ -179,6 +186,11 @@ impl App {
             Input::Flushed(answer) => self.flushed(answer),
             Input::Unreached(why) => self.link.failure = why as i32,
             Input::Saved(answer) => self.saved(answer),
+            Input::BoardMoved => {
+                if let Some(hardware) = &mut self.hardware {
+                    hardware.moved = true;
+                }
+            }
             Input::HttpGone(id) => self.http_gone(id),
             Input::HttpAnswer { id, answer } => self.http_answered(id, answer),
             // They come one after the other, so that they need no bound.
@@ -328,12 +340,7 @@ impl App {
 
     /// When the next timer is due, an answer to `server.connect`, or the news of a lost session.
     fn next_due(&self) -> Option<u64> {
-        [self.timers.next_due(), self.link.next_due(self.now.mono_ms)].into_iter().flatten().min()
-    }
-
-    /// The pins of the simulated board, as the app drives them and as they were shown to it.
-    pub fn board(&self) -> &Board {
-        &self.board
+        [self.timers.next_due(), self.link.next_due(self.now.mono_ms), self.hardware_due()].into_iter().flatten().min()
     }
 
     fn saved(&mut self, answer: Result<(), String>) {

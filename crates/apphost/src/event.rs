@@ -29,7 +29,7 @@ impl App {
             }
         }
         self.queue.shrink_to(4);
-        self.begin_loss() || self.begin_connected() || self.begin_timer() || self.begin_idle()
+        self.begin_loss() || self.begin_hardware() || self.begin_connected() || self.begin_timer() || self.begin_idle()
     }
 
     /// Answers a `server.connect`, once there is an answer.
@@ -64,11 +64,13 @@ impl App {
             Input::Disconnected => Ok(self.begin_connection(false)),
             Input::HttpAnswer { id, answer } => self.begin_answer(id, answer),
             Input::Shutdown(reason) => Ok(self.begin_shutdown(reason)),
-            Input::Pin { name, level } => Ok(self.begin_pin(&name, level)),
             // Taken by `input`, never queued.
-            Input::Sent(_) | Input::Flushed(_) | Input::Saved(_) | Input::HttpGone(_) | Input::Unreached(_) => {
-                Ok(false)
-            }
+            Input::Sent(_)
+            | Input::Flushed(_)
+            | Input::Saved(_)
+            | Input::HttpGone(_)
+            | Input::Unreached(_)
+            | Input::BoardMoved => Ok(false),
         }
     }
 
@@ -106,7 +108,7 @@ impl App {
     }
 
     /// An input that did not become a value: the sender's fault is a line in the log, a lack of memory ends the app.
-    fn refuse_input(&mut self, throw: Throw) {
+    pub(crate) fn refuse_input(&mut self, throw: Throw) {
         match throw {
             Throw::Fatal(fatal) => self.fail(&exhausted(fatal)),
             Throw::Message(text) => self.put_log(LogLevel::Error, format!("ERROR: dropped what came in: {text}")),

@@ -38,13 +38,8 @@ pub enum Input {
     /// The host wants to run something else in the app's place. An app that has asked for it (`server.onshutdown`) tidies up and then
     /// restarts; any other ends at once, with [`crate::Output::RestartRequested`]. The host bounds the wait.
     Shutdown(ShutdownReason),
-    /// A level on a pin of the simulated board, from 0.0 (ground) to 1.0 (the supply); `None` takes the wire off.
-    Pin {
-        /// The pin's name, such as `pin1`; others are ignored.
-        name: String,
-        /// The level.
-        level: Option<f32>,
-    },
+    /// A pin or a UART of the board may have changed; for an app that [`crate::App::watches_board`].
+    BoardMoved,
     /// The answer to [`crate::Output::Save`] and [`crate::Output::SaveUserConfiguration`]: `Ok` only once the bytes are durable, else why not.
     Saved(Result<(), String>),
 }

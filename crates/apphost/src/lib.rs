@@ -2,7 +2,7 @@
 //!
 //! - [`code`]: a program made ready for one end, shared by all apps that run it.
 //! - [`app`]: the event loop: one callback at a time, suspended and resumed, failing alone.
-//! - [`board`]: the simulated hardware of a device app.
+//! - [`board`]: the hardware of a device app, behind a small trait; `hardware`: what an app uses of it.
 //! - [`input`], [`output`]: everything that goes in and comes out.
 //! - [`side`]: which end the app runs on and what it is told about it.
 //! - [`limits`]: the bounds of one app.
@@ -20,6 +20,7 @@ pub mod code;
 mod credit;
 pub mod driver;
 mod event;
+mod hardware;
 pub mod input;
 pub mod limits;
 mod link;
@@ -32,7 +33,7 @@ mod url;
 mod value;
 
 pub use app::{App, StartError, Turn};
-pub use board::{Board, NoSuchPin};
+pub use board::{Bench, Board};
 pub use code::Code;
 pub use input::{HttpAnswer, HttpFailure, HttpRequest, Input, InputRefused, NotSent, ShutdownReason, Unreached};
 pub use keys::time::Now;

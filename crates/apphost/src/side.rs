@@ -12,7 +12,7 @@ pub enum End {
 }
 
 /// The end an app runs on, with what it can ask there.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub enum Side {
     /// On the device.
     Device(DeviceInfo),
@@ -28,13 +28,6 @@ impl Side {
         }
     }
 
-    pub(crate) fn board(&self) -> Board {
-        match self {
-            Self::Device(device) => device.board.clone(),
-            Self::Agent(_) => Board::none(),
-        }
-    }
-
     pub(crate) const fn connected(&self) -> bool {
         match self {
             Self::Device(device) => device.connected,
@@ -44,7 +37,7 @@ impl Side {
 }
 
 /// What a device app can ask about its device.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct DeviceInfo {
     /// 16 hex digits, `hardware.getdeviceid()`.
     pub device_id: String,
@@ -56,8 +49,8 @@ pub struct DeviceInfo {
     pub user_configuration: Option<Vec<u8>>,
     /// What the app kept in `nv` when it went to sleep ([`crate::Sleep::nv`]).
     pub nv: Option<Vec<u8>>,
-    /// The board the app sees, simulated.
-    pub board: Board,
+    /// The board the app sees; it outlives the app.
+    pub board: Box<dyn Board>,
 }
 
 /// What an agent app can ask about its surroundings.

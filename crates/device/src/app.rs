@@ -11,7 +11,7 @@ pub mod wish;
 use std::sync::Arc;
 
 use apphost::{
-    App, Board, Code, DeviceInfo, Input, InputRefused, RestartDelay, ShutdownReason, Side, Turn, WakeReason,
+    App, Bench, Code, DeviceInfo, Input, InputRefused, RestartDelay, ShutdownReason, Side, Turn, WakeReason,
 };
 use protocol::report::AppState;
 use tokio::sync::{mpsc, watch};
@@ -312,7 +312,7 @@ impl AppRunner {
             connected: self.session.is_some(),
             user_configuration: self.user_configuration.clone(),
             nv,
-            board: Board::default(),
+            board: Box::new(Bench::default()),
         });
         self.context
             .observer

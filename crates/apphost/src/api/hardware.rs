@@ -26,13 +26,17 @@ impl App {
     }
 
     /// `hardware.voltage()`: volts.
-    pub(super) fn voltage(&self) -> Reply {
-        Value::Float(self.board.voltage).into()
+    pub(super) fn voltage(&mut self) -> Reply {
+        Value::Float(self.supply().0).into()
     }
 
     /// `hardware.lightlevel()`: 0 to 65535.
-    pub(super) fn light_level(&self) -> Reply {
-        Value::Int(i32::from(self.board.light)).into()
+    pub(super) fn light_level(&mut self) -> Reply {
+        Value::Int(i32::from(self.supply().1)).into()
+    }
+
+    fn supply(&mut self) -> (f32, u16) {
+        self.hardware.as_mut().map(|hardware| hardware.board.supply()).unwrap_or_default()
     }
 
     /// `hardware.millis()`: since some start, wrapping at 32 bits.

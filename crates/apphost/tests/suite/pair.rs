@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use squirrel::{CompileOptions, Program, Source, compile};
 use vouch_apphost::{
-    AgentInfo, App, Board, Code, DeviceInfo, End as Place, HttpRequest, HttpResponse, Input, Limits, LogLevel, NotSent,
+    AgentInfo, App, Bench, Code, DeviceInfo, End as Place, HttpRequest, HttpResponse, Input, Limits, LogLevel, NotSent,
     Now, OutgoingRequest, Output, Side, Sleep, Turn, WakeReason,
 };
 
@@ -168,7 +168,7 @@ pub(crate) fn device_info() -> DeviceInfo {
         connected: true,
         user_configuration: None,
         nv: None,
-        board: Board::default(),
+        board: Box::new(Bench::default()),
     }
 }
 

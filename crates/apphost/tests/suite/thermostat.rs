@@ -2,7 +2,7 @@
 
 use crate::pair::{Pair, agent, agent_with, device_as, device_info};
 use serde_json::{Value, json};
-use vouch_apphost::{Board, Input, Limits, ShutdownReason, WakeReason};
+use vouch_apphost::{Bench, DeviceInfo, Input, Limits, ShutdownReason, WakeReason};
 
 const DEVICE: &str = include_str!("../../../../examples/thermostat/device.nut");
 const AGENT: &str = include_str!("../../../../examples/thermostat/agent.nut");
@@ -12,15 +12,27 @@ fn level(celsius: f32) -> Option<f32> {
     Some((0.5 + celsius / 100.0) / 3.3)
 }
 
-fn pair_at(celsius: f32, stored: Option<Vec<u8>>) -> Pair {
-    let mut board = Board::default();
-    board.show("pin1", level(celsius)).expect("a pin");
-    let info = vouch_apphost::DeviceInfo { board, user_configuration: stored, ..device_info() };
-    Pair::of(device_as(DEVICE, Limits::device(), WakeReason::PowerOn, info), agent(AGENT))
+/// Both ends, and the board with the sensor and the relay.
+struct House {
+    pair: Pair,
+    board: Bench,
 }
 
-fn relay(pair: &Pair) -> f32 {
-    pair.device.app.board().level("pin2").expect("a pin")
+fn house_at(celsius: f32, stored: Option<Vec<u8>>) -> House {
+    let board = Bench::default();
+    board.show("pin1", level(celsius)).expect("a pin");
+    let info = DeviceInfo { board: Box::new(board.clone()), user_configuration: stored, ..device_info() };
+    House { pair: Pair::of(device_as(DEVICE, Limits::device(), WakeReason::PowerOn, info), agent(AGENT)), board }
+}
+
+fn pair_at(celsius: f32, stored: Option<Vec<u8>>) -> Pair {
+    house_at(celsius, stored).pair
+}
+
+impl House {
+    fn relay(&self) -> f32 {
+        self.board.level_of("pin2").expect("a pin")
+    }
 }
 
 fn ask(pair: &mut Pair, id: u64, method: &str, path: &str, body: &str) -> (u16, Value) {
@@ -41,13 +53,13 @@ fn no_errors(pair: &Pair) {
 
 #[test]
 fn it_heats_below_the_target_and_stops_above() {
-    let mut pair = pair_at(15.0, None);
-    pair.pass(2_000);
-    assert_eq!(relay(&pair), 1.0);
-    pair.device.input(Input::Pin { name: "pin1".into(), level: level(25.0) });
-    pair.pass(10_000);
-    assert_eq!(relay(&pair), 0.0);
-    no_errors(&pair);
+    let mut house = house_at(15.0, None);
+    house.pair.pass(2_000);
+    assert_eq!(house.relay(), 1.0);
+    house.board.show("pin1", level(25.0)).expect("a pin");
+    house.pair.pass(10_000);
+    assert_eq!(house.relay(), 0.0);
+    no_errors(&house.pair);
 }
 
 #[test]
@@ -66,20 +78,22 @@ fn the_agent_tells_the_latest_reading_and_the_history() {
 
 #[test]
 fn settings_go_to_the_device_which_keeps_them_over_a_restart() {
-    let mut pair = pair_at(22.0, None);
+    let mut house = house_at(22.0, None);
+    let pair = &mut house.pair;
     pair.pass(1_000);
-    assert_eq!(relay(&pair), 0.0);
-    let (status, settings) = ask(&mut pair, 1, "PUT", "/settings", r#"{"target": 25}"#);
+    assert_eq!(house.relay(), 0.0);
+    let pair = &mut house.pair;
+    let (status, settings) = ask(pair, 1, "PUT", "/settings", r#"{"target": 25}"#);
     assert_eq!((status, settings), (202, json!({"target": 25.0})));
     pair.pass(1_000);
-    assert_eq!(relay(&pair), 1.0);
-    let stored = pair.device.user_configurations.last().cloned().expect("a user configuration");
+    assert_eq!(house.relay(), 1.0);
+    let stored = house.pair.device.user_configurations.last().cloned().expect("a user configuration");
     assert_eq!(stored.len(), 5);
 
-    let mut again = pair_at(22.0, Some(stored));
-    again.pass(1_000);
-    assert_eq!(relay(&again), 1.0, "its target is 25 degrees still");
-    no_errors(&again);
+    let mut again = house_at(22.0, Some(stored));
+    again.pair.pass(1_000);
+    assert_eq!(again.relay(), 1.0, "its target is 25 degrees still");
+    no_errors(&again.pair);
 }
 
 #[test]
@@ -100,14 +114,14 @@ fn wrong_settings_and_paths_are_refused() {
 
 #[test]
 fn it_switches_the_relay_off_before_it_makes_room() {
-    let mut pair = pair_at(10.0, None);
-    pair.pass(1_000);
-    assert_eq!(relay(&pair), 1.0);
-    pair.device.input(Input::Shutdown(ShutdownReason::NewApp));
-    pair.device.settle();
-    assert_eq!(pair.device.logs, ["shutting down for reason 1"]);
-    assert!(pair.device.restart);
-    assert_eq!(relay(&pair), 0.0);
+    let mut house = house_at(10.0, None);
+    house.pair.pass(1_000);
+    assert_eq!(house.relay(), 1.0);
+    house.pair.device.input(Input::Shutdown(ShutdownReason::NewApp));
+    house.pair.device.settle();
+    assert_eq!(house.pair.device.logs, ["shutting down for reason 1"]);
+    assert!(house.pair.device.restart);
+    assert_eq!(house.relay(), 0.0);
 }
 
 #[test]

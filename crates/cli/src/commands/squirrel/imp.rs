@@ -4,7 +4,7 @@ use std::io::{Write, stderr, stdout};
 
 use anyhow::Result;
 use apphost::{
-    AgentInfo, App, Board, Code, DeviceInfo, End, HttpFailure, Input, Limits, LogLevel, Now, Output, Side, Turn,
+    AgentInfo, App, Bench, Code, DeviceInfo, End, HttpFailure, Input, Limits, LogLevel, Now, Output, Side, Turn,
     WakeReason,
 };
 use squirrel::Program;
@@ -58,7 +58,7 @@ fn device() -> DeviceInfo {
         connected: false,
         user_configuration: None,
         nv: None,
-        board: Board::default(),
+        board: Box::new(Bench::default()),
     }
 }
 
