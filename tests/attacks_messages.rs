@@ -90,7 +90,7 @@ async fn a_gateway_takes_no_message_before_welcome() {
     let product = Product::provision(&site, Profile::Modern).await;
     let app = ToServer::App { name: "x".to_owned(), value: vec![] };
     let want = ToServer::WantApp { sha256: [7; 32], offset: 0 };
-    for early in [&app, &want, &ToServer::Ping, &ToServer::Logs(vec![])] {
+    for early in [&app, &want, &ToServer::Ping, &ToServer::Logs { ring: [0; 8], first: 0, lines: vec![] }] {
         for challenged in [false, true] {
             let mut intruder = Intruder::with_tls_keys_of(&product, &roots, site.gateway()).await;
             if challenged {

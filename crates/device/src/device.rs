@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use apphost::Unreached;
 use keys::pki::CertificateFacts;
-use protocol::report::{AppState, DiaryEntry, LogLevel, LogLine};
+use protocol::report::{AppState, LogLevel, LogLine};
 use protocol::session::PartialApp;
 use tokio::sync::{mpsc, watch};
 
@@ -56,11 +56,6 @@ impl Device {
             self.status(format!("the diary cannot be written: {error}"));
         }
         self.observer.tell(DeviceEvent::Attempt(Box::new(attempt.clone())));
-    }
-
-    /// The attempts that the server has not seen.
-    pub(crate) fn diary_entries(&self) -> Vec<DiaryEntry> {
-        self.diary.unsent().map(Attempt::to_entry).collect()
     }
 
     /// Takes the server's time and keeps the floor that follows from it.

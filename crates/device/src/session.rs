@@ -177,6 +177,7 @@ impl<'a> Session<'a> {
                 self.writer.start(bytes);
             }
             self.flushed();
+            self.breathe();
             match self.wait(&mut buffer).await {
                 Woken::Read(Ok(0)) => self.machine.handle_eof(),
                 Woken::Read(Ok(length)) => {
@@ -218,6 +219,15 @@ impl<'a> Session<'a> {
                 let _ = timeout(self.device.limits.close_wait, drained).await;
             }
             SessionEnd::LoginBroken | SessionEnd::Broken(_) => {}
+        }
+    }
+
+    /// While the app has no room nothing is read, and the server's silence says nothing.
+    fn breathe(&mut self) {
+        if self.to_app.is_empty() {
+            self.machine.resume(self.device.clock.now());
+        } else {
+            self.machine.pause();
         }
     }
 
@@ -267,6 +277,8 @@ impl<'a> Session<'a> {
                     let why = "what came has another SHA-256 than was promised; it is thrown away".to_owned();
                     self.device.app_unusable(app.sha256, why);
                 }
+                Event::LogsKept(next) => self.device.logs.kept(next),
+                Event::DiaryKept(next) => self.device.diary.kept(next),
                 Event::AppRemoved => self.assigned(None),
                 Event::Restart(reason) => self.restart(reason),
                 Event::Refused { reason, retry_after_ms } => {
@@ -312,6 +324,8 @@ impl<'a> Session<'a> {
             keepalive_s: welcome.keepalive_s,
             agent_url: welcome.agent_url.unwrap_or_default(),
         }));
+        self.device.logs.begin();
+        self.device.diary.begin();
         let (session, from_app) = mpsc::channel(1);
         self.from_app = Some(from_app);
         self.to_app.push_back(ToApp::Connected(session));
@@ -376,16 +390,14 @@ impl<'a> Session<'a> {
         if self.machine.room() < MESSAGE_ROOM {
             return;
         }
-        let entries = self.device.diary_entries();
-        if let Ok(taken) = self.machine.send_diary(&entries) {
-            self.device.diary.sent(taken);
-        }
+        let machine = &mut self.machine;
+        self.device.diary.offer(|ring, first, entries| machine.send_diary(ring, first, entries).unwrap_or(0));
         if !self.state_told {
             let state = self.device.app_state.borrow_and_update().clone();
             self.state_told = self.machine.app_state(state).is_ok();
         }
         let machine = &mut self.machine;
-        self.device.logs.offer(|lines| machine.send_logs(lines).unwrap_or(0));
+        self.device.logs.offer(|ring, first, lines| machine.send_logs(ring, first, lines).unwrap_or(0));
     }
 
     fn send(&mut self, FromApp { what, taken, .. }: FromApp) {

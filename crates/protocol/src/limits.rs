@@ -25,6 +25,8 @@ pub struct Limits {
     pub log_lines: usize,
     /// The longest text of a log line.
     pub log_text: usize,
+    /// The highest number that may follow a report: no device counts so far.
+    pub report_number: u64,
     /// The most diary entries in one message.
     pub diary_entries: usize,
     /// The longest text in a diary entry.
@@ -53,7 +55,8 @@ pub struct Limits {
     pub keepalive_default_s: u32,
     /// The longest keep-alive a server may ask for, in seconds.
     pub keepalive_max_s: u32,
-    /// Allowed on top of two keep-alives of silence before a session is given up.
+    /// The most that is allowed on top of two keep-alives of silence before a session is given up; half a keep-alive
+    /// when that is less.
     pub keepalive_grace_ms: u64,
     /// The longest pause a server can impose on a device; a longer one is shortened to this.
     pub come_back_max_ms: u32,
@@ -72,6 +75,7 @@ pub const LIMITS: Limits = Limits {
     chunk: 64 * 1024,
     log_lines: 64,
     log_text: 8 * 1024,
+    report_number: (1 << 48) - 1,
     diary_entries: 32,
     diary_text: 512,
     label: 64,
@@ -83,7 +87,7 @@ pub const LIMITS: Limits = Limits {
     proof_ms: 15_000,
     chunk_ms: 60_000,
     enrol_ms: 30_000,
-    keepalive_min_s: 5,
+    keepalive_min_s: 1,
     keepalive_default_s: 60,
     keepalive_max_s: 3600,
     keepalive_grace_ms: 10_000,

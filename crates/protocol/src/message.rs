@@ -8,7 +8,7 @@ use keys::public::{DeviceId, SpkiHash};
 use crate::codec::{CodecError, Message, at_most};
 use crate::limits::Limits;
 use crate::reason::{CloseReason, Refusal, RestartReason};
-use crate::report::{AppState, DiaryEntry, LogLine, check_diary, check_logs};
+use crate::report::{AppState, DiaryEntry, LogLine, RingId, check_diary, check_logs, check_next};
 
 /// A VM application, named by its hash.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Encode, Decode)]
@@ -52,12 +52,32 @@ pub enum ToServer {
         #[cbor(n(1), with = "minicbor::bytes")]
         value: Vec<u8>,
     },
-    /// Log lines, oldest first.
+    /// Log lines, oldest first, that the server has not said it keeps.
     #[n(4)]
-    Logs(#[n(0)] Vec<LogLine>),
-    /// Attempts to connect since the last report, oldest first.
+    Logs {
+        /// Which count the numbers belong to.
+        #[cbor(n(0), with = "minicbor::bytes")]
+        ring: RingId,
+        /// The number of the first of these lines; the others follow without a gap.
+        #[n(1)]
+        first: u64,
+        /// The lines.
+        #[n(2)]
+        lines: Vec<LogLine>,
+    },
+    /// Attempts to connect, oldest first, that the server has not said it keeps.
     #[n(5)]
-    Diary(#[n(0)] Vec<DiaryEntry>),
+    Diary {
+        /// Which count the numbers belong to.
+        #[cbor(n(0), with = "minicbor::bytes")]
+        ring: RingId,
+        /// The number of the first of these entries; the others follow without a gap.
+        #[n(1)]
+        first: u64,
+        /// The entries.
+        #[n(2)]
+        entries: Vec<DiaryEntry>,
+    },
     /// Asks for the bytes of an app from `offset` on; one answer comes.
     #[n(6)]
     WantApp {
@@ -155,6 +175,20 @@ pub enum ToDevice {
         #[n(1)]
         come_back_after_ms: Option<u32>,
     },
+    /// The log lines with lower numbers are kept durably, or are lost for good: forget them.
+    #[n(12)]
+    LogsKept {
+        /// The number of the first line that is not.
+        #[n(0)]
+        next: u64,
+    },
+    /// The same for diary entries.
+    #[n(13)]
+    DiaryKept {
+        /// The number of the first entry that is not.
+        #[n(0)]
+        next: u64,
+    },
 }
 
 /// What a server tells a device that has proved itself.
@@ -193,8 +227,8 @@ impl Message for ToServer {
             Self::Hello { .. } => "hello",
             Self::Proof { .. } => "proof",
             Self::App { .. } => "app-to-server",
-            Self::Logs(_) => "logs",
-            Self::Diary(_) => "diary",
+            Self::Logs { .. } => "logs",
+            Self::Diary { .. } => "diary",
             Self::WantApp { .. } => "want-app",
             Self::AppState(_) => "app-state",
             Self::Ping => "ping-to-server",
@@ -205,8 +239,8 @@ impl Message for ToServer {
     fn check(&self, limits: &Limits) -> Result<(), CodecError> {
         match self {
             Self::App { name, value } => check_app(name, value, limits),
-            Self::Logs(lines) => check_logs(lines, limits),
-            Self::Diary(entries) => check_diary(entries, limits),
+            Self::Logs { first, lines, .. } => check_logs(*first, lines, limits),
+            Self::Diary { first, entries, .. } => check_diary(*first, entries, limits),
             Self::AppState(state) => state.check(limits),
             Self::Hello { .. } | Self::Proof { .. } | Self::WantApp { .. } | Self::Ping | Self::Pong => Ok(()),
         }
@@ -227,6 +261,8 @@ impl Message for ToDevice {
             Self::Ping => "ping-to-device",
             Self::Pong => "pong-to-device",
             Self::Close { .. } => "close",
+            Self::LogsKept { .. } => "logs-kept",
+            Self::DiaryKept { .. } => "diary-kept",
         }
     }
 
@@ -236,6 +272,7 @@ impl Message for ToDevice {
             Self::App { name, value } => check_app(name, value, limits),
             Self::AppAvailable(app) => app.check(limits),
             Self::AppChunk { data, .. } => check_chunk(data, limits),
+            Self::LogsKept { next } | Self::DiaryKept { next } => check_next(*next, limits),
             Self::Challenge { .. }
             | Self::Refused { .. }
             | Self::AppRemoved

@@ -5,6 +5,9 @@ use minicbor::{Decode, Encode};
 use crate::codec::{CodecError, at_most};
 use crate::limits::{LIMITS, Limits};
 
+/// Names one count of log lines and diary entries: drawn at random when the device starts to count from zero.
+pub type RingId = [u8; 8];
+
 /// Where a log line comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
 #[cbor(index_only)]
@@ -133,12 +136,23 @@ pub struct AppState {
     pub error: Option<String>,
 }
 
-pub(crate) fn check_logs(lines: &[LogLine], limits: &Limits) -> Result<(), CodecError> {
+/// What follows a report has a number that both ends can hold.
+pub(crate) fn check_next(next: u64, limits: &Limits) -> Result<(), CodecError> {
+    if next > limits.report_number { Err(CodecError::Meaningless("the number of a report")) } else { Ok(()) }
+}
+
+fn check_numbers(first: u64, count: usize, limits: &Limits) -> Result<(), CodecError> {
+    check_next(first.saturating_add(count as u64), limits)
+}
+
+pub(crate) fn check_logs(first: u64, lines: &[LogLine], limits: &Limits) -> Result<(), CodecError> {
+    check_numbers(first, lines.len(), limits)?;
     at_most("the list of log lines", lines.len(), limits.log_lines)?;
     lines.iter().try_for_each(|line| at_most("a log line", line.text.len(), limits.log_text))
 }
 
-pub(crate) fn check_diary(entries: &[DiaryEntry], limits: &Limits) -> Result<(), CodecError> {
+pub(crate) fn check_diary(first: u64, entries: &[DiaryEntry], limits: &Limits) -> Result<(), CodecError> {
+    check_numbers(first, entries.len(), limits)?;
     at_most("the diary", entries.len(), limits.diary_entries)?;
     for entry in entries {
         at_most("a diary outcome", entry.outcome.len(), limits.diary_text)?;
@@ -183,7 +197,7 @@ impl AppState {
 
 /// How many items, from the first on, fit into `room` bytes and are no more than `most`.
 pub(crate) fn fitting(sizes: impl Iterator<Item = usize>, room: usize, most: usize) -> usize {
-    let mut left = room.saturating_sub(16);
+    let mut left = room.saturating_sub(32);
     sizes
         .take(most)
         .take_while(|size| {

@@ -1,10 +1,12 @@
-//! The connection diary: the last attempts, in two bounded files beside the device and in memory until the server has them.
+//! The connection diary: the last attempts, in two bounded files beside the device and in memory until the server keeps them.
 
 use std::collections::VecDeque;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
+
+use protocol::report::{DiaryEntry, RingId};
 
 use crate::connect::attempt::{Attempt, AttemptResult};
 use crate::limits::Limits;
@@ -14,7 +16,7 @@ pub const DIARY_FILE: &str = "diary.jsonl";
 /// The attempts before them: what `diary.jsonl` was when it was full.
 pub const DIARY_OLD_FILE: &str = "diary.old.jsonl";
 
-/// Writes attempts down and keeps those that the server has not seen.
+/// Writes attempts down and keeps those that the server does not keep yet, numbered as log lines are.
 #[derive(Debug)]
 pub struct Diary {
     dir: PathBuf,
@@ -22,7 +24,12 @@ pub struct Diary {
     bytes: u64,
     bytes_most: u64,
     entries_most: usize,
-    unsent: VecDeque<Attempt>,
+    ring: RingId,
+    waiting: VecDeque<Attempt>,
+    /// The number of the first attempt that waits.
+    first: u64,
+    /// The number of the first attempt that this session has not sent.
+    unsent: u64,
 }
 
 impl Diary {
@@ -35,11 +42,15 @@ impl Diary {
             bytes: 0,
             bytes_most: limits.diary_file,
             entries_most: limits.diary_entries,
-            unsent: VecDeque::new(),
+            ring: keys::hashes::random(),
+            waiting: VecDeque::new(),
+            first: 0,
+            unsent: 0,
         };
         for name in [DIARY_OLD_FILE, DIARY_FILE] {
             diary.remember(&diary.read(name)?);
         }
+        (diary.first, diary.unsent) = (0, 0);
         diary.open_file()?;
         Ok(diary)
     }
@@ -62,27 +73,46 @@ impl Diary {
         Ok(())
     }
 
-    /// The attempts that the server has not seen, oldest first.
-    pub fn unsent(&self) -> impl Iterator<Item = &Attempt> {
-        self.unsent.iter()
+    /// A session begins: what the server does not keep is to be sent to it, also what an earlier one has sent.
+    pub fn begin(&mut self) {
+        self.unsent = self.first;
     }
 
-    /// The server has this many of them, from the oldest on.
-    pub fn sent(&mut self, count: usize) {
-        self.unsent.drain(..count.min(self.unsent.len()));
+    /// Offers the attempts that this session has not sent, oldest first, with the name of their count and the number of the first of them;
+    /// `send` says how many of them it took. It is not called when there is nothing to send.
+    pub fn offer(&mut self, send: impl FnOnce(RingId, u64, &[DiaryEntry]) -> usize) {
+        let sent = usize::try_from(self.unsent.saturating_sub(self.first)).unwrap_or(usize::MAX);
+        let entries: Vec<_> = self.waiting.iter().skip(sent).map(Attempt::to_entry).collect();
+        if !entries.is_empty() {
+            let taken = send(self.ring, self.unsent, &entries).min(entries.len());
+            self.unsent = self.unsent.saturating_add(taken as u64);
+        }
+    }
+
+    /// The server keeps every attempt with a lower number. A number beyond what was sent counts as what was sent.
+    pub fn kept(&mut self, next: u64) {
+        while self.first < next.min(self.unsent) {
+            self.forget_first();
+        }
+    }
+
+    fn forget_first(&mut self) {
+        self.waiting.pop_front();
+        self.first = self.first.saturating_add(1);
+        self.unsent = self.unsent.max(self.first);
     }
 
     fn keep(&mut self, attempt: Attempt) {
-        if self.unsent.len() >= self.entries_most {
-            self.unsent.pop_front();
+        if self.waiting.len() >= self.entries_most {
+            self.forget_first();
         }
-        self.unsent.push_back(attempt);
+        self.waiting.push_back(attempt);
     }
 
     fn remember(&mut self, text: &str) {
         for attempt in text.lines().filter_map(|line| serde_json::from_str::<Attempt>(line).ok()) {
             if attempt.result == AttemptResult::Welcomed {
-                self.unsent.clear();
+                self.waiting.clear();
             } else {
                 self.keep(attempt);
             }
@@ -137,7 +167,7 @@ mod tests {
     }
 
     fn times(diary: &Diary) -> Vec<i64> {
-        diary.unsent().map(|attempt| attempt.unix_ms).collect()
+        diary.waiting.iter().map(|attempt| attempt.unix_ms).collect()
     }
 
     #[test]
@@ -198,14 +228,31 @@ mod tests {
     }
 
     #[test]
-    fn what_was_sent_is_not_sent_again() {
+    fn what_the_server_keeps_is_not_sent_again_and_what_was_only_sent_is() {
         let dir = tempfile::tempdir().unwrap();
         let mut diary = Diary::open(dir.path(), &LIMITS).unwrap();
         diary.add(&attempt(1, AttemptResult::TcpRefused)).unwrap();
         diary.add(&attempt(2, AttemptResult::TcpRefused)).unwrap();
-        diary.sent(1);
+        let offered = |diary: &mut Diary, taken: usize| {
+            let mut seen = None;
+            diary.offer(|_, first, entries| {
+                seen = Some((first, entries.len()));
+                taken
+            });
+            seen
+        };
+        assert_eq!(offered(&mut diary, 2), Some((0, 2)));
+        assert_eq!(offered(&mut diary, 2), None);
+        diary.kept(1);
         assert_eq!(times(&diary), [2]);
-        diary.sent(7);
-        assert_eq!(diary.unsent().count(), 0);
+        diary.begin();
+        assert_eq!(offered(&mut diary, 0), Some((1, 1)));
+        diary.kept(7);
+        assert_eq!(times(&diary), [2], "it was not sent");
+        assert_eq!(offered(&mut diary, 1), Some((1, 1)));
+        diary.kept(7);
+        assert!(times(&diary).is_empty());
+        diary.add(&attempt(3, AttemptResult::TcpRefused)).unwrap();
+        assert_eq!(offered(&mut diary, 1), Some((2, 1)));
     }
 }

@@ -92,6 +92,8 @@ pub(crate) struct Rules {
     pub(crate) deaf: bool,
     /// Close each session right after TLS.
     pub(crate) mute: bool,
+    /// Say that it keeps what the device reports.
+    pub(crate) keeps: bool,
     /// Say nothing in a session.
     pub(crate) silent: bool,
 }
@@ -166,6 +168,7 @@ impl TestServer {
             false_roots: None,
             deaf: false,
             mute: false,
+            keeps: true,
             silent: false,
         }));
         let (tell, seen) = mpsc::unbounded_channel();
@@ -443,8 +446,18 @@ impl Shared {
             }
             ServerEvent::Refused(_) => self.tell(Seen::Refused),
             ServerEvent::App { name, value } => self.tell(Seen::App(name, value)),
-            ServerEvent::Logs(lines) => self.tell(Seen::Logs(lines)),
-            ServerEvent::Diary(entries) => self.tell(Seen::Diary(entries)),
+            ServerEvent::Logs { first, lines, .. } => {
+                if rules.keeps {
+                    machine.logs_kept(first + lines.len() as u64);
+                }
+                self.tell(Seen::Logs(lines));
+            }
+            ServerEvent::Diary { first, entries, .. } => {
+                if rules.keeps {
+                    machine.diary_kept(first + entries.len() as u64);
+                }
+                self.tell(Seen::Diary(entries));
+            }
             ServerEvent::AppState(state) => self.tell(Seen::State(state)),
             ServerEvent::Broken(_) => self.tell(Seen::Gone),
             ServerEvent::WantApp { sha256, offset } => {

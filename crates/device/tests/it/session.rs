@@ -312,6 +312,29 @@ async fn the_app_goes_on_offline_and_its_lines_arrive_later_with_their_own_time(
 }
 
 #[tokio::test]
+async fn lines_and_attempts_are_sent_again_until_the_server_keeps_them_and_then_no_more() {
+    let fixture = Fixture::with_app(TICK).await;
+    fixture.server.rules().keeps = false;
+    let mut device = fixture.run();
+    device.logged("tick 1").await;
+    let line = fixture.server.line("tick 1").await;
+    // Taken by a server that does not say that it keeps it: it may have been lost with that connection.
+    fixture.server.order(Do::Cut);
+    assert_eq!(fixture.server.line("tick 1").await, line);
+    fixture.server.order(Do::Cut);
+    fixture.server.rules().keeps = true;
+    let entries = fixture.server.until(|seen| if let Seen::Diary(entries) = seen { Some(entries) } else { None }).await;
+    assert_eq!(entries.len(), 3, "every attempt so far: {entries:?}");
+    assert_eq!(fixture.server.line("tick 1").await, line);
+    fixture.server.order(Do::Cut);
+    let opened = |seen| matches!(seen, Seen::Opened(_)).then_some(());
+    fixture.server.until(opened).await;
+    let later = fixture.server.until(|seen| if let Seen::Logs(lines) = seen { Some(lines) } else { None }).await;
+    assert!(later.iter().all(|line| line.text != "tick 1"), "{later:?}");
+    device.stop().await;
+}
+
+#[tokio::test]
 async fn a_revoked_device_keeps_asking_rarely_and_says_so() {
     let fixture = Fixture::new(Profile::Modern).await;
     let mut device = fixture.run();

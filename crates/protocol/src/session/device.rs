@@ -16,7 +16,7 @@ use crate::limits::Limits;
 use crate::link::Link;
 use crate::message::{AppMessage, AppRef, ToDevice, ToServer, Welcome};
 use crate::reason::{CloseReason, Refusal, RestartReason};
-use crate::report::{AppState, DiaryEntry, LogLine, fitting};
+use crate::report::{AppState, DiaryEntry, LogLine, RingId, fitting};
 use crate::session::challenge::ChallengeRecord;
 use crate::session::download::{Fetching, PartialApp, Progress};
 use crate::session::keepalive::{KeepAlive, Silence};
@@ -81,6 +81,10 @@ pub enum DeviceEvent {
     AppRemoved,
     /// The app is to start again.
     Restart(RestartReason),
+    /// The server keeps the log lines whose numbers are lower than this; they need not be sent again.
+    LogsKept(u64),
+    /// The same for diary entries.
+    DiaryKept(u64),
     /// The server ends the session; it is over.
     Closed {
         /// Why.
@@ -181,8 +185,27 @@ impl DeviceSession {
                 }
             }
         }
-        if !self.is_closed() && self.fetching.deadline().is_some_and(|deadline| at >= deadline) {
+        if !self.is_closed() && self.chunk_due().is_some_and(|deadline| at >= deadline) {
             self.broken(ProtocolError::TimedOut { waiting: "waiting for a piece of the app" });
+        }
+    }
+
+    /// From now on nothing is read from the connection (its consumer is full), so that silence is not held
+    /// against the server; pings still go out. May change `poll_timeout`.
+    pub fn pause(&mut self) {
+        if let State::Open(keepalive) = &mut self.state {
+            keepalive.pause();
+        }
+    }
+
+    /// The connection is read again. May change `poll_timeout`.
+    pub fn resume(&mut self, now: Now) {
+        let deadline = self.chunk_deadline(now);
+        if let State::Open(keepalive) = &mut self.state
+            && keepalive.is_paused()
+        {
+            keepalive.resume(now.mono_ms);
+            self.fetching.postpone(deadline);
         }
     }
 
@@ -224,26 +247,28 @@ impl DeviceSession {
         self.link.send(&message, name.len() + value.len())
     }
 
-    /// Queues as many of these log lines as one message holds, from the first on, and says how many those are.
-    /// May change `poll_transmit`.
+    /// Queues as many of these log lines as one message holds, from the first on, whose number in the count `ring`
+    /// is `first`, and says how many those are. Keep them until [`DeviceEvent::LogsKept`] has come for them, and
+    /// send them again in the next session when it has not. May change `poll_transmit`.
     ///
     /// # Errors
     /// [`SendError`]; nothing is sent then.
-    pub fn send_logs(&mut self, lines: &[LogLine]) -> Result<usize, SendError> {
+    pub fn send_logs(&mut self, ring: RingId, first: u64, lines: &[LogLine]) -> Result<usize, SendError> {
         let room = self.link.room();
         let fit = fitting(lines.iter().map(LogLine::size), room, self.limits.log_lines);
-        self.send_list(&ToServer::Logs(lines[..fit].to_vec()), fit, lines.len())
+        self.send_list(&ToServer::Logs { ring, first, lines: lines[..fit].to_vec() }, fit, lines.len())
     }
 
-    /// Queues as many of these diary entries as one message holds, from the first on, and says how many those are.
-    /// May change `poll_transmit`.
+    /// Queues as many of these diary entries as one message holds, from the first on, whose number in the count
+    /// `ring` is `first`, and says how many those are. Keep them until [`DeviceEvent::DiaryKept`] has come for them,
+    /// and send them again in the next session when it has not. May change `poll_transmit`.
     ///
     /// # Errors
     /// [`SendError`]; nothing is sent then.
-    pub fn send_diary(&mut self, entries: &[DiaryEntry]) -> Result<usize, SendError> {
+    pub fn send_diary(&mut self, ring: RingId, first: u64, entries: &[DiaryEntry]) -> Result<usize, SendError> {
         let room = self.link.room();
         let fit = fitting(entries.iter().map(DiaryEntry::size), room, self.limits.diary_entries);
-        self.send_list(&ToServer::Diary(entries[..fit].to_vec()), fit, entries.len())
+        self.send_list(&ToServer::Diary { ring, first, entries: entries[..fit].to_vec() }, fit, entries.len())
     }
 
     /// Queues the state of the app. May change `poll_transmit`.
@@ -294,7 +319,7 @@ impl DeviceSession {
             State::Closed => return None,
             waiting => waiting.deadline(),
         };
-        [main, self.fetching.deadline()].into_iter().flatten().min()
+        [main, self.chunk_due()].into_iter().flatten().min()
     }
 
     /// Whether app messages can be sent.
@@ -400,6 +425,8 @@ impl DeviceSession {
             }
             ToDevice::AppChunk { sha256, offset, data } => self.handle_chunk(sha256, offset, &data, now),
             ToDevice::Restart { reason } => self.events.push(DeviceEvent::Restart(reason)),
+            ToDevice::LogsKept { next } => self.events.push(DeviceEvent::LogsKept(next)),
+            ToDevice::DiaryKept { next } => self.events.push(DeviceEvent::DiaryKept(next)),
             ToDevice::Ping => self.link.pong(&ToServer::Pong),
             ToDevice::Pong => {}
             ToDevice::Close { reason, come_back_after_ms } => {
@@ -427,6 +454,14 @@ impl DeviceSession {
             Progress::Want { sha256, offset } => self.link.control(&ToServer::WantApp { sha256, offset }),
             Progress::Complete { app, bytes } => self.events.push(DeviceEvent::AppComplete { app, bytes }),
             Progress::Damaged(app) => self.events.push(DeviceEvent::AppDamaged(app)),
+        }
+    }
+
+    /// When the piece that was asked for must be here; none while nothing is read.
+    fn chunk_due(&self) -> Option<u64> {
+        match &self.state {
+            State::Open(keepalive) if !keepalive.is_paused() => self.fetching.deadline(),
+            _ => None,
         }
     }
 

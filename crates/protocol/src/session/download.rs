@@ -95,6 +95,13 @@ impl Fetching {
         self.current.take().map(|current| current.kept)
     }
 
+    /// Nothing was read for a while, so the answer under way gets its whole time again.
+    pub(super) fn postpone(&mut self, deadline: u64) {
+        if let Some(current) = &mut self.current {
+            current.deadline = deadline;
+        }
+    }
+
     pub(super) fn deadline(&self) -> Option<u64> {
         self.current.as_ref().map(|current| current.deadline)
     }

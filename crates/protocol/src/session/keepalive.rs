@@ -23,26 +23,23 @@ pub(super) enum Silence {
 impl KeepAlive {
     /// The server's: it asks first.
     pub(super) fn of_server(keepalive_s: u32, now: u64, limits: &Limits) -> Self {
-        Self::new(keepalive_s, 0, now, limits)
-    }
-
-    /// The device's: it asks only when the server's question has not come, so that an idle session wakes once for
-    /// each keep-alive and not twice.
-    pub(super) fn of_device(keepalive_s: u32, now: u64, limits: &Limits) -> Self {
-        Self::new(keepalive_s, limits.keepalive_grace_ms, now, limits)
-    }
-
-    fn new(keepalive_s: u32, later: u64, now: u64, limits: &Limits) -> Self {
         let interval = u64::from(keepalive_s) * 1000;
         Self {
-            ping_after: interval + later,
-            dead_after: 2 * interval + limits.keepalive_grace_ms,
+            ping_after: interval,
+            dead_after: 2 * interval + grace(keepalive_s, limits),
             heard: now,
             pinged: now,
             paused: false,
         }
     }
 
+    /// The device's: it asks only when the server's question has not come, so that an idle session wakes once for
+    /// each keep-alive and not twice.
+    pub(super) fn of_device(keepalive_s: u32, now: u64, limits: &Limits) -> Self {
+        let mut keepalive = Self::of_server(keepalive_s, now, limits);
+        keepalive.ping_after = keepalive.ping_after.saturating_add(grace(keepalive_s, limits));
+        keepalive
+    }
     pub(super) fn heard(&mut self, now: u64) {
         self.heard = now;
     }
@@ -57,6 +54,10 @@ impl KeepAlive {
             self.paused = false;
             self.heard = now;
         }
+    }
+
+    pub(super) fn is_paused(&self) -> bool {
+        self.paused
     }
 
     pub(super) fn timeout(&self) -> u64 {
@@ -79,4 +80,9 @@ impl KeepAlive {
     fn ping_at(&self) -> u64 {
         self.heard.max(self.pinged).saturating_add(self.ping_after)
     }
+}
+
+/// Half a keep-alive, so that an operator who asks for a short one learns of a dead connection soon.
+fn grace(keepalive_s: u32, limits: &Limits) -> u64 {
+    (u64::from(keepalive_s) * 500).min(limits.keepalive_grace_ms)
 }

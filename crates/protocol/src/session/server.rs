@@ -12,7 +12,7 @@ use crate::limits::Limits;
 use crate::link::Link;
 use crate::message::{AppMessage, AppRef, ChunkMessage, ToDevice, ToServer, Welcome};
 use crate::reason::{CloseReason, Refusal, RestartReason};
-use crate::report::{AppState, DiaryEntry, LogLine};
+use crate::report::{AppState, DiaryEntry, LogLine, RingId};
 use crate::session::challenge::{Authenticated, Connection, Device, KnownDevice, RefusedDevice};
 use crate::session::keepalive::{KeepAlive, Silence};
 
@@ -61,10 +61,24 @@ pub enum ServerEvent {
         /// Its value, encoded by the app host.
         value: Vec<u8>,
     },
-    /// Log lines, oldest first.
-    Logs(Vec<LogLine>),
-    /// Attempts to connect, oldest first.
-    Diary(Vec<DiaryEntry>),
+    /// Log lines, oldest first: once they are kept, say so with [`ServerSession::logs_kept`].
+    Logs {
+        /// Which count the numbers belong to.
+        ring: RingId,
+        /// The number of the first line.
+        first: u64,
+        /// The lines.
+        lines: Vec<LogLine>,
+    },
+    /// Attempts to connect, oldest first: once they are kept, say so with [`ServerSession::diary_kept`].
+    Diary {
+        /// Which count the numbers belong to.
+        ring: RingId,
+        /// The number of the first entry.
+        first: u64,
+        /// The entries.
+        entries: Vec<DiaryEntry>,
+    },
     /// The device asks for bytes of an app: answer with [`ServerSession::send_chunk`], or, when there is no such
     /// app any more, with [`ServerSession::app_available`] or [`ServerSession::app_removed`].
     WantApp {
@@ -272,6 +286,17 @@ impl ServerSession {
         self.send(&ToDevice::Restart { reason })
     }
 
+    /// Tells the device that all its log lines with lower numbers than `next` are kept durably. Call it at most once
+    /// for each [`ServerEvent::Logs`]. May change `poll_transmit`; does nothing once the session is over.
+    pub fn logs_kept(&mut self, next: u64) {
+        self.kept(&ToDevice::LogsKept { next });
+    }
+
+    /// The same for diary entries and [`ServerEvent::Diary`].
+    pub fn diary_kept(&mut self, next: u64) {
+        self.kept(&ToDevice::DiaryKept { next });
+    }
+
     /// Ends the session, with the time at which the device shall come back. May change every poll. Before the
     /// welcome this only ends it; use [`refuse`](Self::refuse) to say why.
     pub fn close(&mut self, reason: CloseReason, come_back_after_ms: Option<u32>) {
@@ -391,8 +416,8 @@ impl ServerSession {
     fn handle_open(&mut self, message: ToServer) {
         match message {
             ToServer::App { name, value } => self.events.push(ServerEvent::App { name, value }),
-            ToServer::Logs(lines) => self.events.push(ServerEvent::Logs(lines)),
-            ToServer::Diary(entries) => self.events.push(ServerEvent::Diary(entries)),
+            ToServer::Logs { ring, first, lines } => self.events.push(ServerEvent::Logs { ring, first, lines }),
+            ToServer::Diary { ring, first, entries } => self.events.push(ServerEvent::Diary { ring, first, entries }),
             ToServer::WantApp { sha256, offset } => self.events.push(ServerEvent::WantApp { sha256, offset }),
             ToServer::AppState(state) => self.events.push(ServerEvent::AppState(state)),
             ToServer::Ping => self.link.pong(&ToDevice::Pong),
@@ -408,6 +433,12 @@ impl ServerSession {
         self.open()?;
         message.check(&self.limits)?;
         self.link.send(message, 0)
+    }
+
+    fn kept(&mut self, message: &ToDevice) {
+        if self.is_open() {
+            self.link.control(message);
+        }
     }
 
     fn open(&self) -> Result<(), SendError> {

@@ -63,13 +63,17 @@ fn to_server() -> Vec<(&'static str, ToServer)> {
         ("app-to-server", ToServer::App { name: "temp".into(), value: vec![0x18, 0x2a] }),
         (
             "logs",
-            ToServer::Logs(vec![
-                LogLine::new(1_750_000_000_000, LogLevel::Log, "hello"),
-                LogLine::new(-1, LogLevel::Error, "clock not set"),
-                LogLine::new(1_750_000_000_001, LogLevel::Status, ""),
-            ]),
+            ToServer::Logs {
+                ring: [0x21; 8],
+                first: 1_000_000,
+                lines: vec![
+                    LogLine::new(1_750_000_000_000, LogLevel::Log, "hello"),
+                    LogLine::new(-1, LogLevel::Error, "clock not set"),
+                    LogLine::new(1_750_000_000_001, LogLevel::Status, ""),
+                ],
+            },
         ),
-        ("diary", ToServer::Diary(vec![diary, bare])),
+        ("diary", ToServer::Diary { ring: [0x21; 8], first: 0, entries: vec![diary, bare] }),
         ("want-app", ToServer::WantApp { sha256: [0xa9; 32], offset: 65_536 }),
         ("app-state", ToServer::AppState(state)),
         ("app-state-of-no-app", ToServer::AppState(nothing)),
@@ -98,6 +102,8 @@ fn to_device() -> Vec<(&'static str, ToDevice)> {
         ("pong-to-device", ToDevice::Pong),
         ("close", ToDevice::Close { reason: CloseReason::Replaced, come_back_after_ms: None }),
         ("close-for-a-while", ToDevice::Close { reason: CloseReason::Drain, come_back_after_ms: Some(90_000) }),
+        ("logs-kept", ToDevice::LogsKept { next: 1_000_003 }),
+        ("diary-kept", ToDevice::DiaryKept { next: 2 }),
     ]
 }
 

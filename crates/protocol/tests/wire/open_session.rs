@@ -8,9 +8,10 @@ use vouch_protocol::frame::FrameError;
 use vouch_protocol::limits::{LIMITS, Limits};
 use vouch_protocol::message::{AppRef, ToDevice, ToServer, Welcome};
 use vouch_protocol::reason::{CloseReason, Refusal, RestartReason};
-use vouch_protocol::report::{AppState, DiaryEntry, DiaryStage, LogLevel, LogLine, SeenCertificate};
+use vouch_protocol::report::{AppState, DiaryEntry, DiaryStage, LogLevel, LogLine, RingId, SeenCertificate};
 use vouch_protocol::session::{DeviceEvent, PartialApp, ServerEvent, ServerSession};
 
+const RING: RingId = [0x21; 8];
 const KEEPALIVE_MS: u64 = 60_000;
 const DEAD_MS: u64 = 2 * KEEPALIVE_MS + LIMITS.keepalive_grace_ms;
 
@@ -249,7 +250,7 @@ fn nothing_is_sent_before_the_session_is_open_or_after_its_end() {
     assert_eq!((pair.device.room(), pair.server.room()), (0, 0));
     let app = AppRef { sha256: [0; 32], len: 1 };
     assert_eq!(pair.device.want_app(app, None, START), Err(SendError::NotOpen));
-    assert_eq!(pair.device.send_logs(&[LogLine::new(0, LogLevel::Log, "x")]), Err(SendError::NotOpen));
+    assert_eq!(pair.device.send_logs(RING, 0, &[LogLine::new(0, LogLevel::Log, "x")]), Err(SendError::NotOpen));
     assert_eq!(pair.server.app_available(app), Err(SendError::NotOpen));
     assert_eq!(pair.server.restart(RestartReason::Asked), Err(SendError::NotOpen));
     assert_eq!(pair.server.send_chunk([0; 32], 0, &[1]), Err(SendError::NotOpen));
@@ -482,22 +483,23 @@ fn a_server_that_does_not_answer_for_an_app_is_given_up() {
 #[test]
 fn log_lines_go_as_far_as_they_fit_and_keep_their_own_time() {
     let mut pair = Setup::honest().open();
-    assert_eq!(pair.device.send_logs(&[]), Ok(0));
+    assert_eq!(pair.device.send_logs(RING, 0, &[]), Ok(0));
     let lines: Vec<_> = (0..100).map(|n| LogLine::new(n, LogLevel::Log, format!("line {n}"))).collect();
-    assert_eq!(pair.device.send_logs(&lines), Ok(LIMITS.log_lines));
-    assert_eq!(pair.device.send_logs(&lines[LIMITS.log_lines..]), Ok(100 - LIMITS.log_lines));
+    assert_eq!(pair.device.send_logs(RING, 7, &lines), Ok(LIMITS.log_lines));
+    assert_eq!(pair.device.send_logs(RING, 71, &lines[LIMITS.log_lines..]), Ok(100 - LIMITS.log_lines));
     pair.drive();
     let mut got = Vec::new();
-    while let Some(ServerEvent::Logs(lines)) = pair.server_events.pop_front() {
+    while let Some(ServerEvent::Logs { ring, first, lines }) = pair.server_events.pop_front() {
+        assert_eq!((ring, first), (RING, 7 + got.len() as u64));
         got.extend(lines);
     }
     assert_eq!(got, lines);
 
     let long: Vec<_> = (0..64).map(|n| LogLine::new(n, LogLevel::Error, "x".repeat(LIMITS.log_text))).collect();
-    let taken = pair.device.send_logs(&long).unwrap();
+    let taken = pair.device.send_logs(RING, 0, &long).unwrap();
     assert!((30..=32).contains(&taken), "{taken} lines of 8 KiB in one message of 257 KiB");
-    assert_eq!(pair.device.send_logs(&long).unwrap(), taken);
-    assert_eq!(pair.device.send_logs(&long), Err(SendError::Full), "the outbox holds two of these");
+    assert_eq!(pair.device.send_logs(RING, 0, &long).unwrap(), taken);
+    assert_eq!(pair.device.send_logs(RING, 0, &long), Err(SendError::Full), "the outbox holds two of these");
     pair.drive();
     assert_eq!(pair.server_events.len(), 2);
 }
@@ -513,7 +515,7 @@ fn too_many_or_too_long_log_lines_break_the_session() {
     ];
     for (lines, fine) in cases {
         let mut pair = Setup::honest().open();
-        pair.server.handle_bytes(&frame(&ToServer::Logs(lines)), START);
+        pair.server.handle_bytes(&frame(&ToServer::Logs { ring: RING, first: 0, lines }), START);
         assert_eq!(pair.server.is_open(), fine);
     }
     let cut = LogLine::new(0, LogLevel::Log, "ä".repeat(LIMITS.log_text));
@@ -534,13 +536,87 @@ fn the_diary_arrives_with_the_certificate_that_was_seen() {
     };
     let entries: Vec<_> = (0..40).map(|n| entry(n).cut_to_bounds()).collect();
     let mut pair = Setup::honest().open();
-    assert_eq!(pair.device.send_diary(&entries), Ok(LIMITS.diary_entries));
+    assert_eq!(pair.device.send_diary(RING, 3, &entries), Ok(LIMITS.diary_entries));
     pair.drive();
-    assert!(matches!(pair.server_event(), ServerEvent::Diary(got) if got == entries[..LIMITS.diary_entries]));
-    assert!(pair.device.send_diary(&[entry(0)]).is_err(), "a text beyond its bound is not sent");
-    let beyond = ToServer::Diary(vec![entries[0].clone(); LIMITS.diary_entries + 1]);
+    let ServerEvent::Diary { ring, first, entries: got } = pair.server_event() else { panic!() };
+    assert_eq!((ring, first, &got[..]), (RING, 3, &entries[..LIMITS.diary_entries]));
+    assert!(pair.device.send_diary(RING, 0, &[entry(0)]).is_err(), "a text beyond its bound is not sent");
+    let beyond = ToServer::Diary { ring: RING, first: 0, entries: vec![entries[0].clone(); LIMITS.diary_entries + 1] };
     pair.server.handle_bytes(&frame(&beyond), START);
     assert!(pair.server.is_closed());
+}
+
+#[test]
+fn the_server_says_what_it_keeps_and_nothing_once_the_session_is_over() {
+    let mut pair = Setup::honest().open();
+    pair.server.logs_kept(5);
+    pair.server.diary_kept(6);
+    pair.drive();
+    assert!(matches!(pair.device_event(), DeviceEvent::LogsKept(5)));
+    assert!(matches!(pair.device_event(), DeviceEvent::DiaryKept(6)));
+    pair.server.close(CloseReason::Drain, None);
+    drop(pair.server.poll_transmit());
+    pair.server.logs_kept(7);
+    assert_eq!(pair.server.poll_transmit(), None);
+    let mut stranger = Setup::honest().server();
+    stranger.logs_kept(1);
+    assert_eq!(stranger.poll_transmit(), None);
+}
+
+#[test]
+fn the_numbers_of_reports_are_bounded_on_both_ends() {
+    let most = LIMITS.report_number;
+    let line = || vec![LogLine::new(0, LogLevel::Log, "x")];
+    for (first, fine) in [(most - 1, true), (most, false), (u64::MAX, false)] {
+        let mut pair = Setup::honest().open();
+        assert_eq!(pair.device.send_logs(RING, first, &line()).is_ok(), fine);
+        pair.server.handle_bytes(&frame(&ToServer::Logs { ring: RING, first, lines: line() }), START);
+        assert_eq!(pair.server.is_open(), fine, "{first}");
+    }
+    for (next, fine) in [(most, true), (most + 1, false)] {
+        for message in [ToDevice::LogsKept { next }, ToDevice::DiaryKept { next }] {
+            let mut pair = Setup::honest().open();
+            pair.device.handle_bytes(&frame(&message), START);
+            assert_eq!(pair.device.is_open(), fine, "{next}");
+        }
+    }
+}
+
+#[test]
+fn while_the_device_does_not_read_silence_is_not_held_against_the_server() {
+    let mut pair = Setup::honest().open();
+    pair.device.want_app(AppRef { sha256: [5; 32], len: 10 }, None, START).unwrap();
+    pair.device.pause();
+    pair.device_alone_for(10 * DEAD_MS);
+    assert!(pair.device.is_open(), "neither silence nor the piece of an app that nobody reads");
+    assert!(pair.device.poll_transmit().is_some(), "it still asks");
+    pair.device.resume(pair.now);
+    pair.device_alone_for(LIMITS.chunk_ms - 1);
+    assert!(pair.device.is_open(), "the piece has its whole time again");
+    pair.device_alone_for(1);
+    assert!(pair.device.is_closed());
+
+    let mut pair = Setup::honest().open();
+    pair.device.pause();
+    pair.device_alone_for(10 * DEAD_MS);
+    pair.device.resume(pair.now);
+    pair.device_alone_for(DEAD_MS - 1);
+    assert!(pair.device.is_open());
+    pair.device_alone_for(1);
+    assert!(pair.device.is_closed());
+}
+
+#[test]
+fn a_short_keepalive_has_a_short_grace() {
+    let mut setup = Setup::honest();
+    setup.greeting.keepalive_s = 2;
+    let mut pair = setup.open();
+    pair.drive_for(60_000);
+    assert!(pair.device.is_open() && pair.server.is_open());
+    pair.server_alone_for(5_000);
+    assert!(pair.server.is_closed());
+    pair.device_alone_for(5_000);
+    assert!(pair.device.is_closed());
 }
 
 #[test]

@@ -57,6 +57,9 @@ fn diary_entry() -> impl Strategy<Value = DiaryEntry> {
     )
 }
 
+/// A report that begins below this has room for the few lines of these tests.
+const NUMBER_MAX: u64 = LIMITS.report_number - 4;
+
 fn to_server() -> impl Strategy<Value = ToServer> {
     let state = (any::<(Option<[u8; 32]>, u8, u32)>(), prop::option::of(".{0,40}".prop_map(String::from))).prop_map(
         |((sha256, wake_reason, free_memory), error)| {
@@ -68,8 +71,10 @@ fn to_server() -> impl Strategy<Value = ToServer> {
             .prop_map(|(version, identity)| ToServer::Hello { version, identity: SpkiHash(identity) }),
         bytes().prop_map(|cose| ToServer::Proof { cose }),
         (".{0,40}", bytes()).prop_map(|(name, value)| ToServer::App { name, value }),
-        prop::collection::vec(log_line(), 0..5).prop_map(ToServer::Logs),
-        prop::collection::vec(diary_entry(), 0..5).prop_map(ToServer::Diary),
+        (any::<[u8; 8]>(), 0..NUMBER_MAX, prop::collection::vec(log_line(), 0..5))
+            .prop_map(|(ring, first, lines)| ToServer::Logs { ring, first, lines }),
+        (any::<[u8; 8]>(), 0..NUMBER_MAX, prop::collection::vec(diary_entry(), 0..5))
+            .prop_map(|(ring, first, entries)| ToServer::Diary { ring, first, entries }),
         any::<([u8; 32], u32)>().prop_map(|(sha256, offset)| ToServer::WantApp { sha256, offset }),
         state,
         Just(ToServer::Ping),
@@ -99,6 +104,8 @@ fn to_device() -> impl Strategy<Value = ToDevice> {
         Just(ToDevice::Pong),
         (close, any::<Option<u32>>())
             .prop_map(|(reason, come_back_after_ms)| ToDevice::Close { reason, come_back_after_ms }),
+        (0..=LIMITS.report_number).prop_map(|next| ToDevice::LogsKept { next }),
+        (0..=LIMITS.report_number).prop_map(|next| ToDevice::DiaryKept { next }),
     ]
 }
 

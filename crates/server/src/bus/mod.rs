@@ -37,7 +37,7 @@ pub struct Bus(Arc<Inner>);
 struct Inner {
     sessions: sessions::Sessions,
     agents: agents::Agents,
-    streams: Streams,
+    streams: Arc<Streams>,
     journal: Journal,
     control: mpsc::Sender<AgentControl>,
     control_receiver: Mutex<Option<mpsc::Receiver<AgentControl>>>,
@@ -49,10 +49,13 @@ impl Bus {
     /// A bus with nobody on it. What is logged goes to `journal` as well.
     pub fn new(limits: &Limits, journal: Journal) -> Self {
         let (control, control_receiver) = mpsc::channel(limits.agent_control_queue);
+        let streams = Arc::new(Streams::new(limits));
+        let followed = Arc::clone(&streams);
+        journal.told(move |line| followed.publish(line));
         Self(Arc::new(Inner {
             sessions: sessions::Sessions::default(),
             agents: agents::Agents::default(),
-            streams: Streams::new(limits),
+            streams,
             journal,
             control,
             control_receiver: Mutex::new(Some(control_receiver)),
@@ -61,8 +64,9 @@ impl Bus {
         }))
     }
 
-    /// Writes a line into the device's log: to every stream that follows the device, and to the store. Waits while the store's queue is
-    /// full, so that who logs faster than the disk writes is slowed down.
+    /// Writes a line of the server's own into the device's log: to every stream that follows the device, and to the store. Waits while the
+    /// store's queue is full, so that who logs faster than the disk writes is slowed down. What a device reports goes to the journal and
+    /// reaches the streams once it is written, so that they too have it once.
     pub async fn log(&self, entry: LogEntry) {
         self.0.streams.publish(&entry);
         self.0.journal.log(entry).await;

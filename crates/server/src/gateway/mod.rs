@@ -19,6 +19,7 @@ mod entrance;
 mod events;
 mod limits;
 mod login;
+mod receipts;
 mod report;
 mod session;
 mod tls_socket;

@@ -8,7 +8,8 @@ use protocol::limits::LIMITS;
 use protocol::report::{DiaryEntry, DiaryStage, LogLevel, LogLine};
 use serde_json::json;
 
-use crate::fleet::{DiaryReport, LogEntry, LogType};
+use crate::fleet::{LogEntry, LogType};
+use crate::store::Attempts;
 
 /// Writes entries for one device.
 #[derive(Clone, Copy)]
@@ -34,10 +35,10 @@ impl Reporter {
         self.entry(line.unix_ms, kind, line.text.into())
     }
 
-    /// The device's attempts to connect, as a JSON array.
-    pub(super) fn diary(&self, now: Now, entries: &[DiaryEntry]) -> DiaryReport {
-        let entries: Vec<_> = entries.iter().map(diary_entry).collect();
-        DiaryReport { at_ms: now.unix_ms, entries: serde_json::Value::from(entries).to_string() }
+    /// The device's attempts to connect, each as a JSON object.
+    pub(super) fn diary(&self, now: Now, first: u64, entries: &[DiaryEntry]) -> Attempts {
+        let entries = entries.iter().map(|entry| diary_entry(entry).to_string()).collect();
+        Attempts { first, at_ms: now.unix_ms, entries }
     }
 
     fn entry(&self, at_ms: i64, kind: LogType, text: Arc<str>) -> LogEntry {
@@ -112,11 +113,11 @@ mod tests {
             port: None,
             certificate: None,
         };
-        let report = reporter().diary(Now { mono_ms: 0, unix_ms: 7 }, &[entry]);
-        let read: serde_json::Value = serde_json::from_str(&report.entries).unwrap();
-        assert_eq!(report.at_ms, 7);
+        let report = reporter().diary(Now { mono_ms: 0, unix_ms: 7 }, 3, &[entry]);
+        let read: serde_json::Value = serde_json::from_str(&report.entries[0]).unwrap();
+        assert_eq!((report.at_ms, report.first), (7, 3));
         assert_eq!(
-            (&read[0]["stage"], &read[0]["outcome"], &read[0]["port"]),
+            (&read["stage"], &read["outcome"], &read["port"]),
             (&json!("tls"), &json!("\"quoted\"\n\u{0}"), &json!(null))
         );
     }

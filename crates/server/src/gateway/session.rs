@@ -18,6 +18,7 @@ use super::counters::Gauge;
 use super::edge::{Caller, Edge};
 use super::events::GatewayEventKind;
 use super::login::app_ref;
+use super::receipts::{Receipts, Reported, Waiting};
 use super::report::{Reporter, downloading};
 use super::tls_socket::{TlsSocket, TlsSocketError};
 use crate::bus::{AppMessage, Full, SessionInbox, SessionTicket, ToSession};
@@ -39,6 +40,8 @@ type Busy = Pin<Box<dyn Future<Output = Done> + Send>>;
 enum Done {
     /// The agent or the log took what it was given.
     Taken,
+    /// The journal took what the device reported.
+    Reported(Waiting),
     /// An image that the device asked for, from this byte on; none if it does not exist any more.
     Image { image: Option<Arc<[u8]>>, offset: u32 },
     /// The device's records were read again; none if it does not exist any more.
@@ -52,6 +55,8 @@ enum Wake {
     Io(Result<(), TlsSocketError>),
     Bus(Result<ToSession, CloseReason>),
     Done(Done),
+    /// A report is durable, or never will be.
+    Kept(Option<(Reported, u64)>),
     Timer,
     Stop,
 }
@@ -71,6 +76,7 @@ pub(super) struct Session {
     id: DeviceId,
     report: Reporter,
     busy: Option<Busy>,
+    receipts: Receipts,
     /// The app that the device was told about last; it is sent no other.
     app: Option<AppRef>,
     /// The image of it, while the device fetches it.
@@ -103,6 +109,7 @@ impl Session {
             id: found.id,
             report: Reporter { device: found.spki, production: found.production },
             busy: None,
+            receipts: Receipts::default(),
             app: found.app,
             image: None,
             stale: None,
@@ -169,6 +176,10 @@ impl Session {
                         return end;
                     }
                 }
+                Wake::Kept(Some((Reported::Logs, next))) => self.machine.logs_kept(next),
+                Wake::Kept(Some((Reported::Diary, next))) => self.machine.diary_kept(next),
+                // The device still has what could not be written, and sends it again when it is back.
+                Wake::Kept(None) => return self.end(CloseReason::Drain, Some(COME_BACK_AFTER_FAILURE_MS)),
                 Wake::Timer => {
                     self.machine.handle_timeout(edge.now());
                     if self.write.stuck_for(edge) {
@@ -188,6 +199,7 @@ impl Session {
     /// Acts on what came, until something is to be waited for or the device must first take what waits for it.
     fn work(&mut self, caller: &Caller) -> Option<End> {
         while self.busy.is_none()
+            && !self.receipts.is_full()
             && (self.machine.is_closed() || self.machine.room() >= ROOM_FOR_ANSWER)
             && let Some(event) = self.machine.poll_event()
         {
@@ -222,21 +234,22 @@ impl Session {
                     }));
                 }
             }
-            ServerEvent::Logs(lines) => {
-                let (bus, report) = (bus.clone(), self.report);
+            ServerEvent::Logs { ring, first, lines } => {
+                let next = first.saturating_add(lines.len() as u64);
+                let lines: Vec<_> = lines.into_iter().map(|line| self.report.line(line)).collect();
+                let (journal, ring) = (bus.journal().clone(), self.receipts.ring(self.report.device, ring));
                 self.busy = Some(Box::pin(async move {
-                    for line in lines {
-                        bus.log(report.line(line)).await;
-                    }
-                    Done::Taken
+                    let receipt = journal.reported(&ring, first, lines).await;
+                    Done::Reported(Waiting { what: Reported::Logs, next, receipt })
                 }));
             }
-            ServerEvent::Diary(entries) => {
-                let (journal, device) = (bus.journal().clone(), self.report.device);
-                let diary = self.report.diary(caller.edge.now(), &entries);
+            ServerEvent::Diary { ring, first, entries } => {
+                let next = first.saturating_add(entries.len() as u64);
+                let attempts = self.report.diary(caller.edge.now(), first, &entries);
+                let (journal, ring) = (bus.journal().clone(), self.receipts.ring(self.report.device, ring));
                 self.busy = Some(Box::pin(async move {
-                    journal.diary(device, diary).await;
-                    Done::Taken
+                    let receipt = journal.diary(&ring, attempts).await;
+                    Done::Reported(Waiting { what: Reported::Diary, next, receipt })
                 }));
             }
             ServerEvent::WantApp { sha256, offset } => self.want_app(sha256, offset, caller),
@@ -301,6 +314,7 @@ impl Session {
     fn done(&mut self, done: Done, caller: &Caller) -> Option<End> {
         match done {
             Done::Taken => {}
+            Done::Reported(waiting) => self.receipts.push(waiting),
             Done::Image { image: Some(image), offset } => self.send_piece(&image, offset, caller),
             // Deleted since the device was told of it: the records know what there is now.
             Done::Image { image: None, .. } => drop(self.stale.get_or_insert(false)),
@@ -350,7 +364,7 @@ impl Session {
     }
 
     fn reads(&self) -> bool {
-        self.busy.is_none() && !self.machine.has_events() && self.machine.room() >= ROOM_FOR_ANSWER
+        self.busy.is_none() && !self.receipts.is_full() && !self.machine.has_events() && self.machine.room() >= ROOM_FOR_ANSWER
     }
 
     /// Keeps the two watches: on the device's silence, which says nothing while nothing is read, and on bytes it does not take.
@@ -378,7 +392,7 @@ impl Session {
     ) -> Wake {
         let reads = self.reads();
         let takes = self.machine.room() >= ROOM_FOR_MESSAGE;
-        let Self { socket, machine, inbox, busy, .. } = self;
+        let Self { socket, machine, inbox, busy, receipts, .. } = self;
         let bus = async {
             // Without room for a message, its reason to close is still heard.
             if takes { inbox.recv().await } else { Err(inbox.ended().await) }
@@ -393,6 +407,7 @@ impl Session {
             io = poll_fn(|cx| poll_io(socket, machine, edge, reads, cx)) => Wake::Io(io),
             message = bus => Wake::Bus(message),
             done = busy => Wake::Done(done),
+            kept = receipts.next() => Wake::Kept(kept),
             () = timer => Wake::Timer,
             () = stop => Wake::Stop,
         }

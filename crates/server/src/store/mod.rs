@@ -41,7 +41,7 @@ pub use deployments::{DeploymentCode, DeploymentFilter};
 pub use devicegroups::GroupFilter;
 pub use devices::{DeviceFilter, DeviceName, Unassigned};
 pub use enrolment_tokens::{NewToken, RedeemError};
-pub use journal::{Journal, JournalTask};
+pub use journal::{Attempts, Journal, JournalTask, Receipt, ReportRing};
 pub use page::{Listed, Page};
 pub use tokens::Login;
 

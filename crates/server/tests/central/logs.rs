@@ -1,11 +1,13 @@
 //! Logs: history, streams byte for byte, and what a slow or forgotten reader costs.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use keys::public::SpkiHash;
 use serde_json::{Value, json};
-use vouch_server::fleet::{DiaryReport, LogEntry, LogType};
+use vouch_server::fleet::{LogEntry, LogType};
 use vouch_server::limits::{LIMITS, Limits};
+use vouch_server::store::{Attempts, ReportRing};
 
 use crate::rig::{Events, Rig, id};
 
@@ -217,18 +219,21 @@ async fn a_line_as_long_as_the_limit_is_whole_and_a_longer_one_is_cut_between_ch
 async fn diaries_are_shown_newest_first_and_bounded() {
     let rig = Rig::with(Limits { diaries_kept: 3, diary_bytes: 100, ..LIMITS }).await;
     let device = rig.enrol(None).await;
+    let ring = Arc::new(ReportRing::new(device.spki, [1; 8]));
+    let attempt = |bytes: usize| format!("{{\"a\":{}1}}", " ".repeat(bytes - 7));
+    let attempts = |first, entries: Vec<String>| Attempts { first, at_ms: AT_MS, entries };
     for number in 0..5 {
-        let report = DiaryReport { at_ms: AT_MS, entries: format!("[{{\"attempt\":{number}}}]") };
-        rig.bus.journal().diary(device.spki, report).await;
+        rig.bus.journal().diary(&ring, attempts(number, vec![format!("{{\"attempt\":{number}}}")])).await;
     }
-    let long = |bytes: usize| DiaryReport { at_ms: AT_MS, entries: format!("[{}]", " ".repeat(bytes - 2)) };
-    rig.bus.journal().diary(device.spki, long(101)).await;
+    rig.bus.journal().diary(&ring, attempts(5, vec![attempt(99)])).await;
     let shown = rig.get(&format!("/v5/devices/{}/diary", device.id)).await.expect(200).json();
     let expected: Vec<_> =
         [4, 3, 2].iter().map(|number| json!({ "ts": AT, "attempts": [{ "attempt": number }] })).collect();
     assert_eq!(shown["data"], json!(expected));
-    rig.bus.journal().diary(device.spki, long(100)).await;
+    // What is too long for one report is shared out; what was there before is passed over.
+    rig.bus.journal().diary(&ring, attempts(4, vec![attempt(40), attempt(40), attempt(98), attempt(48), attempt(49)])).await;
     let shown = rig.get(&format!("/v5/devices/{}/diary", device.id)).await.expect(200).json();
-    assert_eq!(shown["data"][0]["attempts"], json!([]));
-    assert_eq!(shown["data"].as_array().unwrap().len(), 3);
+    let counts: Vec<_> =
+        shown["data"].as_array().unwrap().iter().map(|report| report["attempts"].as_array().unwrap().len()).collect();
+    assert_eq!(counts, [2, 1, 1]);
 }

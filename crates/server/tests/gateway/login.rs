@@ -168,7 +168,7 @@ async fn what_a_device_reports_is_kept_with_its_own_time() {
     let device = rig.device(Profile::Modern).await;
     let (mut link, _) = Link::login(&device, rig.addr()).await.unwrap();
     let lines = [LogLine::new(1_000, LogLevel::Log, "one"), LogLine::new(2_000, LogLevel::Error, "two")];
-    assert_eq!(link.machine.send_logs(&lines).unwrap(), 2);
+    assert_eq!(link.machine.send_logs([1; 8], 0, &lines).unwrap(), 2);
     let diary = DiaryEntry {
         unix_ms: 3,
         took_ms: 4,
@@ -179,7 +179,7 @@ async fn what_a_device_reports_is_kept_with_its_own_time() {
         port: Some(31_314),
         certificate: None,
     };
-    assert_eq!(link.machine.send_diary(&[diary]).unwrap(), 1);
+    assert_eq!(link.machine.send_diary([2; 8], 0, &[diary]).unwrap(), 1);
     link.machine.app_state(AppState { sha256: None, wake_reason: 0, free_memory: 777, error: None }).unwrap();
     link.flush().await;
     drop(link);

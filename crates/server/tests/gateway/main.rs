@@ -7,5 +7,6 @@ mod attacks;
 mod crowd;
 mod enrolment;
 mod login;
+mod reports;
 mod rig;
 mod slow;
