@@ -10,3 +10,4 @@ mod network;
 mod restart;
 mod squirrel;
 mod support;
+mod terminal;
