@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use clap::Args;
+use clap::builder::RangedU64ValueParser;
 use protocol::facts::PORTS;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::json;
@@ -43,11 +44,11 @@ pub(crate) struct Serve {
     keepalive: u32,
 
     /// How many TLS handshakes may be under way at once.
-    #[arg(long, default_value_t = GatewayLimits::default().door, value_name = "COUNT")]
+    #[arg(long, default_value_t = GatewayLimits::default().door, value_name = "COUNT", value_parser = handshakes())]
     handshakes: usize,
 
     /// How many of them may come from one source address (IPv6: one /64). Raise it for a site behind one address.
-    #[arg(long, default_value_t = GatewayLimits::default().door_per_source, value_name = "COUNT")]
+    #[arg(long, default_value_t = GatewayLimits::default().door_per_source, value_name = "COUNT", value_parser = handshakes())]
     handshakes_per_source: usize,
 
     /// What to log on standard error, as in `info` or `vouch_server=debug`.
@@ -116,6 +117,11 @@ impl Serve {
     }
 }
 
+/// With none at all no device would ever get in.
+fn handshakes() -> RangedU64ValueParser<usize> {
+    RangedU64ValueParser::new().range(1..=65_536)
+}
+
 /// Lets this process open as many files as it ever may, and says how many that is: each connection is one.
 fn raise_open_files() -> u64 {
     let limit = getrlimit(Resource::Nofile);
@@ -182,6 +188,21 @@ mod tests {
         assert!(matches!(one, Ok(GatewayAddress::One(Listen { rule_port: 443, addr })) if addr.port() == 10443));
         for bad in ["80=192.0.2.1:80", "443", "443=192.0.2.1", "host.example", ""] {
             assert!(gateway(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_door_that_lets_nobody_in_is_refused() {
+        #[derive(clap::Parser)]
+        struct Line {
+            #[command(flatten)]
+            serve: Serve,
+        }
+        for option in ["--handshakes", "--handshakes-per-source"] {
+            let line = |count| <Line as clap::Parser>::try_parse_from(["vouch", "--dir", "x", option, count]);
+            assert!(line("0").is_err());
+            let one = line("1").map(|line| line.serve.handshakes.min(line.serve.handshakes_per_source));
+            assert_eq!(one.ok(), Some(1));
         }
     }
 }
