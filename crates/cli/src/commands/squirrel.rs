@@ -22,6 +22,8 @@ const ERROR: u32 = 1;
 
 /// Bytes that a script may use.
 const MEMORY_BYTES: usize = 1 << 30;
+/// Calls that a script may nest.
+const DEPTH: usize = 100_000;
 
 /// Puts the functions of `math` into the root table too, where the reference has them.
 const PRELUDE: Source<'static> = Source {
@@ -43,7 +45,8 @@ pub(crate) struct Run {
     /// The source file.
     file: PathBuf,
     /// Give it what an app finds on this end (timers, `server`, a simulated board), in virtual time and without the other end.
-    #[arg(long, value_name = "END")]
+    /// `--imp` alone is a device.
+    #[arg(long, value_name = "END", num_args = 0..=1, require_equals = true, default_missing_value = "device")]
     imp: Option<Place>,
     /// Seconds of virtual time after which an app with timers is ended; only with --imp.
     #[arg(long, default_value_t = 60, requires = "imp")]
@@ -72,9 +75,9 @@ pub(crate) struct Check {
 pub(crate) struct Compile {
     /// The source file.
     file: PathBuf,
-    /// Where to write the image.
+    /// Where to write the image; the source's name with the extension `image` when it is not given.
     #[arg(short, long, value_name = "FILE")]
-    output: PathBuf,
+    output: Option<PathBuf>,
 }
 
 impl Squirrel {
@@ -118,10 +121,11 @@ impl Check {
 impl Compile {
     fn run(self, output: &Output) -> Result<()> {
         let image = SourceFile::read(&self.file)?.compile(&[]).map_err(|error| say(&error.with_caret()))?.to_image();
-        fs::write(&self.output, &image).with_context(|| format!("{} cannot be written", self.output.display()))?;
+        let path = self.output.unwrap_or_else(|| self.file.with_extension("image"));
+        fs::write(&path, &image).with_context(|| format!("{} cannot be written", path.display()))?;
         let hash = const_hex::encode(sha256(&image));
-        let text = format!("{}: {} bytes, SHA-256 {hash}", self.output.display(), image.len());
-        output.result(&json!({ "file": self.output, "bytes": image.len(), "sha256": hash }), &text);
+        let text = format!("{}: {} bytes, SHA-256 {hash}", path.display(), image.len());
+        output.result(&json!({ "file": path, "bytes": image.len(), "sha256": hash }), &text);
         Ok(())
     }
 }
@@ -157,7 +161,7 @@ fn run(program: &Program) -> Result<()> {
     let root = builder.root();
     builder.host_text_fn(root, "print", PRINT);
     builder.host_text_fn(root, "error", ERROR);
-    let budgets = Budgets { event: u64::MAX, bytes: MEMORY_BYTES, ..Budgets::default() };
+    let budgets = Budgets { event: u64::MAX, bytes: MEMORY_BYTES, depth: DEPTH, ..Budgets::default() };
     let mut vm = Vm::new(&Linked::new(&builder.build(), program), budgets)?;
     vm.set_seed(u64::from_le_bytes(keys::hashes::random()));
     let began = std::time::Instant::now();
