@@ -40,7 +40,8 @@ fn a_script_prints_and_has_the_references_functions_at_the_root() {
 
 #[test]
 fn a_script_may_nest_deep_and_run_long() {
-    let text = "function f(n) { return n ? 1 + f(n - 1) : 0 } print(f(50000) + \"\\n\"); function g() { return 1 + g() } g();";
+    let text =
+        "function f(n) { return n ? 1 + f(n - 1) : 0 } print(f(50000) + \"\\n\"); function g() { return 1 + g() } g();";
     let (code, out, error) = Scripts::new().run(text, &[]);
     assert_eq!((code, out.as_str(), error.lines().next()), (1, "50000\n", Some("stack overflow")));
 }
@@ -76,17 +77,13 @@ fn agents_have_regexp2_and_devices_do_not() {
 #[test]
 fn an_app_that_never_ends_is_ended_by_virtual_time() {
     let text = "local n = 0; function tick() { n++; imp.wakeup(1, tick); if (n == 11) server.log(n); } tick();";
-    assert_eq!(
-        Scripts::new().run(text, &["--imp", "--seconds", "10"]),
-        (0, "11\n".to_owned(), String::new())
-    );
+    assert_eq!(Scripts::new().run(text, &["--imp", "--seconds", "10"]), (0, "11\n".to_owned(), String::new()));
     assert_eq!(Scripts::new().run(text, &["--imp", "--seconds", "9"]), (0, String::new(), String::new()));
 }
 
 #[test]
 fn a_failed_app_tells_its_error_as_a_device_does() {
-    let (code, out, error) =
-        Scripts::new().run("imp.wakeup(1, function() {\n  throw \"late\";\n});", &["--imp"]);
+    let (code, out, error) = Scripts::new().run("imp.wakeup(1, function() {\n  throw \"late\";\n});", &["--imp"]);
     assert_eq!((code, out.as_str()), (1, ""));
     assert_eq!(error, format!("ERROR: late\nERROR:   in unknown {}:2\n", "script.nut"));
 }

@@ -33,7 +33,7 @@ impl Vm {
         match self.frames.last() {
             None => 0,
             Some(f) => match f.kind {
-                Kind::Task(_) => f.base as usize,
+                Kind::Task => f.base as usize,
                 _ => f.base as usize + self.linked.functions[f.function as usize].function.registers as usize,
             },
         }
@@ -184,8 +184,7 @@ impl Vm {
             }
             at += FILL;
         }
-        // Written where it belongs: `push` would build it elsewhere and copy it.
-        self.frames.extend((0..1).map(|_| Frame {
+        self.frames.push(Frame {
             kind: Kind::Script,
             function,
             closure: id,
@@ -194,7 +193,7 @@ impl Vm {
             traps: 0,
             gives_this: false,
             then: Then::Store(to),
-        }));
+        });
         true
     }
 

@@ -19,7 +19,7 @@ impl Vm {
         'frame: loop {
             let Some(top) = self.frames.len().checked_sub(1) else { return Ok(Flow::Exit(Null)) };
             let frame = &self.frames[top];
-            if let Kind::Task(_) = frame.kind {
+            if let Kind::Task = frame.kind {
                 match self.run_tasks(None)? {
                     Flow::Frame => continue 'frame,
                     flow => return Ok(flow),

@@ -1,7 +1,5 @@
 //! The explicit call stack: what runs, and what becomes of its result.
 
-use super::task::Task;
-
 /// What is done with the value that a call returns, in the frame below it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Then {
@@ -50,17 +48,17 @@ impl Ordering {
 }
 
 /// What a frame runs.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) enum Kind {
     Script,
     /// A generator's frame: its number.
     Generator(u32),
-    /// A native that calls scripts, as a state machine; it is out while it takes a step.
-    Task(Option<Box<Task>>),
+    /// A native that calls scripts; its state lies on the stack of tasks.
+    Task,
 }
 
 /// One call.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Frame {
     pub(crate) kind: Kind,
     pub(crate) function: u32,

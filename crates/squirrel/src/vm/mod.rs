@@ -23,6 +23,7 @@ use crate::throw::{Fatal, Throw};
 use crate::value::Value;
 use budget::Fuel;
 use frame::{Frame, Kind, Then, Trap};
+use task::Task;
 
 pub use budget::Budgets;
 pub use error::{ScriptError, StackEntry};
@@ -98,6 +99,8 @@ pub struct Vm {
     pub(crate) heap: Heap,
     pub(crate) stack: Vec<Value>,
     pub(crate) frames: Vec<Frame>,
+    /// The state of each frame that is a native's; taken out while it takes a step.
+    tasks: Vec<Option<Box<Task>>>,
     traps: Vec<Trap>,
     pins: Vec<Option<Value>>,
     budgets: Budgets,
@@ -129,6 +132,7 @@ impl Vm {
             heap,
             stack: vec![Value::Null; STACK_IDLE],
             frames: Vec::new(),
+            tasks: Vec::new(),
             traps: Vec::new(),
             pins: Vec::new(),
             budgets,
@@ -172,6 +176,7 @@ impl Vm {
             }
         }
         self.heap.release(frames.capacity() * size_of::<Frame>());
+        self.tasks = Vec::new();
         if self.stack.len() > STACK_IDLE {
             self.heap.release((self.stack.len() - STACK_IDLE) * size_of::<Value>());
             self.stack = vec![Value::Null; STACK_IDLE];
@@ -260,7 +265,7 @@ impl Vm {
     /// Collects garbage for an operation that found no memory; false when it was repeated already.
     fn may_retry(&mut self) -> bool {
         let at = match self.frames.last_mut() {
-            Some(f) if !matches!(f.kind, Kind::Task(_)) && f.pc > 0 => {
+            Some(f) if !matches!(f.kind, Kind::Task) && f.pc > 0 => {
                 f.pc -= 1;
                 f.pc
             }
@@ -370,11 +375,12 @@ impl Vm {
         let mut roots: Vec<Value> = more.into_iter().collect();
         for frame in &self.frames {
             match &frame.kind {
-                Kind::Task(task) => roots.extend(task.iter().flat_map(|t| t.roots())),
+                Kind::Task => {}
                 Kind::Generator(g) => roots.extend([Value::Generator(*g), Value::Closure(frame.closure)]),
                 Kind::Script => roots.push(Value::Closure(frame.closure)),
             }
         }
+        roots.extend(self.tasks.iter().flatten().flat_map(|t| t.roots()));
         match &self.state {
             State::Answered(_, Ok(value)) => roots.push(*value),
             State::Answered(_, Err(Throw::Value(value))) => roots.push(*value),
@@ -416,7 +422,7 @@ impl Vm {
 
     /// The script function that runs.
     pub(crate) fn running(&self) -> Option<u32> {
-        self.frames.last().filter(|f| !matches!(f.kind, Kind::Task(_))).map(|f| f.closure)
+        self.frames.last().filter(|f| !matches!(f.kind, Kind::Task)).map(|f| f.closure)
     }
 
     /// Calls it is nested in now.

@@ -149,8 +149,9 @@ impl Vm {
             return Err(Fatal::Depth.into());
         }
         let base = self.top() as u32;
-        let kind = Kind::Task(Some(Box::new(task)));
+        let kind = Kind::Task;
         self.push(Frame { kind, function: u32::MAX, closure: 0, pc: 0, base, traps: 0, gives_this: false, then })?;
+        self.tasks.push(Some(Box::new(task)));
         Ok(Flow::Frame)
     }
 
@@ -166,7 +167,7 @@ impl Vm {
             let flow = match self.step_task(value)? {
                 Next::Call(callee, values, n) => self.call_again(callee, &values[..n])?,
                 Next::Text(v) => self.text_of(v, Then::Task)?,
-                Next::Done(v) => match self.frames.pop().map(|f| f.then) {
+                Next::Done(v) => match self.pop_task() {
                     Some(Then::Task) => Flow::Value(v),
                     Some(then) => return self.deliver(then, v),
                     None => return Ok(Flow::Exit(v)),
@@ -176,13 +177,13 @@ impl Vm {
                     return Ok(Flow::Slice);
                 }
                 Next::Host(call) => {
-                    let then = self.frames.pop().map_or(Then::Exit, |f| f.then);
+                    let then = self.pop_task().unwrap_or(Then::Exit);
                     self.host_top = self.top();
                     return Ok(Flow::Host(call, then));
                 }
             };
             if let Flow::Frame = flow
-                && let Some(Frame { kind: Kind::Task(_), pc: 0, .. }) = self.frames.last()
+                && let Some(Frame { kind: Kind::Task, pc: 0, .. }) = self.frames.last()
             {
                 value = None;
                 continue;
@@ -192,6 +193,12 @@ impl Vm {
                 flow => return Ok(flow),
             }
         }
+    }
+
+    /// Ends the task on top; what becomes of its value.
+    fn pop_task(&mut self) -> Option<Then> {
+        self.tasks.pop();
+        self.frames.pop().map(|f| f.then)
     }
 
     /// One step of the task on top; once more after a collection when memory ran out.
@@ -206,15 +213,17 @@ impl Vm {
     }
 
     fn step_once(&mut self, value: Option<Value>) -> Result<Next, Throw> {
-        let at = self.frames.len().saturating_sub(1);
-        let Some(Frame { kind: Kind::Task(place), pc, .. }) = self.frames.get_mut(at) else {
+        let Some(Frame { kind: Kind::Task, pc, .. }) = self.frames.last_mut() else {
             return Err(Throw::message("no native waits for this value"));
         };
         // From now on it is not new: it waits for a value.
         *pc = 1;
-        let Some(mut taken) = place.take() else { return Err(Throw::message("native is busy")) };
+        // It is out while it takes a step.
+        let Some(mut taken) = self.tasks.last_mut().and_then(Option::take) else {
+            return Err(Throw::message("native is busy"));
+        };
         let next = taken.step(self, value);
-        if let Some(Frame { kind: Kind::Task(place), .. }) = self.frames.get_mut(at) {
+        if let Some(place) = self.tasks.last_mut() {
             *place = Some(taken);
         }
         next

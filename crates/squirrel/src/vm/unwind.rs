@@ -40,11 +40,13 @@ impl Vm {
                 return Ok(Ok(Flow::Frame));
             }
             let Some(frame) = self.frames.pop() else { continue };
-            if !matches!(frame.kind, Kind::Task(_)) {
-                self.fuel.slice -= way(frame.pc);
-            }
-            if let Kind::Generator(g) = frame.kind {
-                self.bury(g);
+            match frame.kind {
+                Kind::Task => drop(self.tasks.pop()),
+                Kind::Generator(g) => {
+                    self.fuel.slice -= way(frame.pc);
+                    self.bury(g);
+                }
+                Kind::Script => self.fuel.slice -= way(frame.pc),
             }
             if misses(frame.then) {
                 return Ok(self.clean_miss(frame.base as usize, frame.then));
@@ -92,7 +94,7 @@ impl Vm {
                 line,
             })
         };
-        let scripts = self.frames.iter().rev().filter(|f| !matches!(f.kind, Kind::Task(_)));
+        let scripts = self.frames.iter().rev().filter(|f| !matches!(f.kind, Kind::Task));
         scripts.take(STACK_ENTRIES_MAX).filter_map(entry).collect()
     }
 }
