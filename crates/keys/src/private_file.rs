@@ -38,8 +38,8 @@ pub enum PrivateFileError {
         /// Its permission bits.
         mode: u32,
     },
-    /// A directory, pipe or device, not a file.
-    #[error("{path}: not a regular file")]
+    /// A link, directory, pipe or device, not a file.
+    #[error("{path}: not a regular file; put the file itself there, links are not followed")]
     NotAFile {
         /// What was found.
         path: PathBuf,
@@ -73,7 +73,12 @@ pub fn read(path: &Path) -> Result<Secret, PrivateFileError> {
     let io = |error| PrivateFileError::Io { path: path.to_owned(), error };
     // Non-blocking, so that a pipe in the file's place is refused instead of waited for.
     let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
-    let file = OpenOptions::new().read(true).custom_flags(flags).open(path).map_err(io)?;
+    let file = OpenOptions::new().read(true).custom_flags(flags).open(path).map_err(|error| {
+        match rustix::io::Errno::from_io_error(&error) {
+            Some(rustix::io::Errno::LOOP) => PrivateFileError::NotAFile { path: path.to_owned() },
+            _ => io(error),
+        }
+    })?;
     let meta = file.metadata().map_err(io)?;
     if !meta.is_file() {
         return Err(PrivateFileError::NotAFile { path: path.to_owned() });

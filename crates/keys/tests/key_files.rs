@@ -64,7 +64,8 @@ fn a_link_a_folder_and_a_pipe_are_no_key_files() {
     private_file::write(&real, b"content", Existing::Refuse).unwrap();
     let link = folder.path().join("link");
     symlink(&real, &link).unwrap();
-    assert!(matches!(private_file::read(&link), Err(PrivateFileError::Io { .. })));
+    let refused = private_file::read(&link).unwrap_err();
+    assert!(matches!(refused, PrivateFileError::NotAFile { .. }) && refused.to_string().contains("links"), "{refused}");
     let inner = folder.path().join("folder");
     fs::create_dir(&inner).unwrap();
     assert!(matches!(private_file::read(&inner), Err(PrivateFileError::NotAFile { .. })));
