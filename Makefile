@@ -9,8 +9,7 @@ help:
 
 demo:
 	@scripts/setup build
-	cargo build --release --locked --package vouch
-	target/release/vouch demo
+	cargo run --release --locked --package vouch -- demo
 
 test:
 	@scripts/setup test
