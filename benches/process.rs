@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result};
 use rustix::thread::{CpuSet, sched_setaffinity};
 use rustix::time::{ClockId, clock_gettime};
 use server::gateway::{GatewayLimits, Listen};
-use server::{KEEPALIVE_S, LIMITS, Server, ServerConfig};
+use server::{KEEPALIVE_S, LIMITS, Server, ServerConfig, Troubles};
 
 use crate::bare;
 
@@ -147,6 +147,7 @@ pub fn serve(kind: Kind, dir: PathBuf) -> Result<()> {
                 keepalive_s: KEEPALIVE_S,
                 gateway: GatewayLimits::default(),
                 limits: LIMITS,
+                troubles: Troubles::new(&LIMITS),
             };
             let running = runtime.block_on(Server::start(config))?;
             (running.listens().first().context("a listener")?.addr, Some(running))

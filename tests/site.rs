@@ -22,7 +22,7 @@ use serde_json::{Value, json};
 use server::gateway::{GatewayCounters, GatewayEvent, GatewayEventKind, GatewayLimits, Listen, Turned};
 use server::init::PKI_FOLDER;
 use server::store::DATABASE_FILE;
-use server::{FIRST_ACCOUNT, InitOptions, KEEPALIVE_S, LIMITS, Running, Server, ServerConfig, init};
+use server::{FIRST_ACCOUNT, InitOptions, KEEPALIVE_S, LIMITS, Running, Server, ServerConfig, Troubles, init};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -81,6 +81,7 @@ impl Site {
             keepalive_s: KEEPALIVE_S,
             gateway,
             limits: LIMITS,
+            troubles: Troubles::new(&LIMITS),
         };
         let running = Server::start(config).await.unwrap();
         let (counters, events) = (running.counters(), running.events().subscribe());

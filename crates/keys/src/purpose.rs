@@ -308,7 +308,7 @@ impl KeyPurpose {
                 loss: "its holder acts as that account. Change it, which ends the account's tokens",
             },
             KeyPurpose::AccessToken => bearer(Lifetime::Seconds(3600), "obtained again with the refresh token"),
-            KeyPurpose::RefreshToken => bearer(Lifetime::UntilRevoked, "obtained again with the password"),
+            KeyPurpose::RefreshToken => bearer(Lifetime::Seconds(90 * 86_400), "obtained again with the password"),
         }
     }
 }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use crate::gateway::{GatewayLimits, Listen};
 use crate::limits::Limits;
+use crate::status::Troubles;
 
 /// After how many seconds of silence a device is asked whether it is there, unless an operator says otherwise.
 pub const KEEPALIVE_S: u32 = 60;
@@ -26,4 +27,6 @@ pub struct ServerConfig {
     pub gateway: GatewayLimits,
     /// Bounds of the store, the bus and central's API.
     pub limits: Limits,
+    /// Where whoever keeps the log notes what went wrong, for the server's status.
+    pub troubles: Troubles,
 }

@@ -6,7 +6,7 @@
 //! - [`store`]: what is kept; the only place that holds SQL.
 //! - [`bus`]: who is there now, and the ways between the edges.
 //! - [`gateway`], [`agents`], [`api`]: the edges. They do not know each other; they meet in `fleet` and on the bus.
-//! - [`init`](mod@init), [`config`], [`limits`], [`server`]: from an empty folder to a running process.
+//! - [`init`](mod@init), [`config`], [`limits`], [`server`]: from an empty folder to a running process; [`status`]: what that says of itself.
 
 pub mod agents;
 pub mod api;
@@ -17,9 +17,11 @@ pub mod gateway;
 pub mod init;
 pub mod limits;
 pub mod server;
+pub mod status;
 pub mod store;
 
 pub use config::{KEEPALIVE_S, ServerConfig};
 pub use init::{FIRST_ACCOUNT, FIRST_PASSWORD_FILE, InitError, InitOptions, InitReport, init};
 pub use limits::{LIMITS, Limits};
 pub use server::{Running, Server, StartError};
+pub use status::Troubles;

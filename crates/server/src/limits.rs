@@ -42,6 +42,9 @@ pub const LIMITS: Limits = Limits {
     login_window: Duration::from_secs(60),
     login_sources: 4_096,
     compilations: 2,
+    health_kept: Duration::from_secs(1),
+    troubles_kept: 20,
+    trouble_bytes: 512,
     shutdown: Duration::from_secs(5),
 };
 
@@ -124,6 +127,12 @@ pub struct Limits {
     pub login_sources: usize,
     /// Deployments compiled at one time.
     pub compilations: usize,
+    /// How long an answer about the server's health is given again.
+    pub health_kept: Duration,
+    /// Newest errors that are remembered for the server's status, and as many warnings.
+    pub troubles_kept: usize,
+    /// Bytes of one of them; the rest is cut.
+    pub trouble_bytes: usize,
     /// Longest wait for everything to end.
     pub shutdown: Duration,
 }

@@ -16,9 +16,10 @@ use crate::api::listener::HttpListener;
 use crate::bus::Bus;
 use crate::config::ServerConfig;
 use crate::fleet::{AgentIdSecret, AgentUrls};
-use crate::gateway::{Gateway, GatewayConfig, GatewayCounters, GatewayError, GatewayEvents, Listen};
+use crate::gateway::{Gateway, GatewayConfig, GatewayCounters, GatewayError, GatewayEvents, Listen, Turned};
 use crate::init::{AGENT_ID_SECRET_FILE, PKI_FOLDER};
-use crate::store::{DATABASE_FILE, Store, StoreError};
+use crate::status::{GatewayNumbers, Listener, Troubles, Vitals};
+use crate::store::{DATABASE_FILE, Store, StoreError, unix_ms};
 
 /// Starts servers.
 #[derive(Debug)]
@@ -71,7 +72,8 @@ impl Server {
     /// # Errors
     /// [`StartError`], naming the part that does not start.
     pub async fn start(config: ServerConfig) -> Result<Running, StartError> {
-        let ServerConfig { dir, listen, http, public_url, keepalive_s, gateway: gateway_limits, limits } = config;
+        let ServerConfig { dir, listen, http, public_url, keepalive_s, gateway: gateway_limits, limits, troubles } =
+            config;
         if !dir.join(DATABASE_FILE).exists() {
             return Err(StartError::NoServer(dir));
         }
@@ -92,7 +94,9 @@ impl Server {
 
         let agent_limits = AgentLimits::default();
         let agents = Agents::start(store.clone(), bus.clone(), urls.clone(), agent_limits.clone())?;
-        let central = Central::new(store.clone(), bus.clone(), &public_url, pki.server_roots.hash(), &limits);
+        let vitals = vitals(http, &listens, &counters, troubles);
+        let roots = pki.server_roots.hash();
+        let central = Central::new(store.clone(), bus.clone(), &public_url, roots, vitals, &limits);
         let router = central.router().merge(agents::router(bus.clone(), &agent_limits));
         let stop_edges = CancellationToken::new();
         let edges = vec![
@@ -100,6 +104,30 @@ impl Server {
             tokio::spawn(http_listener.run(router, limits, stop_edges.clone())),
         ];
         Ok(Running { http, listens, counters, events, store, bus, agents, stop_edges, edges, journal: journal_task })
+    }
+}
+
+fn vitals(http: SocketAddr, listens: &[Listen], counters: &Arc<GatewayCounters>, troubles: Troubles) -> Vitals {
+    let counters = Arc::clone(counters);
+    let turned = |counters: &GatewayCounters| {
+        let counted = Turned::ALL.map(|reason| (reason.as_str().to_owned(), counters.turned(reason)));
+        counted.into_iter().filter(|(_, count)| *count > 0).collect()
+    };
+    let listener = |listen: &Listen| Listener { rule_port: listen.rule_port, address: listen.addr };
+    Vitals {
+        started_ms: unix_ms(),
+        http,
+        listeners: listens.iter().map(listener).collect(),
+        gateway: Arc::new(move || GatewayNumbers {
+            sessions: counters.sessions(),
+            connections: counters.connections(),
+            handshakes: counters.door(),
+            waiting: counters.waiting(),
+            logins: counters.logins(),
+            enrolments: counters.enrolments(),
+            turned_away: turned(&counters),
+        }),
+        troubles,
     }
 }
 

@@ -10,7 +10,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use vouch_server::gateway::{GatewayLimits, Listen};
-use vouch_server::{FIRST_ACCOUNT, InitOptions, KEEPALIVE_S, LIMITS, Server, ServerConfig, StartError, init};
+use vouch_server::{FIRST_ACCOUNT, InitOptions, KEEPALIVE_S, LIMITS, Server, ServerConfig, StartError, Troubles, init};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 const LOOPBACK: [u8; 4] = [127, 0, 0, 1];
@@ -24,6 +24,7 @@ fn config(dir: &Path) -> ServerConfig {
         keepalive_s: KEEPALIVE_S,
         gateway: GatewayLimits::default(),
         limits: LIMITS,
+        troubles: Troubles::new(&LIMITS),
     }
 }
 

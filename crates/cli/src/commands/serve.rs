@@ -1,5 +1,7 @@
 //! `vouch serve`: runs the gateway, the agents and central in one process.
 
+mod troubles;
+
 use std::io::IsTerminal;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
@@ -12,11 +14,16 @@ use protocol::facts::PORTS;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::json;
 use server::gateway::{GatewayEvent, GatewayLimits, Listen};
+use server::status::Troubles;
 use server::{KEEPALIVE_S, LIMITS, Running, Server, ServerConfig};
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{EnvFilter, Layer as _};
 
+use self::troubles::NoteTroubles;
 use crate::output::{Output, Tone, paint};
 
 /// Run the server: the gateway for devices, the agents, and central with its API.
@@ -66,10 +73,12 @@ enum GatewayAddress {
 impl Serve {
     pub(crate) fn run(self, output: &Output) -> Result<()> {
         let filter = EnvFilter::try_new(&self.log).with_context(|| format!("--log {:?} is no filter", self.log))?;
-        tracing_subscriber::fmt()
-            .with_env_filter(filter)
-            .with_writer(std::io::stderr)
-            .with_ansi(std::io::stderr().is_terminal())
+        let troubles = Troubles::new(&LIMITS);
+        let printed =
+            tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal());
+        tracing_subscriber::registry()
+            .with(printed.with_filter(filter))
+            .with(NoteTroubles(troubles.clone()).with_filter(LevelFilter::WARN))
             .init();
         let config = ServerConfig {
             listen: self.listen(),
@@ -84,6 +93,7 @@ impl Serve {
             public_url: self.public_url,
             keepalive_s: self.keepalive,
             limits: LIMITS,
+            troubles,
         };
         let runtime =
             tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start the runtime")?;

@@ -5,11 +5,13 @@ use std::sync::Arc;
 use axum::Router;
 use tokio::sync::Semaphore;
 
+use super::health::Health;
 use super::login_door::LoginDoor;
 use super::routes;
 use crate::bus::Bus;
 use crate::fleet::AgentUrls;
 use crate::limits::Limits;
+use crate::status::Vitals;
 use crate::store::Store;
 
 /// Central's API. Cheap to clone.
@@ -30,11 +32,20 @@ pub struct Shared {
     pub(super) compilations: Arc<Semaphore>,
     pub(super) requests: Semaphore,
     pub(super) auth_requests: Semaphore,
+    pub(super) health: Health,
+    pub(super) vitals: Vitals,
 }
 
 impl Central {
     /// The API over this store and bus, at this public address of the server (`http://host:port`).
-    pub fn new(store: Store, bus: Bus, public_url: &str, roots_sha256: [u8; 32], limits: &Limits) -> Self {
+    pub fn new(
+        store: Store,
+        bus: Bus,
+        public_url: &str,
+        roots_sha256: [u8; 32],
+        vitals: Vitals,
+        limits: &Limits,
+    ) -> Self {
         Self(Arc::new(Shared {
             store,
             bus,
@@ -45,6 +56,8 @@ impl Central {
             compilations: Arc::new(Semaphore::new(limits.compilations.max(1))),
             requests: Semaphore::new(limits.requests.max(1)),
             auth_requests: Semaphore::new(limits.auth_requests.max(1)),
+            health: Health::default(),
+            vitals,
             limits: limits.clone(),
         }))
     }

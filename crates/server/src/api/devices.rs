@@ -30,6 +30,8 @@ struct Attributes {
     rssi: Option<i32>,
     swversion: Option<String>,
     plan_id: Option<String>,
+    deployment_id: Option<String>,
+    deployment_sha: Option<String>,
     tls_profile: &'static str,
     identity_spki_sha256: String,
     revoked: bool,
@@ -128,6 +130,7 @@ pub(super) async fn revoke(
 
 fn show(central: &Central, device: Device) -> Resource<Attributes> {
     let presence = central.bus.presence(&device.spki);
+    let deployment = device.assignment.and_then(|assignment| assignment.deployment);
     let agent = device.assignment.map(|_| device.agent);
     let seen_ms = presence.map(|presence| presence.since_ms).or(device.seen_ms);
     Resource {
@@ -149,6 +152,8 @@ fn show(central: &Central, device: Device) -> Resource<Attributes> {
             rssi: None,
             swversion: device.os_version,
             plan_id: None,
+            deployment_id: deployment.map(|(id, _)| id.to_string()),
+            deployment_sha: deployment.map(|(_, sha)| sha.to_string()),
             tls_profile: device.profile.as_str(),
             identity_spki_sha256: device.spki.to_string(),
             revoked: device.revoked_ms.is_some(),

@@ -9,6 +9,7 @@ use serde_json::Value;
 use super::Central;
 use super::document::{many, time};
 use super::error::ApiError;
+use super::log_filter::log_filter;
 use super::query::Asked;
 use super::request::Bearer;
 use crate::fleet::LogEntry;
@@ -55,13 +56,16 @@ pub(super) async fn history(
     State(central): State<Central>,
     _: Bearer,
     Path(id): Path<String>,
-    asked: Asked,
+    mut asked: Asked,
 ) -> Result<Response, ApiError> {
     let device = central.device(&id).await?;
-    asked.filters.only(&[])?;
+    let filter = log_filter(&mut asked.filters)?;
     // What was logged before this request shall be in its answer.
     central.bus.journal().flush().await;
-    let listed = central.store.logs(device.spki, asked.paging.page).await?;
+    let listed = match asked.filters.nothing {
+        true => Listed::empty(),
+        false => central.store.logs(device.spki, &filter, asked.paging.page).await?,
+    };
     Ok(many(&asked.paging, listed, Line::from))
 }
 

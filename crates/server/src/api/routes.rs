@@ -2,16 +2,17 @@
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request, State};
-use axum::http::{HeaderValue, StatusCode, Uri, header};
+use axum::http::{HeaderValue, Uri, header};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post, put};
+use axum::routing::{delete, get, post, put};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use super::error::ApiError;
 use super::{
-    Central, accounts, auth, deployments, devicegroups, devices, enrolment_tokens, libraries, logs, logstream, products,
+    Central, accounts, auth, deployments, devicegroups, devices, enrolment_tokens, health, libraries, logs, logstream,
+    products, refresh_tokens, status,
 };
 
 pub(super) fn router(central: &Central) -> Router {
@@ -24,6 +25,8 @@ pub(super) fn router(central: &Central) -> Router {
     let v5 = Router::new()
         .route("/accounts", get(accounts::list))
         .route("/accounts/{id}", get(accounts::one))
+        .route("/accounts/me/refresh_tokens", get(refresh_tokens::list))
+        .route("/accounts/me/refresh_tokens/{id}", delete(refresh_tokens::remove))
         .route("/products", get(products::list).post(products::create))
         .route("/products/{id}", get(products::one).patch(products::update).delete(products::remove))
         .route("/devicegroups", get(devicegroups::list).post(devicegroups::create))
@@ -42,6 +45,7 @@ pub(super) fn router(central: &Central) -> Router {
         .route("/enrolment_tokens", get(enrolment_tokens::list).post(enrolment_tokens::create))
         .route("/enrolment_tokens/{id}", get(enrolment_tokens::one).delete(enrolment_tokens::remove))
         .route("/libraries", get(libraries::list).post(libraries::create))
+        .route("/status", get(status::status))
         .route("/logstream", post(logstream::open))
         .route("/logstream/{id}", get(logstream::read))
         .route("/logstream/{id}/{device}", put(logstream::subscribe).delete(logstream::unsubscribe))
@@ -51,7 +55,7 @@ pub(super) fn router(central: &Central) -> Router {
         .layer(from_fn_with_state(central.clone(), bounded))
         .merge(auth)
         .layer(from_fn(harden));
-    Router::new().nest("/v5", v5).route("/health", get(health)).with_state(central.clone())
+    Router::new().nest("/v5", v5).route("/health", get(health::health)).with_state(central.clone())
 }
 
 /// Removes repeated slashes from a path of the API, as a base address with a slash at its end makes them. Agents' paths stay as they are.
@@ -107,14 +111,6 @@ async fn harden(request: Request, next: Next) -> Response {
         headers.insert(name, HeaderValue::from_static(value));
     }
     response
-}
-
-/// For a load balancer: whether the server can do its work.
-async fn health(State(central): State<Central>) -> (StatusCode, &'static str) {
-    match timeout(central.limits.database_wait, central.store.ping()).await {
-        Ok(Ok(())) => (StatusCode::OK, "ok\n"),
-        _ => (StatusCode::SERVICE_UNAVAILABLE, "the database does not answer\n"),
-    }
 }
 
 #[cfg(test)]

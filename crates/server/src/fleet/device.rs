@@ -6,7 +6,7 @@ use keys::profile::Profile;
 use keys::public::{DeviceId, PublicKey, SpkiHash};
 
 use super::agent::AgentId;
-use super::deployment::AppRef;
+use super::deployment::{AppRef, DeploymentSha};
 use super::devicegroup::GroupType;
 use super::ids::{AccountId, DeploymentId, GroupId, ProductId};
 use super::text::{self, Invalid};
@@ -56,6 +56,8 @@ pub struct Assignment {
     pub kind: GroupType,
     /// The group's product.
     pub product: ProductId,
+    /// What the group runs, if anything was deployed to it: its id, and the hash over its code.
+    pub deployment: Option<(DeploymentId, DeploymentSha)>,
 }
 
 /// Everything the gateway needs to judge a login and to welcome the device, from one query.

@@ -30,4 +30,4 @@ pub use log::{DiaryReport, LogEntry, LogType};
 pub use product::Product;
 pub use rules::Rule;
 pub use text::Invalid;
-pub use token::Caller;
+pub use token::{Caller, RefreshToken};

@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
-use super::ids::AccountId;
+use super::ids::{AccountId, RefreshTokenId};
 
 /// How long an access token lives.
 pub const ACCESS_TOKEN_LIFE: Duration = Duration::from_secs(3_600);
+/// How long a refresh token serves; then the password is needed again.
+pub const REFRESH_TOKEN_LIFE: Duration = Duration::from_secs(90 * 24 * 3_600);
 /// How many refresh tokens one account keeps; the oldest makes room for the newest.
 pub const REFRESH_TOKENS_MAX: u32 = 100;
 
@@ -16,6 +18,17 @@ pub struct Caller {
     pub account: AccountId,
 }
 
+/// A refresh token as its owner sees it; the token itself is kept as a hash only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RefreshToken {
+    /// Its id.
+    pub id: RefreshTokenId,
+    /// When it was made, Unix milliseconds.
+    pub created_ms: i64,
+    /// When it ends, Unix milliseconds.
+    pub expires_ms: i64,
+}
+
 #[cfg(test)]
 mod tests {
     use keys::purpose::{KeyPurpose, Lifetime};
@@ -23,7 +36,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_access_token_lives_as_long_as_the_key_inventory_says() {
+    fn tokens_live_as_long_as_the_key_inventory_says() {
         assert_eq!(KeyPurpose::AccessToken.facts().lifetime, Lifetime::Seconds(ACCESS_TOKEN_LIFE.as_secs()));
+        assert_eq!(KeyPurpose::RefreshToken.facts().lifetime, Lifetime::Seconds(REFRESH_TOKEN_LIFE.as_secs()));
     }
 }

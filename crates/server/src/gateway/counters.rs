@@ -46,6 +46,48 @@ pub enum Turned {
 
 impl Turned {
     const COUNT: usize = Self::Unavailable as usize + 1;
+
+    /// Every reason.
+    pub const ALL: [Self; Self::COUNT] = [
+        Self::TooMany,
+        Self::Evicted,
+        Self::HelloDeadline,
+        Self::NotTls,
+        Self::DoorFull,
+        Self::DoorDeadline,
+        Self::Gone,
+        Self::HelloRefused,
+        Self::FlightDeadline,
+        Self::HandshakeDeadline,
+        Self::HandshakeFailed,
+        Self::CertificateRefused,
+        Self::ChallengeDeadline,
+        Self::Broken,
+        Self::Refused,
+        Self::Unavailable,
+    ];
+
+    /// Its name, as it is serialised.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::TooMany => "too_many",
+            Self::Evicted => "evicted",
+            Self::HelloDeadline => "hello_deadline",
+            Self::NotTls => "not_tls",
+            Self::DoorFull => "door_full",
+            Self::DoorDeadline => "door_deadline",
+            Self::Gone => "gone",
+            Self::HelloRefused => "hello_refused",
+            Self::FlightDeadline => "flight_deadline",
+            Self::HandshakeDeadline => "handshake_deadline",
+            Self::HandshakeFailed => "handshake_failed",
+            Self::CertificateRefused => "certificate_refused",
+            Self::ChallengeDeadline => "challenge_deadline",
+            Self::Broken => "broken",
+            Self::Refused => "refused",
+            Self::Unavailable => "unavailable",
+        }
+    }
 }
 
 /// Counters of one gateway, readable at any time.
@@ -191,5 +233,18 @@ impl Drop for Counted {
     fn drop(&mut self) {
         self.counters.gauge(self.gauge).fetch_sub(1, Ordering::Relaxed);
         self.counters.changed.notify_waiters();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_reason_has_its_place_and_its_name() {
+        for (place, reason) in Turned::ALL.into_iter().enumerate() {
+            assert_eq!(reason as usize, place);
+            assert_eq!(serde_json::to_value(reason).unwrap(), reason.as_str());
+        }
     }
 }

@@ -41,6 +41,10 @@ pub struct DeploymentCode {
     pub agent_code: String,
 }
 
+/// SHA-256 of images that were deleted.
+#[must_use]
+pub(super) struct Unused(Vec<Vec<u8>>);
+
 const COLUMNS: &str = "SELECT p.*, g.kind FROM deployments p JOIN devicegroups g ON g.id = p.group_id WHERE 1 = 1";
 const ONE: &str = "SELECT p.*, g.kind FROM deployments p JOIN devicegroups g ON g.id = p.group_id WHERE p.id = $1";
 
@@ -284,8 +288,9 @@ impl Store {
             .execute(&mut *change)
             .await?;
         sqlx::query("DELETE FROM deployments WHERE id = $1").bind(id.to_string()).execute(&mut *change).await?;
-        drop_unused_images(&mut change).await?;
+        let unused = drop_unused_images(&mut change).await?;
         change.commit().await?;
+        self.forget_images(unused);
         Ok(())
     }
 
@@ -305,6 +310,12 @@ impl Store {
         let (image, len) = (Arc::<[u8]>::from(image.as_slice()), image.len());
         self.cached_images().put(*sha256, Arc::clone(&image), len);
         Ok(Some(image))
+    }
+
+    /// Takes images that were deleted out of the memory, too.
+    pub(super) fn forget_images(&self, unused: Unused) {
+        let mut cached = self.cached_images();
+        unused.0.iter().filter_map(|sha256| sha256.as_slice().try_into().ok()).for_each(|sha256| cached.remove(sha256));
     }
 
     fn cached_images(&self) -> std::sync::MutexGuard<'_, super::cache::Cache<[u8; 32], Arc<[u8]>>> {
@@ -350,13 +361,13 @@ async fn insert(change: &mut Transaction<'static, Sqlite>, deployment: &Deployme
     Ok(())
 }
 
-/// Deletes images that no deployment names any more.
-pub(super) async fn drop_unused_images(change: &mut Transaction<'static, Sqlite>) -> Result<(), sqlx::Error> {
-    sqlx::query(
-        "DELETE FROM images WHERE sha256 NOT IN
-         (SELECT device_app_sha256 FROM deployments UNION SELECT agent_app_sha256 FROM deployments)",
+/// Deletes images that no deployment names any more, and says which; they are to be forgotten when that is durable.
+pub(super) async fn drop_unused_images(change: &mut Transaction<'static, Sqlite>) -> Result<Unused, sqlx::Error> {
+    let gone = sqlx::query_scalar(
+        "DELETE FROM images WHERE NOT EXISTS (SELECT 1 FROM deployments WHERE device_app_sha256 = images.sha256)
+         AND NOT EXISTS (SELECT 1 FROM deployments WHERE agent_app_sha256 = images.sha256) RETURNING sha256",
     )
-    .execute(&mut **change)
+    .fetch_all(&mut **change)
     .await?;
-    Ok(())
+    Ok(Unused(gone))
 }

@@ -209,12 +209,13 @@ impl Store {
         .await?;
         sqlx::query("DELETE FROM deployments WHERE group_id = $1").bind(&id).execute(&mut *change).await?;
         sqlx::query("DELETE FROM enrolment_tokens WHERE group_id = $1").bind(&id).execute(&mut *change).await?;
-        super::deployments::drop_unused_images(&mut change).await?;
+        let unused = super::deployments::drop_unused_images(&mut change).await?;
         let deleted = sqlx::query("DELETE FROM devicegroups WHERE id = $1").bind(&id).execute(&mut *change).await?;
         if deleted.rows_affected() == 0 {
             return Err(ChangeError::NotFound("devicegroup"));
         }
         change.commit().await?;
+        self.forget_images(unused);
         Ok(())
     }
 

@@ -6,9 +6,10 @@ use keys::public::{DeviceId, PublicKey, SpkiHash};
 use sqlx::{FromRow, QueryBuilder, Sqlite, Transaction};
 
 use super::deployments::app;
-use super::{ChangeError, Listed, Page, Store, StoreError, row, unix_ms};
+use super::{ChangeError, Listed, Page, Store, StoreError, deleted_devices, row, unix_ms};
 use crate::fleet::{
-    AccountId, AgentId, AgentStart, Assignment, Device, DeviceLogin, GroupId, GroupType, ProductId, Rule, device,
+    AccountId, AgentId, AgentStart, Assignment, DeploymentSha, Device, DeviceLogin, GroupId, GroupType, ProductId,
+    Rule, device,
 };
 
 /// Which devices are wanted.
@@ -42,8 +43,9 @@ pub type Unassigned = Result<SpkiHash, ChangeError>;
 
 const COLUMNS: &str =
     "SELECT d.spki, d.id, d.owner_id, d.group_id, d.name, d.model, d.profile, d.agent_id, d.revoked_ms, d.enrolled_ms,
-    d.seen_ms, d.address, d.os_version, d.free_memory, g.kind, g.product_id
-    FROM devices d LEFT JOIN devicegroups g ON g.id = d.group_id WHERE 1 = 1";
+    d.seen_ms, d.address, d.os_version, d.free_memory, g.kind, g.product_id, p.id AS deployment_id, p.sha
+    FROM devices d LEFT JOIN devicegroups g ON g.id = d.group_id
+    LEFT JOIN deployments p ON p.id = g.current_deployment_id WHERE 1 = 1";
 
 const LOGIN: &str = "SELECT d.id, d.identity_spki, d.tls_spki, d.profile, d.revoked_ms, d.agent_id, d.owner_id, d.os_version, d.group_id,
     g.kind, p.id AS deployment_id, p.device_app_sha256, p.device_app_len
@@ -68,6 +70,8 @@ struct Row {
     free_memory: Option<i64>,
     kind: Option<String>,
     product_id: Option<String>,
+    deployment_id: Option<String>,
+    sha: Option<Vec<u8>>,
 }
 
 impl TryFrom<Row> for Device {
@@ -79,6 +83,12 @@ impl TryFrom<Row> for Device {
                 group: row::text("devices.group_id", group)?,
                 kind: row::text("devicegroups.kind", kind)?,
                 product: row::text("devicegroups.product_id", product)?,
+                deployment: match (&row.deployment_id, &row.sha) {
+                    (Some(id), Some(sha)) => {
+                        Some((row::text("deployments.id", id)?, DeploymentSha(row::hash("deployments.sha", sha)?)))
+                    }
+                    _ => None,
+                },
             }),
             _ => None,
         };
@@ -373,12 +383,16 @@ impl Store {
         if revoked.is_some() {
             return Err(Rule::DeviceRevoked.into());
         }
-        sqlx::query("DELETE FROM logs WHERE spki = $1").bind(&spki).execute(&mut *change).await?;
-        sqlx::query("DELETE FROM diaries WHERE spki = $1").bind(&spki).execute(&mut *change).await?;
-        sqlx::query("DELETE FROM agent_states WHERE agent_id = $1").bind(agent).execute(&mut *change).await?;
-        sqlx::query("DELETE FROM devices WHERE spki = $1").bind(&spki).execute(&mut *change).await?;
+        let spki = SpkiHash(row::hash("devices.spki", &spki)?);
+        let now = unix_ms();
+        deleted_devices::forget(&mut change, &spki, &row::text("devices.agent_id", &agent)?, now).await?;
+        sqlx::query("DELETE FROM devices WHERE spki = $1")
+            .bind(spki.as_bytes().as_slice())
+            .execute(&mut *change)
+            .await?;
+        deleted_devices::clear_up(&mut change, now).await?;
         change.commit().await?;
-        Ok(SpkiHash(row::hash("devices.spki", &spki)?))
+        Ok(spki)
     }
 }
 

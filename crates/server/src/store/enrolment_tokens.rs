@@ -4,7 +4,7 @@ use keys::hashes::ct_eq;
 use sqlx::{FromRow, Sqlite, Transaction};
 use thiserror::Error;
 
-use super::{ChangeError, Listed, Page, Store, StoreError, is_duplicate, row, unix_ms};
+use super::{ChangeError, Listed, Page, Store, StoreError, deleted_devices, is_duplicate, row, unix_ms};
 use crate::fleet::{
     AccountId, DeviceLogin, EnrolmentToken, GroupId, NewDevice, RedeemRefused, TokenId, enrolment_token,
 };
@@ -239,6 +239,7 @@ impl Store {
         device: &NewDevice,
     ) -> Result<(), RedeemError> {
         let spki = device.identity.spki_hash();
+        deleted_devices::begin_anew(change, &spki).await?;
         let made = sqlx::query(
             "INSERT INTO devices (spki, id, owner_id, group_id, model, profile, identity_spki, key_agreement_spki, tls_spki, agent_id,
              token_id, enrolled_ms) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",

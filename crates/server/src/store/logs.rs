@@ -4,51 +4,16 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
 use keys::public::SpkiHash;
-use sqlx::{FromRow, QueryBuilder, Sqlite, Transaction};
+use sqlx::{QueryBuilder, Sqlite, Transaction};
 
+use super::StoreError;
 use super::journal::ROWS;
-use super::{Page, Store, StoreError, row};
 use crate::fleet::LogEntry;
 
 /// Lines beyond the bound are deleted this many at a time, so that not every line costs a deletion.
 const PRUNE_EVERY: i64 = 128;
 /// Devices whose last number is remembered; beyond it all are looked up again.
 const REMEMBERED: usize = 65_536;
-
-#[derive(FromRow)]
-struct Row {
-    at_ms: i64,
-    kind: String,
-    production: i64,
-    line: String,
-}
-
-impl Store {
-    /// A device's log lines, the newest first.
-    ///
-    /// # Errors
-    /// The state could not be read.
-    pub async fn logs(&self, device: SpkiHash, page: Page) -> Result<super::Listed<LogEntry>, StoreError> {
-        let rows = sqlx::query_as::<_, Row>(
-            "SELECT at_ms, kind, production, line FROM logs WHERE spki = $1 ORDER BY number DESC LIMIT $2 OFFSET $3",
-        )
-        .bind(device.as_bytes().as_slice())
-        .bind(page.limit())
-        .bind(page.offset())
-        .fetch_all(self.readers())
-        .await?;
-        let entry = |row: Row| -> Result<LogEntry, StoreError> {
-            Ok(LogEntry {
-                device,
-                at_ms: row.at_ms,
-                kind: row::text("logs.kind", &row.kind)?,
-                production: row.production != 0,
-                text: row.line.into(),
-            })
-        };
-        Ok(page.listed(rows.into_iter().map(entry).collect::<Result<_, _>>()?))
-    }
-}
 
 /// The number of the last line of each device that has written lately. Only the journal gives numbers, and there is one journal.
 #[derive(Default)]

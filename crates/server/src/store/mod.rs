@@ -8,6 +8,7 @@
 mod accounts;
 mod agent_states;
 mod cache;
+mod deleted_devices;
 mod deployments;
 mod devicegroups;
 mod devices;
@@ -15,12 +16,14 @@ mod diaries;
 mod enrolment_tokens;
 mod journal;
 mod libraries;
+mod log_history;
 mod logins;
 mod logs;
 mod page;
 mod products;
 mod row;
 mod tokens;
+mod totals;
 
 use std::fs::OpenOptions;
 use std::io;
@@ -42,8 +45,10 @@ pub use devicegroups::GroupFilter;
 pub use devices::{DeviceFilter, DeviceName, Unassigned};
 pub use enrolment_tokens::{NewToken, RedeemError};
 pub use journal::{Attempts, Journal, JournalTask, Receipt, ReportRing};
+pub use log_history::LogFilter;
 pub use page::{Listed, Page};
 pub use tokens::Login;
+pub use totals::Totals;
 
 /// The database's name in the server's folder.
 pub const DATABASE_FILE: &str = "central.db";
@@ -144,6 +149,9 @@ impl Store {
         };
         let writer = pool(1).connect_with(options.clone()).await?;
         sqlx::migrate!("src/store/migrations").run(&writer).await?;
+        let mut change = writer.begin().await?;
+        deleted_devices::clear_up(&mut change, unix_ms()).await?;
+        change.commit().await?;
         let readers = pool(limits.readers.max(1)).connect_with(options.pragma("query_only", "ON")).await?;
         Ok(Self(Arc::new(Inner {
             readers,

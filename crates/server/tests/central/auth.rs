@@ -136,3 +136,23 @@ async fn a_broken_login_does_not_quote_the_password() {
         assert!(!answer.body.contains("hunter2"), "{}", answer.body);
     }
 }
+
+#[tokio::test]
+async fn an_account_sees_its_logins_and_ends_one() {
+    let rig = Rig::start().await;
+    let login = rig.store.log_in(rig.account.parse().unwrap()).await.unwrap();
+    let renewal = login.refresh_token.unwrap();
+    let shown = rig.get("/v5/accounts/me/refresh_tokens").await.expect(200).json();
+    let tokens = shown["data"].as_array().unwrap();
+    assert_eq!((tokens.len(), &tokens[0]["type"]), (2, &json!("refresh_token")));
+    assert!(!shown.to_string().contains(&renewal), "the token itself is shown to nobody");
+    for token in tokens {
+        let path = format!("/v5/accounts/me/refresh_tokens/{}", token["id"].as_str().unwrap());
+        rig.call("DELETE", &path, None).await.expect(204);
+        rig.call("DELETE", &path, None).await.expect(404);
+    }
+    let body = json!({ "token": renewal }).to_string();
+    rig.raw("POST", "/v5/auth/token", "", body.as_bytes()).await.expect(404);
+    // The hour of an access token runs on.
+    rig.get("/v5/accounts/me").await.expect(200);
+}

@@ -4,6 +4,8 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use serde_json::json;
+use vouch_server::fleet::{LogEntry, LogType};
+use vouch_server::status::Severity;
 
 use crate::rig::{Rig, id};
 
@@ -49,7 +51,11 @@ async fn shapes_are_those_of_the_committed_file() {
     let token = rig.enrolment_token(Some(&group), 2).await;
     let device = rig.redeem(&token, crate::rig::new_device()).await.unwrap();
     let agent = (device.agent.to_string(), "AGENT".to_owned());
-    let mut masks = Masks(HashMap::from([agent, (token.id().to_string(), "TOKEN".to_owned())]));
+    let version = (env!("CARGO_PKG_VERSION").to_owned(), "VERSION".to_owned());
+    let mut masks = Masks(HashMap::from([agent, version, (token.id().to_string(), "TOKEN".to_owned())]));
+    let (at_ms, text) = (1_516_650_570_423, "a line".into());
+    rig.bus.log(LogEntry { device: device.spki, at_ms, kind: LogType::ServerLog, production: false, text }).await;
+    rig.troubles.note(Severity::Warning, "a device was refused");
     let mut text = String::new();
     for path in [
         "accounts/me".to_owned(),
@@ -63,6 +69,8 @@ async fn shapes_are_those_of_the_committed_file() {
         format!("enrolment_tokens/{}", token.id()),
         format!("devices/{}/logs", device.id),
         "devices/nobody".to_owned(),
+        "accounts/me/refresh_tokens".to_owned(),
+        "status".to_owned(),
     ] {
         let answer = rig.get(&format!("/v5/{path}")).await;
         let parsed = answer.json();

@@ -144,7 +144,7 @@ async fn deep_json_is_refused_and_harms_nobody() {
 
 #[tokio::test]
 async fn health_needs_no_token_and_tells_the_truth() {
-    let rig = Rig::start().await;
+    let rig = Rig::with(Limits { health_kept: Duration::ZERO, ..LIMITS }).await;
     rig.raw("GET", "/health", "", b"").await.expect(200);
     rig.store.close().await;
     rig.raw("GET", "/health", "", b"").await.expect(503);

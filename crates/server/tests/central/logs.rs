@@ -231,7 +231,10 @@ async fn diaries_are_shown_newest_first_and_bounded() {
         [4, 3, 2].iter().map(|number| json!({ "ts": AT, "attempts": [{ "attempt": number }] })).collect();
     assert_eq!(shown["data"], json!(expected));
     // What is too long for one report is shared out; what was there before is passed over.
-    rig.bus.journal().diary(&ring, attempts(4, vec![attempt(40), attempt(40), attempt(98), attempt(48), attempt(49)])).await;
+    rig.bus
+        .journal()
+        .diary(&ring, attempts(4, vec![attempt(40), attempt(40), attempt(98), attempt(48), attempt(49)]))
+        .await;
     let shown = rig.get(&format!("/v5/devices/{}/diary", device.id)).await.expect(200).json();
     let counts: Vec<_> =
         shown["data"].as_array().unwrap().iter().map(|report| report["attempts"].as_array().unwrap().len()).collect();

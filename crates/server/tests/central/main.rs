@@ -2,12 +2,15 @@
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test ends at what it did not expect")]
 
 mod auth;
+mod deletion;
 mod deployments;
 mod devices;
 mod enrolment;
 mod golden;
+mod history;
 mod libraries;
 mod limits;
 mod logs;
 mod products;
 mod rig;
+mod status;

@@ -23,12 +23,15 @@ use vouch_server::api::{Central, MEDIA_TYPE};
 use vouch_server::bus::{AgentControl, Bus};
 use vouch_server::fleet::{AgentIdSecret, DeviceLogin, NewDevice};
 use vouch_server::limits::{LIMITS, Limits};
+use vouch_server::status::{GatewayNumbers, Listener, Troubles, Vitals};
 use vouch_server::store::{RedeemError, Store};
 
 /// No wait of a test is longer.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 pub(crate) const USER: &str = "admin";
 pub(crate) const PASSWORD: &str = "correct horse";
+/// When the server says that it was started.
+const STARTED_MS: i64 = 1_516_650_570_423;
 pub(crate) const ROOTS: [u8; 32] = [7; 32];
 
 pub(crate) struct Rig {
@@ -38,6 +41,7 @@ pub(crate) struct Rig {
     pub(crate) token: String,
     pub(crate) orders: mpsc::Receiver<AgentControl>,
     pub(crate) account: String,
+    pub(crate) troubles: Troubles,
     stop: CancellationToken,
     pub(crate) dir: TempDir,
 }
@@ -83,11 +87,19 @@ impl Rig {
         let orders = bus.take_agent_control().unwrap();
         let listener = HttpListener::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
         let addr = listener.addr();
-        let central = Central::new(store.clone(), bus.clone(), &format!("http://{addr}"), ROOTS, &limits);
+        let troubles = Troubles::new(&limits);
+        let vitals = Vitals {
+            started_ms: STARTED_MS,
+            http: addr,
+            listeners: vec![Listener { rule_port: 443, address: "192.0.2.1:443".parse().unwrap() }],
+            gateway: Arc::new(|| GatewayNumbers { logins: 7, ..GatewayNumbers::default() }),
+            troubles: troubles.clone(),
+        };
+        let central = Central::new(store.clone(), bus.clone(), &format!("http://{addr}"), ROOTS, vitals, &limits);
         let stop = CancellationToken::new();
         tokio::spawn(listener.run(central.router(), limits, stop.clone()));
         let token = store.log_in(account).await.unwrap().access_token;
-        Self { addr, store, bus, token, orders, account: account.to_string(), stop, dir }
+        Self { addr, store, bus, token, orders, account: account.to_string(), troubles, stop, dir }
     }
 
     pub(crate) async fn get(&self, path: &str) -> Answer {

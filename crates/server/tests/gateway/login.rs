@@ -16,7 +16,7 @@ use protocol::session::DeviceEvent;
 use vouch_server::bus::{AppMessage, ToAgent};
 use vouch_server::fleet::LogType;
 use vouch_server::gateway::GatewayEventKind;
-use vouch_server::store::Page;
+use vouch_server::store::{LogFilter, Page};
 
 const PAGE: Page = Page { number: 1, size: 100 };
 
@@ -185,7 +185,7 @@ async fn what_a_device_reports_is_kept_with_its_own_time() {
     drop(link);
     rig.until(|counters| counters.sessions() == 0).await;
     rig.bus.journal().flush().await;
-    let logs = rig.store.logs(device.spki(), PAGE).await.unwrap();
+    let logs = rig.store.logs(device.spki(), &LogFilter::default(), PAGE).await.unwrap();
     let logs: Vec<_> = logs.items.iter().rev().map(|entry| (entry.kind, &*entry.text, entry.at_ms)).collect();
     assert_eq!((logs[0].0, logs[0].1), (LogType::Status, "Device connected"));
     assert_eq!(logs[1..3], [(LogType::ServerLog, "one", 1_000), (LogType::ServerError, "two", 2_000)]);

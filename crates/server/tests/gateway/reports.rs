@@ -9,7 +9,7 @@ use protocol::report::{DiaryEntry, DiaryStage, LogLevel, LogLine};
 use protocol::session::DeviceEvent;
 use vouch_server::bus::{StreamEvent, StreamReader};
 use vouch_server::fleet::{LogEntry, LogType};
-use vouch_server::store::{Page, ReportRing};
+use vouch_server::store::{LogFilter, Page, ReportRing};
 
 use crate::rig::Rig;
 use crate::rig::device::TestDevice;
@@ -50,7 +50,7 @@ async fn kept(link: &mut Link, ring: [u8; 8], first: u64, lines: &[LogLine]) -> 
 
 /// What is in the device's log, without the server's own lines about connections.
 async fn stored(rig: &Rig, device: SpkiHash) -> Vec<String> {
-    let logs = rig.store.logs(device, PAGE).await.unwrap();
+    let logs = rig.store.logs(device, &LogFilter::default(), PAGE).await.unwrap();
     let ours = |entry: &&LogEntry| !entry.text.starts_with("Device ");
     logs.items.iter().rev().filter(ours).map(|entry| entry.text.to_string()).collect()
 }
