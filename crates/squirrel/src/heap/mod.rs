@@ -216,6 +216,29 @@ impl Heap {
         Ok(Value::Str(self.strings.insert(bytes.into(), None)))
     }
 
+    /// A part of a string as a string, each byte mapped.
+    pub(crate) fn string_part(
+        &mut self,
+        id: u32,
+        part: std::ops::Range<usize>,
+        map: fn(&u8) -> u8,
+    ) -> Result<Value, Throw> {
+        let bytes = &self.strings.bytes(id)[part];
+        let mut short = [0; strings::INTERNED_MAX];
+        match short.get_mut(..bytes.len()) {
+            Some(copy) => {
+                copy.iter_mut().zip(bytes).for_each(|(to, from)| *to = map(from));
+                let n = bytes.len();
+                self.string(&short[..n])
+            }
+            None => {
+                self.ensure(bytes.len())?;
+                let copy = bytes.iter().map(map).collect();
+                self.string_from(copy)
+            }
+        }
+    }
+
     /// The bytes of a string.
     pub fn str_bytes(&self, id: u32) -> &[u8] {
         self.strings.bytes(id)

@@ -1,6 +1,6 @@
 //! Methods of strings, and the string functions of the root table.
 
-use super::{LibraryBuilder, format, int_arg, range, str_arg, weakref};
+use super::{LibraryBuilder, format, int_arg, range, str_arg, weakref, wrong_type};
 use crate::heap::Heap;
 use crate::throw::Throw;
 use crate::value::{Type, Value};
@@ -27,6 +27,14 @@ pub(super) fn add(b: &mut LibraryBuilder) {
     b.native(root, "lstrip", 1..=1, |heap, args| stripped(heap, args, true, false));
     b.native(root, "rstrip", 1..=1, |heap, args| stripped(heap, args, false, true));
     b.native(root, "split", 2..=2, split);
+}
+
+/// A string's number and its bytes.
+fn text<'h>(heap: &'h Heap, args: &[Value], number: usize) -> Result<(u32, &'h [u8]), Throw> {
+    match args.get(number).copied().unwrap_or_default() {
+        Value::Str(id) => Ok((id, heap.str_bytes(id))),
+        value => Err(wrong_type(number, value, "string")),
+    }
 }
 
 /// The number that a string is; its length is charged.
@@ -82,14 +90,12 @@ fn number(s: &[u8]) -> Option<Value> {
 }
 
 fn slice(heap: &mut Heap, args: &[Value]) -> Result<Value, Throw> {
-    let s = str_arg(heap, args, 0)?;
+    let (id, s) = text(heap, args, 0)?;
     let range = range(args, s.len())?;
     if range.len() == s.len() {
         return Ok(args[0]);
     }
-    heap.ensure(range.len())?;
-    let part = s[range].to_vec();
-    heap.string_from(part)
+    heap.string_part(id, range, |b| *b)
 }
 
 fn find(heap: &mut Heap, args: &[Value]) -> Result<Value, Throw> {
@@ -104,21 +110,18 @@ fn find(heap: &mut Heap, args: &[Value]) -> Result<Value, Throw> {
 }
 
 fn mapped(heap: &mut Heap, args: &[Value], f: fn(&u8) -> u8) -> Result<Value, Throw> {
-    let s = str_arg(heap, args, 0)?;
-    heap.ensure(s.len())?;
-    heap.work(s.len() / 32);
-    let s: Vec<u8> = s.iter().map(f).collect();
-    heap.string_from(s)
+    let (id, s) = text(heap, args, 0)?;
+    let n = s.len();
+    heap.work(n / 32);
+    heap.string_part(id, 0..n, f)
 }
 
 fn stripped(heap: &mut Heap, args: &[Value], left: bool, right: bool) -> Result<Value, Throw> {
-    let s = str_arg(heap, args, 1)?;
-    heap.ensure(s.len())?;
+    let (id, s) = text(heap, args, 1)?;
     heap.work(s.len() / 32);
     let start = if left { s.iter().position(|&b| !is_space(b)).unwrap_or(s.len()) } else { 0 };
     let end = if right { s.iter().rposition(|&b| !is_space(b)).map_or(start, |n| n + 1) } else { s.len() };
-    let part = s[start..end.max(start)].to_vec();
-    heap.string_from(part)
+    heap.string_part(id, start..end.max(start), |b| *b)
 }
 
 /// As `strtok` splits: empty fields are dropped.
@@ -129,11 +132,10 @@ fn split(heap: &mut Heap, args: &[Value]) -> Result<Value, Throw> {
     separators.iter().for_each(|&b| separates[usize::from(b)] = true);
     let array = heap.array(Vec::new())?;
     let mut from = 0;
-    while let Some(part) = field(str_arg(heap, args, 1)?, from, &separates) {
+    let (id, _) = text(heap, args, 1)?;
+    while let Some(part) = field(heap.str_bytes(id), from, &separates) {
         from = part.end;
-        heap.ensure(part.len())?;
-        let bytes = str_arg(heap, args, 1)?[part].to_vec();
-        let item = heap.string_from(bytes)?;
+        let item = heap.string_part(id, part, |b| *b)?;
         heap.array_push(array, item)?;
         heap.work(1);
     }
