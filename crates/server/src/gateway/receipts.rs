@@ -52,7 +52,9 @@ impl Receipts {
 
     /// The next report that is durable; nothing when it never will be. Waits for ever while there is none. May be dropped while waiting.
     pub(super) async fn next(&mut self) -> Option<(Reported, u64)> {
-        let Some(Waiting { what, next, receipt }) = self.waiting.front_mut() else { return std::future::pending().await };
+        let Some(Waiting { what, next, receipt }) = self.waiting.front_mut() else {
+            return std::future::pending().await;
+        };
         let kept = receipt.await.is_ok().then_some((*what, *next));
         self.waiting.pop_front();
         if self.waiting.is_empty() {

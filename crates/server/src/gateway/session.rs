@@ -364,7 +364,10 @@ impl Session {
     }
 
     fn reads(&self) -> bool {
-        self.busy.is_none() && !self.receipts.is_full() && !self.machine.has_events() && self.machine.room() >= ROOM_FOR_ANSWER
+        self.busy.is_none()
+            && !self.receipts.is_full()
+            && !self.machine.has_events()
+            && self.machine.room() >= ROOM_FOR_ANSWER
     }
 
     /// Keeps the two watches: on the device's silence, which says nothing while nothing is read, and on bytes it does not take.

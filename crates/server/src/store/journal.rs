@@ -57,7 +57,11 @@ enum Entry {
     Reported(Arc<ReportRing>, u64, LogEntry),
     Diary(Arc<ReportRing>, Attempts),
     Receipt(Arc<ReportRing>, oneshot::Sender<()>),
-    Seen { device: SpkiHash, at_ms: i64, address: IpAddr },
+    Seen {
+        device: SpkiHash,
+        at_ms: i64,
+        address: IpAddr,
+    },
     OsVersion(SpkiHash, String),
     FreeMemory(SpkiHash, u32),
     Flush(oneshot::Sender<()>),
@@ -327,7 +331,10 @@ fn pieces(objects: &[String], most: usize) -> Vec<String> {
     let mut pieces: Vec<String> = Vec::new();
     for object in objects {
         if object.len() + 2 > most {
-            tracing::warn!(bytes = object.len(), "an attempt to connect was described at too great length and is not kept");
+            tracing::warn!(
+                bytes = object.len(),
+                "an attempt to connect was described at too great length and is not kept"
+            );
             continue;
         }
         match pieces.last_mut() {

@@ -148,11 +148,12 @@ async fn read(
     device: SpkiHash,
     counted: Counted,
 ) -> Result<Option<Position>, StoreError> {
-    let row = sqlx::query_as::<_, (Vec<u8>, i64)>("SELECT ring, next FROM report_positions WHERE spki = $1 AND kind = $2")
-        .bind(device.as_bytes().as_slice())
-        .bind(counted.as_str())
-        .fetch_optional(&mut **change)
-        .await?;
+    let row =
+        sqlx::query_as::<_, (Vec<u8>, i64)>("SELECT ring, next FROM report_positions WHERE spki = $1 AND kind = $2")
+            .bind(device.as_bytes().as_slice())
+            .bind(counted.as_str())
+            .fetch_optional(&mut **change)
+            .await?;
     let Some((ring, next)) = row else { return Ok(None) };
     let ring = RingId::try_from(ring).map_err(|_| StoreError::Damaged("report_positions.ring"))?;
     let next = u64::try_from(next).map_err(|_| StoreError::Damaged("report_positions.next"))?;
