@@ -10,9 +10,7 @@ pub mod wish;
 
 use std::sync::Arc;
 
-use apphost::{
-    App, Bench, Code, DeviceInfo, Input, InputRefused, RestartDelay, ShutdownReason, Side, Turn, WakeReason,
-};
+use apphost::{App, Code, DeviceInfo, Input, InputRefused, RestartDelay, ShutdownReason, Side, Turn, WakeReason};
 use protocol::report::AppState;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
@@ -20,6 +18,7 @@ use tokio::time::{Instant, sleep_until};
 use crate::app::logs::LogRing;
 use crate::app::sending::{FromApp, Sending};
 use crate::app::wish::Wish;
+use crate::board::DeviceBoard;
 use crate::clock::DeviceClock;
 use crate::events::{DeviceEvent, Observer, Sha256Hex};
 use crate::limits::Limits;
@@ -74,6 +73,8 @@ pub struct Assigned {
 /// What the app's task works with.
 #[derive(Debug)]
 pub struct AppContext {
+    /// The board that apps run on.
+    pub board: DeviceBoard,
     /// 16 hex digits.
     pub device_id: String,
     /// The version of the runtime.
@@ -112,6 +113,8 @@ pub struct AppRunner {
     /// Until when the app that runs has to make room.
     leaving: Option<Leaving>,
     delay: RestartDelay,
+    /// When the board is looked at next.
+    look_at: Instant,
     /// An input that the app had no room for; no further command is taken until it has.
     held: Option<Input>,
     /// The answer that the app waits for.
@@ -140,6 +143,7 @@ enum Slot {
     Sleeping {
         until: Option<Instant>,
         nv: Option<Vec<u8>>,
+        pins: Vec<&'static str>,
     },
 }
 
@@ -167,6 +171,7 @@ impl AppRunner {
             assigned: None,
             leaving: None,
             delay: RestartDelay::default(),
+            look_at: Instant::now(),
             held: None,
             sending: None,
             user_configuration: None,
@@ -201,6 +206,7 @@ impl AppRunner {
             Slot::Running(_) if self.leaving.as_ref().is_some_and(|leaving| over(&leaving.until)) => self.make_room(),
             _ => {}
         }
+        self.look_at_board();
         let Slot::Running(app) = &mut self.slot else { return Turn::Idle };
         if app.has_room()
             && let Some(input) = self.held.take()
@@ -228,11 +234,34 @@ impl AppRunner {
             Slot::Pausing { until, .. } => Some(*until),
             Slot::Sleeping { until, .. } => *until,
         };
-        let wake_at = [slot, self.leaving.as_ref().map(|leaving| leaving.until)].into_iter().flatten().min();
+        let leaving = self.leaving.as_ref().map(|leaving| leaving.until);
+        let look = Some(self.look_at).filter(|_| self.looks_at_board());
+        let wake_at = [slot, leaving, look].into_iter().flatten().min();
         tokio::select! {
             command = self.commands.recv(), if self.held.is_none() => Woken::Command(command),
             answer = answer(self.sending.as_mut()) => Woken::Sent(answer),
             () = sleep_until(wake_at.unwrap_or_else(Instant::now)), if wake_at.is_some() => Woken::Time,
+        }
+    }
+
+    fn looks_at_board(&self) -> bool {
+        self.context.board.moves() && matches!(self.slot, Slot::Running(_) | Slot::Sleeping { .. })
+    }
+
+    /// Tells those who watch, and the app, what changed on the board; a pin may end the app's sleep.
+    fn look_at_board(&mut self) {
+        if !self.looks_at_board() || Instant::now() < self.look_at {
+            return;
+        }
+        self.look_at = Instant::now() + self.context.limits.board_look;
+        let at = self.context.clock.now().mono_ms as f64 / 1000.0;
+        for event in self.context.board.look(at) {
+            self.context.observer.tell(event);
+        }
+        match &self.slot {
+            Slot::Running(app) if app.watches_board() => self.input(Input::BoardMoved),
+            Slot::Sleeping { pins, .. } if self.context.board.any_high(pins, at) => self.start(WakeReason::Pin),
+            _ => {}
         }
     }
 
@@ -312,7 +341,7 @@ impl AppRunner {
             connected: self.session.is_some(),
             user_configuration: self.user_configuration.clone(),
             nv,
-            board: Box::new(Bench::default()),
+            board: self.context.board.for_app(),
         });
         self.context
             .observer

@@ -93,6 +93,24 @@ pub enum DeviceEvent {
         /// How long, in milliseconds; absent when it begins as soon as there is a session.
         ms: Option<u64>,
     },
+    /// A pin of the board shows something else.
+    Pin {
+        /// Its name.
+        pin: String,
+        /// In the unit.
+        value: f32,
+        /// As the board's file has it; empty for 0 and 1.
+        unit: String,
+        /// The app drives it; otherwise somebody set it.
+        driven: bool,
+    },
+    /// A pin cannot be set.
+    PinNotSet {
+        /// Its name.
+        pin: String,
+        /// Why.
+        why: String,
+    },
     /// No app runs any more.
     AppRemoved,
     /// The runtime ended because it was asked to.
@@ -248,6 +266,11 @@ impl fmt::Display for DeviceEvent {
             }
             DeviceEvent::AppSleeps { ms: Some(ms) } => write!(f, "the app sleeps for {} s", ms.div_ceil(1000)),
             DeviceEvent::AppSleeps { ms: None } => write!(f, "the app sleeps until there is a session"),
+            DeviceEvent::Pin { pin, value, unit, driven } => {
+                let who = if *driven { "driven to" } else { "set to" };
+                write!(f, "board: {pin} is {who} {value:.2} {unit}")
+            }
+            DeviceEvent::PinNotSet { pin, why } => write!(f, "board: {pin} cannot be set: {why}"),
             DeviceEvent::AppRemoved => write!(f, "no app is assigned to this device any more"),
             DeviceEvent::Stopped => write!(f, "stopped"),
             DeviceEvent::Missed { count } => write!(f, "{count} events were not shown: too many at once"),

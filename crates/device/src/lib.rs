@@ -9,6 +9,7 @@
 //! - [`connect`]: addresses, ports in order, proxy, TLS; each attempt and the diary of them; how long to pause.
 //! - [`session`]: the driver of one session.
 //! - [`app`]: the app in a task of its own, with or without a session, and its log lines.
+//! - [`board`]: the board that the app runs on, simulated where the program is built for that.
 //! - `device`: what a running device holds between its sessions.
 //! - [`folder`], [`config`]: the device on disk.
 //! - [`clock`]: the time, with a floor.
@@ -16,6 +17,7 @@
 //! - [`limits`]: every bound.
 
 pub mod app;
+pub mod board;
 pub mod clock;
 pub mod config;
 pub mod connect;

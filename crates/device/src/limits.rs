@@ -57,6 +57,10 @@ pub struct Limits {
     pub offline_most: Duration,
     /// How long a session lasts that is only there to look for updates.
     pub visit: Duration,
+    /// How many bytes the file of a simulated board may have.
+    pub board_file: u64,
+    /// How often a simulated board is looked at for what changed.
+    pub board_look: Duration,
     /// How many entries go to the app, or come from it, before the other side has to wait.
     pub app_queue: usize,
     /// How many events wait for the observer; more are counted and dropped, never waited for.
@@ -91,6 +95,8 @@ pub const LIMITS: Limits = Limits {
     asked_pause: Duration::from_secs(2),
     offline_most: Duration::from_secs(24 * 3600),
     visit: Duration::from_secs(30),
+    board_file: 64 * 1024,
+    board_look: Duration::from_millis(250),
     app_queue: 64,
     events: 1024,
 };

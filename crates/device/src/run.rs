@@ -13,6 +13,7 @@ use tokio::time::{Instant, sleep};
 use crate::app::logs::LogRing;
 use crate::app::wish::{asked_since, wanted};
 use crate::app::{AppContext, AppRunner};
+use crate::board::{BoardError, DeviceBoard};
 use crate::clock::DeviceClock;
 use crate::connect::attempt::ConnectionPurpose;
 use crate::connect::backoff::Backoff;
@@ -47,6 +48,9 @@ pub enum RunError {
         /// What the operating system said.
         source: io::Error,
     },
+    /// The board cannot be used.
+    #[error(transparent)]
+    Board(#[from] BoardError),
     /// TLS could not be set up from the folder's keys.
     #[error(transparent)]
     Tls(#[from] TlsError),
@@ -73,7 +77,9 @@ pub async fn run(options: RunOptions, shutdown: impl Future<Output = ()>, observ
     let clock = Arc::new(DeviceClock::new(folder.time_floor_unix_ms));
     let dialer = dialer(&folder, &clock, options.limits)?;
     let logs = Arc::new(LogRing::new(&options.limits));
+    let board = DeviceBoard::open(&options.dir, &options.limits)?;
     let (runner, app) = AppRunner::new(AppContext {
+        board,
         device_id: folder.keys.identity.public().device_id().to_string(),
         software_version: SOFTWARE_VERSION.to_owned(),
         limits: options.limits,

@@ -1,4 +1,4 @@
-//! `hardware.i2c..` and `hardware.spi..`
+//! The I2C and SPI buses: `hardware.i2c..` and `hardware.spi..`.
 
 use squirrel::{Throw, Value, View};
 

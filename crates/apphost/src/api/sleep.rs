@@ -20,7 +20,8 @@ impl App {
         if !(0.0..=LONGEST_MS).contains(&ms) {
             return Err(Throw::message(format!("{call}: a device sleeps from 0 seconds to 28 days")));
         }
-        self.fall_asleep(ms.ceil() as u64)
+        // A 32-bit 0.2 is a little more than a fifth.
+        self.fall_asleep(ms.round() as u64)
     }
 
     /// `imp.deepsleepuntil(hour, minute[, second[, weekday]])`, `server.sleepuntil(..)`: UTC; Sunday is 0.

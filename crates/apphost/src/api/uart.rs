@@ -1,4 +1,4 @@
-//! `hardware.uart..` and `hardware.spiflash`
+//! UARTs and flash memory: `hardware.uart..` and `hardware.spiflash`.
 
 use squirrel::{Throw, Value};
 

@@ -4,7 +4,9 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, anyhow, bail};
+use apphost::board::PINS;
 use clap::{Args, Subcommand};
+use device::board::levels::{self, Setting};
 use device::config::{DeviceConfig, ProxyConfig, ProxyCredentials};
 use device::events::Observer;
 use device::limits::LIMITS;
@@ -22,6 +24,7 @@ use crate::output::{Output, Tone, paint};
 pub(crate) enum Device {
     Provision(Provision),
     Run(Run),
+    Pin(Pin),
     List(List),
     Restart(Restart),
     Revoke(Revoke),
@@ -32,6 +35,7 @@ impl Device {
         match self {
             Device::Provision(command) => command.run(output),
             Device::Run(command) => command.run(output),
+            Device::Pin(command) => command.run(output),
             Device::List(command) => command.run(output),
             Device::Restart(command) => command.run(output),
             Device::Revoke(command) => command.run(output),
@@ -164,6 +168,45 @@ impl Run {
             let work = device::run(RunOptions { dir: self.dir, limits: LIMITS }, super::stop_signal(), observer);
             tokio::join!(work, printing).0
         })?;
+        Ok(())
+    }
+}
+
+/// Set an input of the simulated board, also while the device runs: 23.5, or `auto` for what the board's file says.
+#[derive(Args, Debug)]
+pub(crate) struct Pin {
+    /// The device's folder.
+    #[arg(value_name = "DIR")]
+    dir: PathBuf,
+
+    /// The pin, such as pin1.
+    #[arg(value_name = "PIN")]
+    pin: String,
+
+    /// The value in the pin's unit (volts, unless board.toml says otherwise), or `auto`.
+    #[arg(value_name = "VALUE", allow_negative_numbers = true)]
+    value: String,
+}
+
+impl Pin {
+    fn run(self, output: &Output) -> Result<()> {
+        let value = match self.value.as_str() {
+            "auto" => None,
+            number => {
+                let value = number.parse().ok().filter(|value: &f32| value.is_finite());
+                Some(value.ok_or_else(|| anyhow!("{number:?} is no value: write a number such as 23.5, or auto"))?)
+            }
+        };
+        if !PINS.contains(&self.pin.as_str()) {
+            bail!("there is no {:?}; there are {}", self.pin, PINS.join(", "));
+        }
+        if !self.dir.join(device::folder::CONFIG_FILE).exists() {
+            bail!("{} is no device: make one with `vouch device provision`", self.dir.display());
+        }
+        let setting = Setting { pin: self.pin, value };
+        levels::set(&self.dir, &setting).with_context(|| format!("cannot write to {}", self.dir.display()))?;
+        let shown = value.map_or_else(|| "auto".to_owned(), |value| value.to_string());
+        output.result(&json!({ "pin": setting.pin, "value": value }), &format!("{} {shown}", setting.pin));
         Ok(())
     }
 }

@@ -25,7 +25,10 @@ impl AppRunner {
                     wish.asked = wish.asked.wrapping_add(1);
                 }),
                 Output::Disconnect => self.wish.send_modify(|wish| wish.online = false),
-                Output::Sleep(sleep) => self.sleep(sleep),
+                Output::Sleep(sleep) => {
+                    let pins = app.wakeup_pins();
+                    self.sleep(sleep, pins);
+                }
                 Output::Failed { error } => self.failed(error),
                 // It makes room as it was asked to.
                 Output::RestartRequested if self.leaving.is_some() => self.make_room(),
@@ -64,7 +67,7 @@ impl AppRunner {
     }
 
     /// The app is over for a while. One that leaves for another app does not come back.
-    fn sleep(&mut self, sleep: Sleep) {
+    fn sleep(&mut self, sleep: Sleep, pins: Vec<&'static str>) {
         if self.leaving.is_some() {
             return self.make_room();
         }
@@ -74,7 +77,7 @@ impl AppRunner {
             Until::Connected => (None, None),
         };
         self.context.observer.tell(DeviceEvent::AppSleeps { ms: said });
-        self.slot = Slot::Sleeping { until, nv: sleep.nv };
+        self.slot = Slot::Sleeping { until, nv: sleep.nv, pins };
         self.wish.send_modify(|wish| wish.online = until.is_none());
         if until.is_none() && self.session.is_some() {
             self.start(WakeReason::Snooze);
