@@ -5,6 +5,7 @@ mod probe;
 mod process;
 mod stage;
 mod tampered;
+mod thermostat;
 
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -21,6 +22,7 @@ use crate::output::{Output, Said, Tone, paint};
 use evidence::Step;
 use process::Interrupted;
 use stage::{Actor, Stage};
+use thermostat::Readings;
 
 /// Where central is when the place is free.
 const USUAL_HTTP: &str = "127.0.0.1:8080";
@@ -83,6 +85,7 @@ fn live(dir: &Path, is_temporary: bool, interrupted: Arc<AtomicBool>, output: &O
     let http = if TcpListener::bind(USUAL_HTTP).is_ok() { USUAL_HTTP } else { ANY_PORT };
     let mut stage = Stage::raise(dir, http, interrupted, output, Instant::now() + WHOLE)?;
     show(&mut stage, output)?;
+    thermostat::begin(&mut stage, output, Instant::now() + STRETCH)?;
     invite(&stage, is_temporary, output);
     follow(&mut stage, output)
 }
@@ -90,15 +93,28 @@ fn live(dir: &Path, is_temporary: bool, interrupted: Arc<AtomicBool>, output: &O
 /// Verifies every step; whatever fails, the last line is the JSON object with what was seen.
 fn once(dir: &Path, interrupted: Arc<AtomicBool>, output: &Output) -> Result<()> {
     let deadline = Instant::now() + WHOLE;
+    let mut readings = Value::Null;
     let (steps, failure) = match Stage::raise(dir, ANY_PORT, interrupted, output, deadline) {
         Err(error) => (Vec::new(), Some(error)),
-        Ok(mut stage) => evidence::gather(&mut stage, output, deadline),
+        Ok(mut stage) => {
+            let (steps, failure) = evidence::gather(&mut stage, output, deadline);
+            match failure.map_or_else(|| thermostat::begin(&mut stage, output, deadline), Err) {
+                Ok(found) => {
+                    readings = found;
+                    (steps, None)
+                }
+                Err(error) => (steps, Some(error)),
+            }
+        }
     };
     let ok = failure.is_none() && evidence::is_complete(&steps);
     for step in &steps {
         output.say(&line(step));
     }
     let mut result = json!({ "ok": ok, "steps": steps.iter().map(Step::to_json).collect::<Vec<Value>>() });
+    if !readings.is_null() {
+        result["readings"] = readings;
+    }
     if let Some(error) = &failure {
         result["error"] = json!(format!("{error:#}"));
     }
@@ -163,8 +179,9 @@ fn invite(stage: &Stage, is_temporary: bool, output: &Output) {
         output.say(&format!("  alias vouch={}", program.display()));
     }
     output.say(&format!("  export VOUCH_LOGIN_FILE={}", stage.login_file.display()));
-    output.say(&format!("  curl {}", actor.agent_url));
-    output.say(&format!("  curl -d 'hello' {}/echo", actor.agent_url));
+    output.say(&format!("  curl {}/status", actor.agent_url));
+    output.say(&format!("  curl -X PUT -d '{{\"target\": 25}}' {}/settings", actor.agent_url));
+    output.say(&format!("  vouch device pin {} pin1 12.5", actor.dir.display()));
     output.say("  vouch device list");
     output.say(&format!("  vouch logs {} --follow", actor.device_id));
     output.say(&format!("  vouch device revoke {}", actor.device_id));
@@ -173,7 +190,9 @@ fn invite(stage: &Stage, is_temporary: bool, output: &Output) {
 
 /// Prints what the devices say, until it is interrupted.
 fn follow(stage: &mut Stage, output: &Output) -> Result<()> {
+    let mut readings = Readings::new();
     loop {
+        readings.show(stage, output);
         for actor in &mut stage.actors {
             let event = actor.process.next(GLANCE)?;
             if let Some(Ok(event)) = event.map(serde_json::from_value::<DeviceEvent>) {

@@ -22,9 +22,19 @@ use crate::output::{Output, Tone, paint};
 pub(super) const SERVER_NAME: &str = "gateway.vouch.test";
 /// The ports used where the privileged ones cannot be bound.
 const UNPRIVILEGED: [u16; 3] = [31314, 10993, 10443];
-/// The application that is deployed, compiled in so that the binary needs no source tree.
-const HELLO: (&str, &str) =
-    (include_str!("../../../../../examples/hello/device.nut"), include_str!("../../../../../examples/hello/agent.nut"));
+/// The application that is deployed first, compiled in so that the binary needs no source tree.
+const HELLO: Application = Application {
+    name: "hello",
+    device: include_str!("../../../../../examples/hello/device.nut"),
+    agent: include_str!("../../../../../examples/hello/agent.nut"),
+};
+
+/// An example.
+pub(super) struct Application {
+    pub(super) name: &'static str,
+    pub(super) device: &'static str,
+    pub(super) agent: &'static str,
+}
 
 /// Where the demonstration's parts listen; kept in its folder so that a second run finds the devices' server again.
 #[derive(Clone, Copy, Debug, Deserialize, Serialize)]
@@ -82,7 +92,7 @@ impl Stage {
         let account = server::FIRST_ACCOUNT;
         let login = LoginFile::at(&login_file);
         let mut client = Central::log_in(&login, &central, None, account, &password::read(Some(&password_file))?)?;
-        deploy(&mut client, output)?;
+        deploy(&mut client, &HELLO, output)?;
         let mut actors = Vec::new();
         for (profile, first_port_closed) in [("modern", false), ("classic", true)] {
             let target = if first_port_closed { places.first_closed } else { places.open };
@@ -149,26 +159,28 @@ pub(super) fn make_server(dir: &Path) -> Result<()> {
     crate::commands::init::make(dir, &[SERVER_NAME.to_owned()]).map(|_| ())
 }
 
-/// Deploys `hello` unless exactly this code is the current deployment already.
-fn deploy(central: &mut Central, output: &Output) -> Result<()> {
+/// Deploys an example unless exactly this code is the current deployment already.
+pub(super) fn deploy(central: &mut Central, example: &Application, output: &Output) -> Result<()> {
+    let Application { name, device, agent } = example;
     let group = central.device_group(None)?;
     let id = group["id"].as_str().unwrap_or_default();
     if let Some(current) = group["relationships"]["current_deployment"]["id"].as_str() {
         let attributes = central.get(&format!("/deployments/{current}"))?["data"]["attributes"].clone();
-        if attributes["device_code"] == HELLO.0 && attributes["agent_code"] == HELLO.1 {
-            step(output, "deploy", "the hello application is there already");
+        if attributes["device_code"] == *device && attributes["agent_code"] == *agent {
+            step(output, "deploy", &format!("examples/{name} is there already"));
             return Ok(());
         }
     }
     let body = json!({ "data": {
         "type": "deployment",
-        "attributes": { "device_code": HELLO.0, "agent_code": HELLO.1, "description": "examples/hello" },
+        "attributes": { "device_code": device, "agent_code": agent, "description": format!("examples/{name}") },
         "relationships": { "devicegroup": { "type": group["type"], "id": id } },
     }});
     let answer = central.post("/deployments", &body)?;
     let sha = answer["data"]["attributes"]["sha"].as_str().unwrap_or_default().to_owned();
     central.post(&format!("/devicegroups/{id}/restart"), &Value::Null)?;
-    step(output, "deploy", &format!("examples/hello, compiled on the server; sources {}", &sha[..sha.len().min(16)]));
+    let sources = &sha[..sha.len().min(16)];
+    step(output, "deploy", &format!("examples/{name}, compiled on the server; sources {sources}"));
     Ok(())
 }
 
