@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
 use apphost::board::PINS;
@@ -9,7 +10,7 @@ use clap::{Args, Subcommand};
 use device::board::levels::{self, Setting};
 use device::config::{DeviceConfig, ProxyConfig, ProxyCredentials};
 use device::events::Observer;
-use device::limits::LIMITS;
+use device::limits::{LIMITS, Limits};
 use device::ports::PortMap;
 use device::{ProvisionOptions, RunOptions};
 use keys::profile::Profile;
@@ -150,11 +151,16 @@ pub(crate) struct Run {
     /// The folder that `vouch device provision` made.
     #[arg(long, value_name = "DIR")]
     dir: PathBuf,
+
+    /// The longest pause between two rounds of attempts to reach the server, in seconds.
+    #[arg(long, default_value_t = LIMITS.backoff_most.as_secs(), value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    retry_max: u64,
 }
 
 impl Run {
     fn run(self, output: &Output) -> Result<()> {
-        let (observer, mut events) = Observer::channel(&LIMITS);
+        let limits = Limits { backoff_most: Duration::from_secs(self.retry_max), ..LIMITS };
+        let (observer, mut events) = Observer::channel(&limits);
         let runtime = runtime()?;
         runtime.block_on(async {
             let printing = async {
@@ -165,7 +171,7 @@ impl Run {
                     }
                 }
             };
-            let work = device::run(RunOptions { dir: self.dir, limits: LIMITS }, super::stop_signal(), observer);
+            let work = device::run(RunOptions { dir: self.dir, limits }, super::stop_signal(), observer);
             tokio::join!(work, printing).0
         })?;
         Ok(())

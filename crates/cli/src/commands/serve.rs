@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use clap::Args;
 use clap::builder::RangedU64ValueParser;
 use protocol::facts::PORTS;
@@ -25,6 +25,9 @@ use tracing_subscriber::{EnvFilter, Layer as _};
 
 use self::troubles::NoteTroubles;
 use crate::output::{Output, Tone, paint};
+
+/// A limit of open files that leaves room for fewer devices than this is worth a warning.
+const FEW_DEVICES: usize = 10_000;
 
 /// Run the server: the gateway for devices, the agents, and central with its API.
 #[derive(Args, Debug)]
@@ -58,6 +61,10 @@ pub(crate) struct Serve {
     #[arg(long, default_value_t = GatewayLimits::default().door_per_source, value_name = "COUNT", value_parser = handshakes())]
     handshakes_per_source: usize,
 
+    /// How many devices a second are to come back after this server was told to stop: they are spread over a time that grows with their number.
+    #[arg(long, default_value_t = GatewayLimits::default().come_back_per_second, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..))]
+    come_back_rate: u32,
+
     /// What to log on standard error, as in `info` or `vouch_server=debug`.
     #[arg(long, env = "VOUCH_LOG", default_value = "info", value_name = "FILTER")]
     log: String,
@@ -80,14 +87,16 @@ impl Serve {
             .with(printed.with_filter(filter))
             .with(NoteTroubles(troubles.clone()).with_filter(LevelFilter::WARN))
             .init();
+        let open_files = raise_open_files();
         let config = ServerConfig {
             listen: self.listen(),
             gateway: GatewayLimits {
                 door: self.handshakes,
                 door_per_source: self.handshakes_per_source,
+                come_back_per_second: self.come_back_rate,
                 ..GatewayLimits::default()
             }
-            .fitted(raise_open_files()),
+            .fitted(open_files),
             dir: self.dir,
             http: self.http,
             public_url: self.public_url,
@@ -97,7 +106,16 @@ impl Serve {
         };
         let runtime =
             tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start the runtime")?;
-        runtime.block_on(async {
+        let ended = runtime.block_on(async {
+            let places = config.gateway.connections;
+            if places < FEW_DEVICES {
+                tracing::warn!(
+                    open_files,
+                    devices = places,
+                    "this process may open so few files that no more devices find room; raise the limit, with `ulimit -Hn` or \
+                     LimitNOFILE= of a systemd unit"
+                );
+            }
             let running = Server::start(config).await?;
             // Subscribed before anybody is told where to connect, so that no event is missed.
             let events = output.is_json().then(|| running.events().subscribe());
@@ -106,10 +124,16 @@ impl Serve {
                 () = super::stop_signal() => {}
                 () = report(events, output) => {}
             }
-            output.say(&paint(Tone::Quiet, "stopping"));
-            running.stop().await;
-            Ok(())
-        })
+            output.say(&paint(Tone::Quiet, "stopping: devices are told when to come back; a second signal ends it at once"));
+            tokio::select! {
+                () = running.stop() => Ok(()),
+                // What was acknowledged is on the disk already.
+                () = super::stop_signal() => bail!("stopped at once, without waiting for what was under way"),
+            }
+        });
+        // Whatever still works after that is not waited for.
+        runtime.shutdown_background();
+        ended
     }
 
     fn listen(&self) -> Vec<Listen> {

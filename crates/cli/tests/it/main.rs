@@ -4,6 +4,8 @@
 
 mod commands;
 mod demo;
+mod durability;
+mod fault_proxy;
 mod hostile_apps;
 mod hostile_central;
 mod network;

@@ -83,6 +83,11 @@ impl Watched {
         self.wait(name, |value| value["event"] == name)
     }
 
+    /// Takes what has come without waiting.
+    pub(crate) fn catch_up(&mut self) {
+        self.seen.extend(self.lines.try_iter());
+    }
+
     /// Everything seen so far.
     pub(crate) fn seen(&self) -> &[Value] {
         &self.seen
@@ -116,18 +121,25 @@ pub(crate) struct Server {
     pub(crate) http: String,
     wrapper: Vec<String>,
     gateway: Vec<String>,
+    options: Vec<String>,
 }
 
 impl Server {
     /// Makes a server whose gateway listens as `gateway` says, and logs in.
     pub(crate) fn start(root: &Path, gateway: &[&str]) -> Server {
+        Server::start_with(root, gateway, &[])
+    }
+
+    /// The same with more options of `vouch serve`.
+    pub(crate) fn start_with(root: &Path, gateway: &[&str], options: &[&str]) -> Server {
+        let options: Vec<String> = options.iter().map(|&option| option.to_owned()).collect();
         let dir = root.join("server");
         let mut init = vouch();
         init.args(["init", "--name", "vouch.test", "--dir"]).arg(&dir);
         output(init);
         let gateway: Vec<String> = gateway.iter().map(|&address| address.to_owned()).collect();
-        let (process, http) = serve(&dir, &gateway, "127.0.0.1:0");
-        let server = Server { process, dir, http, wrapper: Vec::new(), gateway };
+        let (process, http) = serve(&dir, &gateway, "127.0.0.1:0", &options);
+        let server = Server { process, dir, http, wrapper: Vec::new(), gateway, options };
         let mut login = server.command(&["login", "--user", "admin"]);
         login.arg("--central").arg(format!("http://{}", server.http));
         login.arg("--password-file").arg(server.dir.join("first-password"));
@@ -137,7 +149,7 @@ impl Server {
 
     /// Starts the killed server again on the same addresses.
     pub(crate) fn restart(&mut self) {
-        let (process, http) = serve(&self.dir, &self.gateway, &self.http);
+        let (process, http) = serve(&self.dir, &self.gateway, &self.http, &self.options);
         self.process = process;
         self.http = http;
     }
@@ -177,8 +189,13 @@ impl Server {
 
     /// Runs the device in a folder.
     pub(crate) fn run_device(&self, dir: &Path) -> Watched {
+        self.run_device_with(dir, &[])
+    }
+
+    /// The same with more options.
+    pub(crate) fn run_device_with(&self, dir: &Path, more: &[&str]) -> Watched {
         let mut command = self.device_command();
-        command.args(["--json", "device", "run", "--dir"]).arg(dir);
+        command.args(["--json", "device", "run", "--dir"]).arg(dir).args(more);
         Watched::start("device", command)
     }
 
@@ -203,9 +220,9 @@ impl Server {
     }
 }
 
-fn serve(dir: &Path, gateway: &[String], http: &str) -> (Watched, String) {
+fn serve(dir: &Path, gateway: &[String], http: &str, options: &[String]) -> (Watched, String) {
     let mut command = vouch();
-    command.args(["--json", "serve", "--http", http, "--dir"]).arg(dir);
+    command.args(["--json", "serve", "--http", http, "--dir"]).arg(dir).args(options);
     for address in gateway {
         command.args(["--gateway", address]);
     }

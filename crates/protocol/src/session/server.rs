@@ -107,11 +107,28 @@ pub struct ServerSession {
 /// handshake and a later state cannot go back.
 #[derive(Debug)]
 enum State {
-    AwaitHello { connection: Box<Connection>, deadline: u64 },
-    Lookup { connection: Box<Connection>, claimed: SpkiHash, deadline: u64 },
-    AwaitProof { connection: Box<Connection>, known: Box<KnownDevice>, deadline: u64 },
-    AwaitWelcome { nonce: [u8; NONCE_LEN], identity: SpkiHash, deadline: u64 },
+    AwaitHello {
+        connection: Box<Connection>,
+        deadline: u64,
+    },
+    Lookup {
+        connection: Box<Connection>,
+        claimed: SpkiHash,
+        deadline: u64,
+    },
+    AwaitProof {
+        connection: Box<Connection>,
+        known: Box<KnownDevice>,
+        deadline: u64,
+    },
+    AwaitWelcome {
+        nonce: [u8; NONCE_LEN],
+        identity: SpkiHash,
+        deadline: u64,
+    },
     Open(KeepAlive),
+    /// The device is told to go; what it sent before it heard of it is still taken.
+    Leaving,
     Closed,
 }
 
@@ -154,7 +171,7 @@ impl ServerSession {
                 Silence::Ping => self.link.ping(&ToDevice::Ping),
                 Silence::Short => {}
             },
-            State::Closed => {}
+            State::Leaving | State::Closed => {}
             waiting => {
                 if waiting.deadline().is_some_and(|deadline| now.mono_ms >= deadline) {
                     let waiting = waiting.doing();
@@ -228,7 +245,7 @@ impl ServerSession {
     /// look-up). May change every poll. Does nothing once the session is open or over.
     pub fn refuse(&mut self, reason: Refusal, retry_after_ms: Option<u32>) {
         let identity = match &self.state {
-            State::Open(_) | State::Closed => return,
+            State::Open(_) | State::Leaving | State::Closed => return,
             State::AwaitHello { .. } => None,
             State::Lookup { claimed, .. } => Some(*claimed),
             State::AwaitProof { known, .. } => Some(known.identity.spki_hash()),
@@ -306,6 +323,17 @@ impl ServerSession {
         self.state = State::Closed;
     }
 
+    /// Tells the device to go and when to come back, and still takes what it sends until it has heard of it and
+    /// ends the stream; give that a time. Nothing more can be sent to it. May change every poll. Does nothing unless
+    /// the session is open.
+    pub fn drain(&mut self, come_back_after_ms: u32) {
+        if self.is_open() {
+            let come_back_after_ms = Some(come_back_after_ms);
+            self.link.control(&ToDevice::Close { reason: CloseReason::Drain, come_back_after_ms });
+            self.state = State::Leaving;
+        }
+    }
+
     /// The next thing that happened.
     #[must_use = "an event that is not acted upon is lost"]
     pub fn poll_event(&mut self) -> Option<ServerEvent> {
@@ -374,6 +402,10 @@ impl ServerSession {
                 self.state = State::Open(keepalive);
                 self.handle_open(message);
             }
+            State::Leaving => {
+                self.state = State::Leaving;
+                self.handle_last(message);
+            }
             state => self.unexpected(state, &message),
         }
     }
@@ -429,6 +461,14 @@ impl ServerSession {
         }
     }
 
+    /// What a device sent before it heard that it is to go. It gets no answer any more.
+    fn handle_last(&mut self, message: ToServer) {
+        match message {
+            ToServer::Ping | ToServer::Pong | ToServer::WantApp { .. } => {}
+            other => self.handle_open(other),
+        }
+    }
+
     fn send(&mut self, message: &ToDevice) -> Result<(), SendError> {
         self.open()?;
         message.check(&self.limits)?;
@@ -481,7 +521,7 @@ impl State {
             | Self::Lookup { deadline, .. }
             | Self::AwaitProof { deadline, .. }
             | Self::AwaitWelcome { deadline, .. } => Some(*deadline),
-            Self::Open(_) | Self::Closed => None,
+            Self::Open(_) | Self::Leaving | Self::Closed => None,
         }
     }
 
@@ -492,6 +532,7 @@ impl State {
             Self::AwaitProof { .. } => "waiting for the proof",
             Self::AwaitWelcome { .. } => "the welcome was being prepared",
             Self::Open(_) => "the session was open",
+            Self::Leaving => "the device was told to go",
             Self::Closed => "the session was closed",
         }
     }

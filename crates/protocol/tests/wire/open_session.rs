@@ -663,6 +663,32 @@ fn a_closed_session_says_why_and_when_to_come_back_and_then_nothing() {
 }
 
 #[test]
+fn what_a_device_sent_before_it_heard_that_it_is_to_go_still_arrives() {
+    let mut pair = Setup::honest().open();
+    pair.device.send_app("late", &[1]).unwrap();
+    pair.device.send_logs(RING, 0, &[LogLine::new(0, LogLevel::Log, "x")]).unwrap();
+    pair.device.want_app(AppRef { sha256: [5; 32], len: 10 }, None, START).unwrap();
+    pair.server.send_app("before", &[]).unwrap();
+    pair.server.drain(90_000);
+    assert_eq!(pair.server.send_app("after", &[]), Err(SendError::NotOpen));
+    assert_eq!((pair.server.is_open(), pair.server.is_closed(), pair.server.poll_timeout()), (false, false, None));
+    pair.drive();
+    assert!(matches!(pair.server_event(), ServerEvent::App { name, .. } if name == "late"));
+    assert!(matches!(pair.server_event(), ServerEvent::Logs { first: 0, .. }));
+    assert!(pair.server_events.is_empty(), "an app is fetched in the next session");
+    assert!(matches!(pair.device_event(), DeviceEvent::App { name, .. } if name == "before"));
+    let told = pair.device_event();
+    assert!(matches!(told, DeviceEvent::Closed { reason: CloseReason::Drain, come_back_after_ms: Some(90_000) }));
+    pair.server.logs_kept(1);
+    assert_eq!(pair.server.poll_transmit(), None);
+    pair.server.handle_eof();
+    assert_eq!(broken(pair.server.poll_event()), ProtocolError::Ended);
+    assert!(pair.server.is_closed());
+    pair.server.drain(1);
+    assert_eq!(pair.server.poll_transmit(), None);
+}
+
+#[test]
 fn a_device_that_breaks_the_protocol_is_told_so() {
     let mut pair = Setup::honest().open();
     pair.server.handle_bytes(&[0, 0, 0, 1, 0xff], START);

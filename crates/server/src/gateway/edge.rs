@@ -2,12 +2,13 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use keys::pki::ServingPki;
 use keys::time::{FloorClock, Now};
 use keys::tls::{ServerTls, ServerTlsMaterial, TlsError};
+use protocol::limits::LIMITS;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -25,6 +26,9 @@ use crate::store::{Store, unix_ms};
 
 /// How often a listener that cannot accept says so in the log.
 const ACCEPT_LOG_PAUSE: Duration = Duration::from_secs(5);
+/// When the first device shall come back after a drain, milliseconds: a server that is restarted needs about that long. The others follow
+/// over no less than the same time.
+const COME_BACK_MS: u32 = 1_000;
 
 /// What an operator decides about the gateway.
 #[derive(Clone, Debug)]
@@ -74,6 +78,8 @@ pub(super) struct Edge {
     pub(super) tasks: TaskTracker,
     started: Instant,
     numbers: AtomicU64,
+    /// Over how many milliseconds devices are to come back.
+    come_back_over: AtomicU32,
 }
 
 /// One connection, as every stage knows it.
@@ -111,6 +117,7 @@ impl Gateway {
             tasks: TaskTracker::new(),
             started: Instant::now(),
             numbers: AtomicU64::new(0),
+            come_back_over: AtomicU32::new(COME_BACK_MS),
         });
         Ok(Self { edge, listeners })
     }
@@ -141,6 +148,7 @@ impl Gateway {
         for task in accepting {
             task.abort();
         }
+        self.edge.spread(self.edge.counters.sessions());
         self.edge.stop.cancel();
         self.edge.tasks.close();
         if tokio::time::timeout(self.edge.limits.drain_deadline, self.edge.tasks.wait()).await.is_err() {
@@ -176,6 +184,18 @@ async fn accept_all(edge: Arc<Edge>, listener: Listener) {
 }
 
 impl Edge {
+    /// Sets the time over which so many devices come back after a drain.
+    fn spread(&self, devices: u64) {
+        let rate = u64::from(self.limits.come_back_per_second.max(1));
+        let over = u32::try_from(devices.saturating_mul(1_000) / rate).unwrap_or(u32::MAX);
+        self.come_back_over.store(over.clamp(COME_BACK_MS, LIMITS.come_back_max_ms / 2), Ordering::Relaxed);
+    }
+
+    /// When one device shall come back after a drain, milliseconds: each at a time of its own.
+    pub(super) fn come_back_ms(&self) -> u32 {
+        COME_BACK_MS + u32::from_le_bytes(keys::hashes::random()) % self.come_back_over.load(Ordering::Relaxed).max(1)
+    }
+
     /// The present.
     pub(super) fn now(&self) -> Now {
         let mono_ms = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);

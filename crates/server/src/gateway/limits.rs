@@ -39,21 +39,29 @@ pub struct GatewayLimits {
     pub write_deadline: Duration,
     /// Sessions end within this time after a shutdown was asked for.
     pub drain_deadline: Duration,
+    /// How long a device that was told to go may take to hear of it and to end the connection.
+    pub leave_deadline: Duration,
+    /// How many devices a second are to come back after a shutdown: the time over which they are spread grows with their number.
+    pub come_back_per_second: u32,
 }
 
+/// Files that a large server keeps for itself; a small one a quarter of all.
+const RESERVED_FILES: usize = 768;
+
 impl GatewayLimits {
-    /// The same limits for a process that may open so many files, so that strangers never take the last descriptor: a part stays free for
-    /// the database, central and the agents, and those who have not proved themselves share a quarter.
+    /// The same limits for a process that may open so many files, so that devices and strangers never take the last descriptor: a part stays
+    /// free for the database, central and the agents. Strangers may have most of the rest, since after an outage every device is one.
     #[must_use]
     pub fn fitted(self, open_files: u64) -> Self {
         let open_files = usize::try_from(open_files).unwrap_or(usize::MAX);
         let part = |limit: usize, divisor: usize| limit.min((open_files / divisor).max(1));
+        let devices = open_files.saturating_sub(RESERVED_FILES).max(open_files / 4 * 3).max(1);
         Self {
-            connections: self.connections.min((open_files / 4 * 3).max(1)),
+            connections: self.connections.min(devices),
             lobby: part(self.lobby, 8),
             lobby_per_source: part(self.lobby_per_source, 16),
-            waiting: part(self.waiting, 8),
-            waiting_per_source: part(self.waiting_per_source, 16),
+            waiting: self.waiting.min((devices / 8 * 7).max(1)),
+            waiting_per_source: self.waiting_per_source.min((devices / 16 * 7).max(1)),
             ..self
         }
     }
@@ -78,7 +86,9 @@ impl Default for GatewayLimits {
             enrolment_deadline: Duration::from_secs(10),
             issuing: 4,
             write_deadline: Duration::from_secs(30),
-            drain_deadline: Duration::from_secs(3),
+            drain_deadline: Duration::from_secs(10),
+            leave_deadline: Duration::from_secs(3),
+            come_back_per_second: 500,
         }
     }
 }
@@ -90,8 +100,8 @@ mod tests {
     #[test]
     fn strangers_never_take_the_last_descriptor() {
         let fitted = GatewayLimits::default().fitted(1_024);
-        assert_eq!((fitted.connections, fitted.lobby, fitted.waiting), (768, 128, 128));
-        assert!(fitted.lobby + fitted.waiting <= 1_024 / 4);
+        assert_eq!((fitted.connections, fitted.lobby, fitted.waiting), (768, 128, 672));
+        assert_eq!(GatewayLimits::default().fitted(20_000).connections, 20_000 - RESERVED_FILES);
         assert!(fitted.lobby_per_source < fitted.lobby && fitted.waiting_per_source < fitted.waiting);
     }
 

@@ -28,8 +28,6 @@ use crate::fleet::{AppRef, DeviceLogin};
 const ROOM_FOR_MESSAGE: usize = LIMITS.app_value + LIMITS.app_name;
 /// Room that must be free before the device's requests are acted upon: then a piece of an app fits.
 const ROOM_FOR_ANSWER: usize = LIMITS.chunk + 1024;
-/// When a device shall come back after a drain: from this many milliseconds on, up to twice that, spread evenly.
-const COME_BACK_MS: u32 = 1_000;
 /// When a device shall come back after the server failed to read its own records, milliseconds.
 const COME_BACK_AFTER_FAILURE_MS: u32 = 10_000;
 
@@ -84,6 +82,8 @@ pub(super) struct Session {
     /// Set when the records changed; true when the app shall start again in any case.
     stale: Option<bool>,
     write: WriteProgress,
+    /// Set when the device was told to go: until then what it sends is still taken.
+    leave_by: Option<Instant>,
 }
 
 /// Whether the device takes what waits for it.
@@ -114,6 +114,7 @@ impl Session {
             image: None,
             stale: None,
             write: WriteProgress { sent: 0, stuck_since: None },
+            leave_by: None,
         }
     }
 
@@ -123,6 +124,7 @@ impl Session {
         let edge = Arc::clone(&caller.edge);
         self.log(self.report.status(edge.now(), "Device connected"), &edge);
         let end = self.live(&caller).await;
+        let end = if self.leave_by.is_some() { End::Server(CloseReason::Drain) } else { end };
         let last_words = self.machine.poll_transmit();
         let Self { mut socket, ticket, inbox, report, id, .. } = self;
         drop((ticket, inbox));
@@ -181,12 +183,15 @@ impl Session {
                 // The device still has what could not be written, and sends it again when it is back.
                 Wake::Kept(None) => return self.end(CloseReason::Drain, Some(COME_BACK_AFTER_FAILURE_MS)),
                 Wake::Timer => {
+                    if self.leave_by.is_some_and(|by| Instant::now() >= by) {
+                        return End::Server(CloseReason::Drain);
+                    }
                     self.machine.handle_timeout(edge.now());
                     if self.write.stuck_for(edge) {
                         return End::Device("the device does not read".to_owned());
                     }
                 }
-                Wake::Stop => return self.end(CloseReason::Drain, Some(come_back_ms())),
+                Wake::Stop => self.leave(edge),
             }
         }
     }
@@ -196,11 +201,26 @@ impl Session {
         End::Server(reason)
     }
 
+    /// Tells the device to go, after all that waits for it; it counts as offline from now on.
+    fn leave(&mut self, edge: &Edge) {
+        while self.machine.room() >= ROOM_FOR_MESSAGE
+            && let Ok(Some(message)) = self.inbox.try_recv()
+        {
+            // Without a session there is nothing to look up for it.
+            if let ToSession::App(message) = message {
+                self.send(&message);
+            }
+        }
+        edge.bus.close_session(&self.report.device, CloseReason::Drain);
+        self.machine.drain(edge.come_back_ms());
+        self.leave_by = Some(Instant::now() + edge.limits.leave_deadline);
+    }
+
     /// Acts on what came, until something is to be waited for or the device must first take what waits for it.
     fn work(&mut self, caller: &Caller) -> Option<End> {
         while self.busy.is_none()
             && !self.receipts.is_full()
-            && (self.machine.is_closed() || self.machine.room() >= ROOM_FOR_ANSWER)
+            && (!self.machine.is_open() || self.machine.room() >= ROOM_FOR_ANSWER)
             && let Some(event) = self.machine.poll_event()
         {
             if let Some(end) = self.act(event, caller) {
@@ -339,18 +359,20 @@ impl Session {
         let mut next = Some(first);
         while let Some(message) = next {
             match message {
-                ToSession::App(message) => {
-                    // There is room for the largest one; what breaks a bound was not made by our agent host.
-                    if let Err(error) = self.machine.send_app(&message.name, &message.value) {
-                        tracing::debug!(device = %self.id, %error, "a message to the device is dropped");
-                    }
-                }
+                ToSession::App(message) => self.send(&message),
                 ToSession::AppChanged => drop(self.stale.get_or_insert(false)),
                 ToSession::Restart => self.stale = Some(true),
             }
             next = if self.machine.room() >= ROOM_FOR_MESSAGE { self.inbox.try_recv()? } else { None };
         }
         Ok(())
+    }
+
+    fn send(&mut self, message: &AppMessage) {
+        // There is room for the largest one; what breaks a bound was not made by our agent host.
+        if let Err(error) = self.machine.send_app(&message.name, &message.value) {
+            tracing::debug!(device = %self.id, %error, "a message to the device is dropped");
+        }
     }
 
     /// Hands everything that is to be sent to TLS, once it has sent what it was handed before.
@@ -367,7 +389,7 @@ impl Session {
         self.busy.is_none()
             && !self.receipts.is_full()
             && !self.machine.has_events()
-            && self.machine.room() >= ROOM_FOR_ANSWER
+            && (self.leave_by.is_some() || self.machine.room() >= ROOM_FOR_ANSWER)
     }
 
     /// Keeps the two watches: on the device's silence, which says nothing while nothing is read, and on bytes it does not take.
@@ -384,7 +406,7 @@ impl Session {
         let silence = self.machine.poll_timeout().map(|mono_ms| edge.instant(mono_ms));
         let stuck = self.write.stuck_since.map(|since| since + edge.limits.write_deadline);
         let far = || Instant::now() + edge.limits.write_deadline;
-        silence.into_iter().chain(stuck).min().unwrap_or_else(far)
+        silence.into_iter().chain(stuck).chain(self.leave_by).min().unwrap_or_else(far)
     }
 
     async fn wait(
@@ -395,6 +417,7 @@ impl Session {
     ) -> Wake {
         let reads = self.reads();
         let takes = self.machine.room() >= ROOM_FOR_MESSAGE;
+        let stays = self.leave_by.is_none();
         let Self { socket, machine, inbox, busy, receipts, .. } = self;
         let bus = async {
             // Without room for a message, its reason to close is still heard.
@@ -408,11 +431,11 @@ impl Session {
         };
         tokio::select! {
             io = poll_fn(|cx| poll_io(socket, machine, edge, reads, cx)) => Wake::Io(io),
-            message = bus => Wake::Bus(message),
+            message = bus, if stays => Wake::Bus(message),
             done = busy => Wake::Done(done),
             kept = receipts.next() => Wake::Kept(kept),
             () = timer => Wake::Timer,
-            () = stop => Wake::Stop,
+            () = stop, if stays => Wake::Stop,
         }
     }
 
@@ -464,10 +487,6 @@ impl WriteProgress {
 fn failed(device: SpkiHash, error: &crate::store::StoreError) -> Done {
     tracing::error!(%device, %error, "cannot read the records of a connected device; it is told to come back");
     Done::Failed
-}
-
-fn come_back_ms() -> u32 {
-    COME_BACK_MS + u32::from_le_bytes(keys::hashes::random()) % COME_BACK_MS
 }
 
 #[cfg(test)]

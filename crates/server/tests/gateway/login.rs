@@ -15,7 +15,8 @@ use protocol::report::{AppState, DiaryEntry, DiaryStage, LogLevel, LogLine};
 use protocol::session::DeviceEvent;
 use vouch_server::bus::{AppMessage, ToAgent};
 use vouch_server::fleet::LogType;
-use vouch_server::gateway::GatewayEventKind;
+use vouch_server::gateway::{GatewayEventKind, GatewayLimits};
+use vouch_server::limits::LIMITS as SERVER_LIMITS;
 use vouch_server::store::{LogFilter, Page};
 
 const PAGE: Page = Page { number: 1, size: 100 };
@@ -206,6 +207,48 @@ async fn a_shutdown_tells_devices_to_come_back_and_waits_for_them() {
         other => panic!("{other:?}"),
     }
     assert_eq!(rig.counters.sessions(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_shutdown_gives_a_device_what_waits_and_takes_what_it_sent_before_it_heard_of_it() {
+    let mut rig = Rig::start().await;
+    let device = rig.device(Profile::Modern).await;
+    let agent = rig.store.device_login(device.spki()).await.unwrap().unwrap().agent;
+    let (_ticket, mut inbox) = rig.bus.register_agent(device.spki(), agent);
+    let (mut link, _) = Link::login(&device, rig.addr()).await.unwrap();
+    assert!(matches!(inbox.recv().await, Some(ToAgent::DeviceConnected)));
+    let bus = rig.bus.clone();
+    bus.to_session(&device.spki(), message_to_device("before", vec![1])).unwrap();
+    let stopping = tokio::spawn(async move { rig.stop().await });
+    // From here on the device is told to go, and does not know it yet.
+    assert!(matches!(inbox.recv().await, Some(ToAgent::DeviceDisconnected)));
+    link.send_app("late", &[2]).await;
+    assert!(matches!(inbox.recv().await, Some(ToAgent::Message(message)) if message.name == "late"));
+    assert!(matches!(link.event().await, DeviceEvent::App { name, .. } if name == "before"));
+    assert!(matches!(link.event().await, DeviceEvent::Closed { reason: CloseReason::Drain, .. }));
+    drop(link);
+    stopping.await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_more_devices_are_told_to_come_back_the_longer_is_the_time_they_are_spread_over() {
+    const DEVICES: u32 = 8;
+    let limits = GatewayLimits { come_back_per_second: 1, ..GatewayLimits::default() };
+    let mut rig = Rig::with(limits, SERVER_LIMITS, 60).await;
+    let mut links = Vec::new();
+    for _ in 0..DEVICES {
+        let device = rig.device(Profile::Modern).await;
+        links.push(Link::login(&device, rig.addr()).await.unwrap().0);
+    }
+    let stopping = tokio::spawn(async move { rig.stop().await });
+    let mut latest = 0;
+    for mut link in links {
+        let DeviceEvent::Closed { come_back_after_ms: Some(after), .. } = link.event().await else { panic!() };
+        assert!((1_000..1_000 + DEVICES * 1_000).contains(&after), "{after}");
+        latest = latest.max(after);
+    }
+    assert!(latest > 2_000, "all of them within the time of one: {latest}");
+    stopping.await.unwrap();
 }
 
 fn message_to_device(name: &str, value: Vec<u8>) -> Box<AppMessage> {
