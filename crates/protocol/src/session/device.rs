@@ -1,5 +1,7 @@
 //! The device's end of a session.
 
+mod event;
+
 use std::num::NonZeroU64;
 
 use keys::cose::{self, CosePurpose};
@@ -14,13 +16,14 @@ use crate::events::Events;
 use crate::facts::{EXPORTER_LEN, PROTOCOL_VERSION};
 use crate::limits::Limits;
 use crate::link::Link;
-use crate::message::{AppMessage, AppRef, ToDevice, ToServer, Welcome};
-use crate::reason::{CloseReason, Refusal, RestartReason};
+use crate::message::{AppMessage, AppRef, ToDevice, ToServer};
 use crate::report::{AppState, DiaryEntry, LogLine, RingId, fitting};
 use crate::session::challenge::ChallengeRecord;
 use crate::session::download::{Fetching, PartialApp, Progress};
 use crate::session::keepalive::{KeepAlive, Silence};
 use crate::sign::SignRequest;
+
+pub use self::event::{DeviceEvent, Welcomed};
 
 /// What a device brings into a session.
 #[derive(Clone, Debug)]
@@ -43,66 +46,6 @@ pub struct DeviceSessionConfig {
     pub vault_generation: Option<NonZeroU64>,
     /// The bounds to keep.
     pub limits: Limits,
-}
-
-/// What happened; the driver acts on it.
-#[derive(Debug)]
-pub enum DeviceEvent {
-    /// The challenge has come: sign this with the identity key and call [`DeviceSession::signature`].
-    Sign(SignRequest),
-    /// The server accepts the device; the session is open.
-    Welcomed(Box<Welcomed>),
-    /// The server does not accept the device; the session is over.
-    Refused {
-        /// Why.
-        reason: Refusal,
-        /// When the server wants to be asked again, in milliseconds.
-        retry_after_ms: Option<u32>,
-    },
-    /// A message of the agent.
-    App {
-        /// Its name.
-        name: String,
-        /// Its value, encoded by the app host.
-        value: Vec<u8>,
-    },
-    /// This app is to run from now on; fetch it with [`DeviceSession::want_app`] if it is not there.
-    AppAvailable(AppRef),
-    /// The app asked for is there and its SHA-256 is right.
-    AppComplete {
-        /// Which app.
-        app: AppRef,
-        /// Its bytes.
-        bytes: Vec<u8>,
-    },
-    /// The app asked for came and its SHA-256 is wrong; its bytes are thrown away.
-    AppDamaged(AppRef),
-    /// No app is to run from now on.
-    AppRemoved,
-    /// The app is to start again.
-    Restart(RestartReason),
-    /// The server keeps the log lines whose numbers are lower than this; they need not be sent again.
-    LogsKept(u64),
-    /// The same for diary entries.
-    DiaryKept(u64),
-    /// The server ends the session; it is over.
-    Closed {
-        /// Why.
-        reason: CloseReason,
-        /// When the server wants the device back, in milliseconds.
-        come_back_after_ms: Option<u32>,
-    },
-    /// The server broke the protocol, or is gone; the session is over.
-    Broken(ProtocolError),
-}
-
-/// The welcome, and the challenge that led to it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Welcomed {
-    /// What the server says.
-    pub welcome: Welcome,
-    /// The challenge and this device's answer.
-    pub record: ChallengeRecord,
 }
 
 /// The device's end of a session. It begins with `Hello` waiting to be transmitted.

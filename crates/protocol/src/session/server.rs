@@ -1,5 +1,7 @@
 //! The server's end of a session.
 
+mod event;
+
 use keys::profile::Profile;
 use keys::public::SpkiHash;
 use keys::time::Now;
@@ -12,9 +14,10 @@ use crate::limits::Limits;
 use crate::link::Link;
 use crate::message::{AppMessage, AppRef, ChunkMessage, ToDevice, ToServer, Welcome};
 use crate::reason::{CloseReason, Refusal, RestartReason};
-use crate::report::{AppState, DiaryEntry, LogLine, RingId};
 use crate::session::challenge::{Authenticated, Connection, Device, KnownDevice, RefusedDevice};
 use crate::session::keepalive::{KeepAlive, Silence};
+
+pub use self::event::ServerEvent;
 
 /// What the server knows of a connection before its first message.
 #[derive(Clone, Debug)]
@@ -40,57 +43,6 @@ pub struct Greeting {
     pub app: Option<AppRef>,
     /// The URL of the device's agent.
     pub agent_url: Option<String>,
-}
-
-/// What happened; the driver acts on it.
-#[derive(Debug)]
-pub enum ServerEvent {
-    /// Somebody claims to be this device: look it up and call [`ServerSession::known`]. Nothing is proved yet.
-    Identify {
-        /// The hash of the identity key that it names.
-        identity: SpkiHash,
-    },
-    /// The device proved itself: call [`ServerSession::welcome`] with this.
-    Authenticated(Box<Authenticated<Device>>),
-    /// The device was refused; the session is over.
-    Refused(Box<RefusedDevice>),
-    /// A message of the device app.
-    App {
-        /// Its name.
-        name: String,
-        /// Its value, encoded by the app host.
-        value: Vec<u8>,
-    },
-    /// Log lines, oldest first: once they are kept, say so with [`ServerSession::logs_kept`].
-    Logs {
-        /// Which count the numbers belong to.
-        ring: RingId,
-        /// The number of the first line.
-        first: u64,
-        /// The lines.
-        lines: Vec<LogLine>,
-    },
-    /// Attempts to connect, oldest first: once they are kept, say so with [`ServerSession::diary_kept`].
-    Diary {
-        /// Which count the numbers belong to.
-        ring: RingId,
-        /// The number of the first entry.
-        first: u64,
-        /// The entries.
-        entries: Vec<DiaryEntry>,
-    },
-    /// The device asks for bytes of an app: answer with [`ServerSession::send_chunk`], or, when there is no such
-    /// app any more, with [`ServerSession::app_available`] or [`ServerSession::app_removed`].
-    WantApp {
-        /// Which app.
-        sha256: [u8; 32],
-        /// From which byte on.
-        offset: u32,
-    },
-    /// The state of the device's app.
-    AppState(AppState),
-    /// The device broke the protocol, or is gone; the session is over.
-    Broken(ProtocolError),
 }
 
 /// The server's end of a session.

@@ -1,0 +1,67 @@
+//! What happens in the device's end of a session.
+
+use crate::error::ProtocolError;
+use crate::message::{AppRef, Welcome};
+use crate::reason::{CloseReason, Refusal, RestartReason};
+use crate::session::challenge::ChallengeRecord;
+use crate::sign::SignRequest;
+
+/// What happened; the driver acts on it.
+#[derive(Debug)]
+pub enum DeviceEvent {
+    /// The challenge has come: sign this with the identity key and call [`signature`](super::DeviceSession::signature).
+    Sign(SignRequest),
+    /// The server accepts the device; the session is open.
+    Welcomed(Box<Welcomed>),
+    /// The server does not accept the device; the session is over.
+    Refused {
+        /// Why.
+        reason: Refusal,
+        /// When the server wants to be asked again, in milliseconds.
+        retry_after_ms: Option<u32>,
+    },
+    /// A message of the agent.
+    App {
+        /// Its name.
+        name: String,
+        /// Its value, encoded by the app host.
+        value: Vec<u8>,
+    },
+    /// This app is to run from now on; fetch it with [`want_app`](super::DeviceSession::want_app) if it is not there.
+    AppAvailable(AppRef),
+    /// The app asked for is there and its SHA-256 is right.
+    AppComplete {
+        /// Which app.
+        app: AppRef,
+        /// Its bytes.
+        bytes: Vec<u8>,
+    },
+    /// The app asked for came and its SHA-256 is wrong; its bytes are thrown away.
+    AppDamaged(AppRef),
+    /// No app is to run from now on.
+    AppRemoved,
+    /// The app is to start again.
+    Restart(RestartReason),
+    /// The server keeps the log lines whose numbers are lower than this; they need not be sent again.
+    LogsKept(u64),
+    /// The same for diary entries.
+    DiaryKept(u64),
+    /// The server ends the session; it is over.
+    Closed {
+        /// Why.
+        reason: CloseReason,
+        /// When the server wants the device back, in milliseconds.
+        come_back_after_ms: Option<u32>,
+    },
+    /// The server broke the protocol, or is gone; the session is over.
+    Broken(ProtocolError),
+}
+
+/// The welcome, and the challenge that led to it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Welcomed {
+    /// What the server says.
+    pub welcome: Welcome,
+    /// The challenge and this device's answer.
+    pub record: ChallengeRecord,
+}
