@@ -4,7 +4,7 @@
 help:
 	@echo "make demo   build, then show the whole path on this machine: connect, prove, fetch the app, run it"
 	@echo "make test   run every test, attacks included"
-	@echo "make bench  measure the gateway beside a bare TLS server (several minutes)"
+	@echo "make bench  measure the gateway beside a bare TLS server, and the language beside Lua (several minutes)"
 	@echo "make lint   formatting and lints, warnings are errors"
 
 demo:
@@ -16,8 +16,11 @@ test:
 	cargo test --workspace --locked
 
 bench:
-	@scripts/setup build
+	@scripts/setup bench
 	cargo run --release --locked --package vouch-benches --bin vouch-bench
+	cargo build --release --locked --package vouch-squirrel --examples
+	cargo run --release --locked --package vouch-squirrel --example measure
+	python3 benches/squirrel/run.py
 
 lint:
 	cargo fmt --all --check

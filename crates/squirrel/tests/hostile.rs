@@ -60,6 +60,8 @@ fn eating_memory_is_ended() {
         "local a = [], i = 0; while (true) a.push(\"key\" + i++)",
         "local t = {}, i = 0; while (true) t[i++] <- 1",
         "local s = \"x\"; while (true) s += s",
+        "local s = \"x\"; while (true) s = format(\"%s%s\", s, s)",
+        "local b = blob(1); while (true) b.resize(b.len() * 2)",
         "array(100000000)",
         "array(2147483647)",
         "blob(100000000)",
@@ -75,6 +77,18 @@ fn eating_memory_is_ended() {
     ] {
         assert_eq!(killed(text), Some(Fatal::Memory), "{text}");
     }
+}
+
+#[test]
+fn giant_literals_are_refused_or_charged() {
+    let elements = |n: usize| format!("local a = [{}]", "1,".repeat(n));
+    assert!(host::program("giant.nut", &elements(200_000)).unwrap_err().text.contains("too long"));
+    assert_eq!(killed(&format!("{}; a.extend(a); a.extend(a)", elements(100_000))), Some(Fatal::Memory));
+    let slots: String = (0..60_000).map(|i| format!("k{i} = {i},")).collect();
+    assert_eq!(killed(&format!("local t = {{ {slots} }}")), Some(Fatal::Memory));
+    let text = "x".repeat(600_000);
+    assert_eq!(killed(&format!("local s = \"{text}\"; s += s; s += s")), Some(Fatal::Memory));
+    assert!(host::program("giant.nut", &"9".repeat(5 << 20)).is_err());
 }
 
 #[test]

@@ -13,6 +13,7 @@ mod math;
 pub(crate) mod regexp;
 #[cfg(feature = "regexp2")]
 pub(crate) mod regexp2;
+mod regexp_parser;
 mod scalar;
 mod string;
 mod table;
