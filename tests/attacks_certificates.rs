@@ -4,7 +4,6 @@ use std::process::Command;
 use std::sync::Arc;
 
 use device::connect::attempt::AttemptResult;
-use device::folder::ROOTS_FILE;
 use keys::profile::Profile;
 use protocol::facts::PORTS;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, RsaKeySize};
@@ -39,8 +38,8 @@ async fn the_server_certificate_of_another_operator_is_refused() {
     for profile in Profile::ALL {
         let product = Product::provision(&ours, profile).await;
         product.change_config(|config| {
-            config["address"] = theirs.ip.to_string().into();
-            config["ports"] = theirs.ports().to_string().into();
+            config.address = Some(theirs.ip.into());
+            config.ports = theirs.ports();
         });
         let mut device = product.run();
         on_every_port(&device.failed_round().await, |result| matches!(result, AttemptResult::TlsCertificate { .. }));
@@ -128,7 +127,7 @@ async fn the_client_certificate_of_another_operator_is_refused() {
     for profile in Profile::ALL {
         let (foreign, native) = (Product::provision(&theirs, profile).await, Product::provision(&ours, profile).await);
         // It trusts our server, as every device of ours does, so that it is the server that has to refuse.
-        foreign.takes(&native, &[ROOTS_FILE, device::folder::CONFIG_FILE]);
+        foreign.takes_server_of(&native);
         let mut device = foreign.run();
         on_every_port(
             &device.failed_round().await,

@@ -38,7 +38,8 @@ async fn behind(answer: &'static [u8]) -> Vec<AttemptResult> {
     let product = Product::provision(&site, Profile::Modern).await;
     let accepted = site.counters.accepted();
     let (port, task) = false_proxy(answer).await;
-    product.change_config(|config| config["proxy"] = serde_json::json!({ "host": "127.0.0.1", "port": port }));
+    product
+        .change_config(|config| config.proxy = Some(ProxyConfig { host: "127.0.0.1".into(), port, credentials: None }));
     let mut device = product.run_with(Limits { proxy_wait: Duration::from_millis(200), ..QUICK });
     let round = device.failed_round().await;
     assert_eq!(round.iter().map(|(rule_port, _)| *rule_port).collect::<Vec<_>>(), PORTS);
@@ -138,16 +139,12 @@ async fn a_real_proxy_lets_nobody_through_without_the_right_password() {
         let product = Product::made(site.device_config(Profile::Modern), site.token(1).await).await;
         let accepted = site.counters.accepted();
         product.change_config(|config| {
-            let (host, port) = ("127.0.0.1", proxy.port);
-            config["proxy"] = match wrong {
-                None => serde_json::json!({ "host": host, "port": port }),
-                Some((user, _)) => serde_json::json!({ "host": host, "port": port, "user": user }),
-            };
+            let credentials = wrong.map(|(user, password): (&str, &str)| ProxyCredentials {
+                user: user.into(),
+                password: Zeroizing::new(password.into()),
+            });
+            config.proxy = Some(ProxyConfig { host: "127.0.0.1".into(), port: proxy.port, credentials });
         });
-        if let Some((_, password)) = wrong {
-            let file = product.dir.join(device::folder::PASSWORD_FILE);
-            keys::private_file::write(&file, password.as_bytes(), keys::private_file::Existing::Refuse).unwrap();
-        }
         let mut device = product.run();
         for (_, result) in device.failed_round().await {
             // tinyproxy answers 401 where the standard asks for 407, when the password is wrong.

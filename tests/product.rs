@@ -8,14 +8,14 @@ use std::time::Duration;
 use device::config::DeviceConfig;
 use device::connect::attempt::{Attempt, AttemptResult};
 use device::events::{DeviceEvent, Observer};
-use device::folder::KEYS_FOLDER;
+use device::folder::{Folder, KEYS_FOLDER};
 use device::limits::{LIMITS, Limits};
-use device::{ProvisionError, ProvisionOptions, Provisioned, RunOptions, provision, run};
+use device::store::Record;
+use device::{KeyBackEnd, ProvisionError, ProvisionOptions, Provisioned, RunOptions, provision, run};
 use keys::pki::Credential;
 use keys::profile::Profile;
 use keys::purpose::KeyPurpose;
 use keys::signer::Signer;
-use serde_json::Value;
 use tempfile::TempDir;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
@@ -60,7 +60,13 @@ pub async fn provision_with(
     token: Zeroizing<String>,
 ) -> Result<(Provisioned, TempDir), ProvisionError> {
     let root = tempfile::tempdir().unwrap();
-    let options = ProvisionOptions { dir: root.path().join("device"), config, token, limits: QUICK };
+    let options = ProvisionOptions {
+        dir: root.path().join("device"),
+        config,
+        token,
+        keys: KeyBackEnd::DangerSoftware,
+        limits: QUICK,
+    };
     let done = provision(options, &Observer::nobody()).await;
     if done.is_err() {
         assert_eq!(
@@ -72,7 +78,7 @@ pub async fn provision_with(
 }
 
 fn is_device(path: &Path) -> bool {
-    path.join(device::folder::CONFIG_FILE).exists()
+    path.join(device::folder::VAULT_FOLDER).exists()
 }
 
 impl Product {
@@ -111,20 +117,20 @@ impl Product {
         Credential::load(&self.keys(), KeyPurpose::device_tls(self.profile)).unwrap()
     }
 
-    /// Changes its configuration file.
-    pub fn change_config(&self, change: impl FnOnce(&mut Value)) {
-        let path = self.dir.join(device::folder::CONFIG_FILE);
-        let mut config = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    /// Changes its configuration, as its owner could.
+    pub fn change_config(&self, change: impl FnOnce(&mut DeviceConfig)) {
+        let mut folder = Folder::open(&self.dir).unwrap();
+        let mut config = folder.config.clone();
         change(&mut config);
-        fs::write(&path, config.to_string()).unwrap();
+        folder.store_config(config).unwrap();
     }
 
     /// Has it dial this port for every port of the rule.
     pub fn dial_only(&self, at: std::net::SocketAddr) {
         let port = at.port();
         self.change_config(|config| {
-            config["address"] = at.ip().to_string().into();
-            config["ports"] = format!("31314={port},993={port},443={port}").into();
+            config.address = Some(at.ip());
+            config.ports = format!("31314={port},993={port},443={port}").parse().unwrap();
         });
     }
 
@@ -133,6 +139,13 @@ impl Product {
         for name in names {
             fs::copy(other.dir.join(name), self.dir.join(name)).unwrap();
         }
+    }
+
+    /// Takes another device's server and the roots to check it by for its own.
+    pub fn takes_server_of(&self, other: &Product) {
+        let (mut own, other) = (Folder::open(&self.dir).unwrap(), Folder::open(&other.dir).unwrap());
+        own.store_config(other.config.clone()).unwrap();
+        own.store.write(Record::Roots, &other.roots.to_cbor()).unwrap();
     }
 
     /// Runs it.
@@ -144,7 +157,7 @@ impl Product {
     pub fn run_with(&self, limits: Limits) -> AtWork {
         let (observer, events) = Observer::channel(&limits);
         let (stop, stopped) = oneshot::channel();
-        let options = RunOptions { dir: self.dir.clone(), limits };
+        let options = RunOptions { dir: self.dir.clone(), parent: None, limits };
         let shutdown = async {
             // The end of the test stops the device too.
             let _ = stopped.await;

@@ -221,6 +221,15 @@ fn only_keys_names_a_cryptographic_library() {
 }
 
 #[test]
+fn a_device_writes_its_state_in_one_place() {
+    // The folder's own part is the rename of a device that is complete; what boards show is no state.
+    let allowed = ["crates/device/src/storage.rs", "crates/device/src/folder.rs", "crates/device/src/board"];
+    for writing in ["fs::write", "fs::rename", "File::create", "OpenOptions"] {
+        assert_none(uses("crates/device/src", writing, &allowed));
+    }
+}
+
+#[test]
 fn only_the_store_holds_sql() {
     assert_none(uses("crates", "sqlx", &["crates/server/src/store"]));
 }

@@ -5,23 +5,27 @@
 
 pub mod logs;
 mod outputs;
+mod saving;
 pub mod sending;
 pub mod wish;
 
 use std::sync::Arc;
 
 use apphost::{App, Code, DeviceInfo, Input, InputRefused, RestartDelay, ShutdownReason, Side, Turn, WakeReason};
+use keys::secret::Secret;
 use protocol::report::AppState;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 
 use crate::app::logs::LogRing;
+use crate::app::saving::Saving;
 use crate::app::sending::{FromApp, Sending};
 use crate::app::wish::Wish;
 use crate::board::DeviceBoard;
 use crate::clock::DeviceClock;
 use crate::events::{DeviceEvent, Observer, Sha256Hex};
 use crate::limits::Limits;
+use crate::store::Store;
 
 /// What the session tells the app's task.
 #[derive(Debug)]
@@ -87,6 +91,10 @@ pub struct AppContext {
     pub logs: Arc<LogRing>,
     /// Who watches.
     pub observer: Observer,
+    /// Where it keeps what the app stores for itself.
+    pub store: Store,
+    /// What the app stored for itself in an earlier run.
+    pub user_configuration: Option<Secret>,
 }
 
 /// The other end of the app's task.
@@ -119,8 +127,10 @@ pub struct AppRunner {
     held: Option<Input>,
     /// The answer that the app waits for.
     sending: Option<Sending>,
-    /// What the app stored for itself. It may be secret, so it lives in memory only: no file holds it in clear.
-    user_configuration: Option<Vec<u8>>,
+    /// What the app stored for itself.
+    user_configuration: Option<Secret>,
+    /// The write of it that the app waits for.
+    saving: Option<Saving>,
 }
 
 /// A running app that was asked to make room.
@@ -151,16 +161,18 @@ enum Slot {
 enum Woken {
     Command(Option<ToApp>),
     Sent(Input),
+    Saved(Result<(), String>),
     Time,
 }
 
 impl AppRunner {
     /// The task and its other end. Nothing happens until [`AppRunner::run`] is awaited.
-    pub fn new(context: AppContext) -> (AppRunner, AppLink) {
+    pub fn new(mut context: AppContext) -> (AppRunner, AppLink) {
         let (to_task, commands) = mpsc::channel(context.limits.app_queue);
         let nothing = AppState { sha256: None, wake_reason: 0, free_memory: 0, error: None };
         let (state, state_seen) = watch::channel(nothing);
         let (wish, wish_seen) = Wish::channel();
+        let user_configuration = context.user_configuration.take();
         let runner = AppRunner {
             context,
             commands,
@@ -174,7 +186,8 @@ impl AppRunner {
             look_at: Instant::now(),
             held: None,
             sending: None,
-            user_configuration: None,
+            user_configuration,
+            saving: None,
         };
         (runner, AppLink { commands: to_task, state: state_seen, wish: wish_seen })
     }
@@ -190,6 +203,11 @@ impl AppRunner {
                 Woken::Sent(answer) => {
                     self.sending = None;
                     self.input(answer);
+                }
+                Woken::Saved(result) => {
+                    if self.saving.take().is_some_and(|saving| saving.is_awaited) {
+                        self.input(Input::Saved(result));
+                    }
                 }
                 Woken::Time => {}
             }
@@ -240,6 +258,7 @@ impl AppRunner {
         tokio::select! {
             command = self.commands.recv(), if self.held.is_none() => Woken::Command(command),
             answer = answer(self.sending.as_mut()) => Woken::Sent(answer),
+            saved = Saving::ended(self.saving.as_mut()) => Woken::Saved(saved),
             () = sleep_until(wake_at.unwrap_or_else(Instant::now)), if wake_at.is_some() => Woken::Time,
         }
     }
@@ -339,7 +358,7 @@ impl AppRunner {
             device_id: self.context.device_id.clone(),
             software_version: self.context.software_version.clone(),
             connected: self.session.is_some(),
-            user_configuration: self.user_configuration.clone(),
+            user_configuration: self.user_configuration.as_ref().map(|bytes| bytes.expose().to_vec()),
             nv,
             board: self.context.board.for_app(),
         });
@@ -360,6 +379,9 @@ impl AppRunner {
     fn stop(&mut self) {
         self.slot = Slot::Empty;
         self.leaving = None;
+        if let Some(saving) = &mut self.saving {
+            saving.is_awaited = false;
+        }
         self.held = None;
         self.sending = None;
     }

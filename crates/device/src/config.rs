@@ -1,6 +1,6 @@
 //! What a device is told about the network and itself: the server, the ports, the proxy, the name servers.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 
@@ -40,7 +40,7 @@ pub struct ProxyConfig {
     pub credentials: Option<ProxyCredentials>,
 }
 
-/// What a proxy wants to know. The password is never shown and lives in a file of its own.
+/// What a proxy wants to know. The password is never shown.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ProxyCredentials {
     /// The user name; RFC 7617 allows no colon in it.
@@ -130,61 +130,35 @@ impl fmt::Debug for ProxyCredentials {
     }
 }
 
-/// The configuration as it stands in its file: no secrets, everything spelled out.
+/// The configuration as the vault keeps it; the proxy and its password are a record of their own.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct ConfigFile {
+pub(crate) struct ConfigRecord {
     server: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     address: Option<IpAddr>,
     ports: PortMap,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    proxy: Option<ProxyInFile>,
     #[serde(default)]
     dns: Vec<SocketAddr>,
     model: String,
     profile: String,
 }
 
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct ProxyInFile {
-    host: String,
-    port: u16,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    user: Option<String>,
-}
-
-impl ConfigFile {
-    pub(crate) fn of(config: &DeviceConfig) -> ConfigFile {
-        ConfigFile {
+impl ConfigRecord {
+    pub(crate) fn of(config: &DeviceConfig) -> ConfigRecord {
+        ConfigRecord {
             server: config.server.clone(),
             address: config.address,
             ports: config.ports,
-            proxy: config.proxy.as_ref().map(|proxy| ProxyInFile {
-                host: proxy.host.clone(),
-                port: proxy.port,
-                user: proxy.credentials.as_ref().map(|credentials| credentials.user.clone()),
-            }),
             dns: config.dns.clone(),
             model: config.model.clone(),
             profile: config.profile.to_string(),
         }
     }
 
-    /// Whether a password belongs to this configuration.
-    pub(crate) fn wants_password(&self) -> bool {
-        self.proxy.as_ref().is_some_and(|proxy| proxy.user.is_some())
-    }
-
-    /// The checked configuration, with the password from its own file.
-    pub(crate) fn with_password(self, password: Zeroizing<String>) -> Result<DeviceConfig, ConfigError> {
+    /// The checked configuration.
+    pub(crate) fn with_proxy(self, proxy: Option<ProxyConfig>) -> Result<DeviceConfig, ConfigError> {
         let profile = Profile::from_str(&self.profile).map_err(|_| ConfigError::Profile(self.profile))?;
-        let proxy = self.proxy.map(|proxy| ProxyConfig {
-            host: proxy.host,
-            port: proxy.port,
-            credentials: proxy.user.map(|user| ProxyCredentials { user, password }),
-        });
         let config = DeviceConfig {
             server: self.server,
             address: self.address,
@@ -196,6 +170,40 @@ impl ConfigFile {
         };
         config.check()?;
         Ok(config)
+    }
+}
+
+/// Room for the longest proxy record, so that no copy of a password stays behind where a text grew.
+const PROXY_RECORD_BYTES: usize = 1024;
+
+impl ProxyConfig {
+    /// The lines of the record: host, port and, where there are any, user name and password. No part can hold a line end.
+    pub(crate) fn to_record(&self) -> Zeroizing<String> {
+        let mut text = Zeroizing::new(String::with_capacity(PROXY_RECORD_BYTES));
+        // Writing to a String cannot fail.
+        let _ = write!(text, "{}\n{}", self.host, self.port);
+        if let Some(ProxyCredentials { user, password }) = &self.credentials {
+            for part in ["\n", user, "\n", password] {
+                text.push_str(part);
+            }
+        }
+        text
+    }
+
+    /// Reads the lines of the record. The parts are checked together with the rest of the configuration.
+    pub(crate) fn from_record(bytes: &[u8]) -> Result<ProxyConfig, &'static str> {
+        let text = std::str::from_utf8(bytes).map_err(|_| "not UTF-8")?;
+        let mut lines = text.split('\n');
+        let (host, port) = lines.next().zip(lines.next()).ok_or("neither host nor port")?;
+        let port = port.parse().map_err(|_| "no port")?;
+        let credentials = match (lines.next(), lines.next(), lines.next()) {
+            (None, None, None) => None,
+            (Some(user), Some(password), None) => {
+                Some(ProxyCredentials { user: user.to_owned(), password: Zeroizing::new(password.to_owned()) })
+            }
+            _ => return Err("neither two nor four lines"),
+        };
+        Ok(ProxyConfig { host: host.to_owned(), port, credentials })
     }
 }
 
@@ -220,14 +228,42 @@ mod tests {
     }
 
     #[test]
-    fn the_password_is_neither_in_the_file_nor_in_debug() {
-        let text = serde_json::to_string(&ConfigFile::of(&config())).unwrap();
+    fn the_password_is_in_no_text_for_people() {
+        let text = serde_json::to_string(&ConfigRecord::of(&config())).unwrap();
         assert!(!text.contains("geheim"), "{text}");
         assert!(!format!("{:?}", config()).contains("geheim"));
-        let file: ConfigFile = serde_json::from_str(&text).unwrap();
-        assert!(file.wants_password());
-        let back = file.with_password(Zeroizing::new("geheim".into())).unwrap();
-        assert_eq!(back.proxy, config().proxy);
+    }
+
+    #[test]
+    fn a_configuration_comes_back_from_its_records() {
+        let config = config();
+        let record: ConfigRecord =
+            serde_json::from_slice(&serde_json::to_vec(&ConfigRecord::of(&config)).unwrap()).unwrap();
+        let proxy = config.proxy.as_ref().unwrap().to_record();
+        let back = record.with_proxy(Some(ProxyConfig::from_record(proxy.as_bytes()).unwrap())).unwrap();
+        assert_eq!((back.server, back.dns, back.proxy), (config.server, config.dns, config.proxy));
+    }
+
+    #[test]
+    fn a_proxy_record_has_two_lines_or_four() {
+        let plain = ProxyConfig { host: "2001:db8::1".into(), port: 3128, credentials: None };
+        assert_eq!(ProxyConfig::from_record(plain.to_record().as_bytes()).unwrap(), plain);
+        let empty = ProxyCredentials { user: String::new(), password: Zeroizing::new(String::new()) };
+        let empty = ProxyConfig { credentials: Some(empty), ..plain };
+        assert_eq!(ProxyConfig::from_record(empty.to_record().as_bytes()).unwrap(), empty);
+        for bad in
+            [&b""[..], b"host", b"host\n", b"host\n65536", b"host\n1\nuser", b"host\n1\nuser\npass\n", b"\xff\n1"]
+        {
+            assert!(ProxyConfig::from_record(bad).is_err(), "{bad:?}");
+        }
+        let longest = "a".repeat(255);
+        let longest = ProxyConfig {
+            host: longest.clone(),
+            port: 65535,
+            credentials: Some(ProxyCredentials { user: longest.clone(), password: Zeroizing::new(longest) }),
+        };
+        let text = longest.to_record();
+        assert!(text.len() <= PROXY_RECORD_BYTES && text.capacity() == PROXY_RECORD_BYTES);
     }
 
     #[test]

@@ -87,6 +87,16 @@ impl Dialer {
         Dialer { config, limits, clock, security, silent: HashSet::new() }
     }
 
+    /// Asks these name servers from now on.
+    pub(crate) fn ask_name_servers(&mut self, dns: Vec<SocketAddr>) {
+        self.config.dns = dns;
+    }
+
+    /// What the diary says of the device's own network; nothing was dialled.
+    pub(crate) fn network_note(&self, why: String) -> Attempt {
+        self.attempt(None, None).ended(AttemptResult::Network { why }, self.clock.now())
+    }
+
     /// The places to try from the beginning, or the attempt that already ended with the look-up.
     /// With a proxy only the proxy's own name is looked up.
     pub async fn round(&self) -> Result<Round, Box<Attempt>> {
@@ -273,5 +283,26 @@ pub(crate) fn tls_result(error: &io::Error) -> AttemptResult {
         Some(other) => AttemptResult::TlsFailed { why: other.to_string() },
         None if is_close(error) => AttemptResult::TlsFailed { why: "the other end closed the connection".to_owned() },
         None => AttemptResult::TlsFailed { why: error.to_string() },
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use keys::profile::Profile;
+
+    impl Dialer {
+        pub(crate) fn name_servers(&self) -> &[SocketAddr] {
+            &self.config.dns
+        }
+    }
+
+    /// A dialer that is never used to dial.
+    pub(crate) fn dialer() -> Dialer {
+        let (clock, seen) = (Arc::new(DeviceClock::new(0)), Arc::new(SeenServer::default()));
+        let tls = keys::tls::danger_client_enrolment(Profile::Modern, clock.clone(), Arc::clone(&seen)).unwrap();
+        let security = Security { purpose: ConnectionPurpose::Session, tls, seen, client_spki_sha256: None };
+        let config = crate::store::tests::config();
+        Dialer::new(config, security, clock, crate::limits::LIMITS)
     }
 }

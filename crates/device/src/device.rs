@@ -2,21 +2,26 @@
 
 use std::sync::Arc;
 
-use apphost::Unreached;
+use apphost::{Code, End, Unreached};
 use keys::pki::CertificateFacts;
 use protocol::report::{AppState, LogLevel, LogLine};
 use protocol::session::PartialApp;
 use tokio::sync::{mpsc, watch};
+use vault::Record;
+use zeroize::Zeroizing;
 
-use crate::app::ToApp;
 use crate::app::logs::LogRing;
 use crate::app::wish::Wish;
+use crate::app::{Assigned, ToApp, When};
 use crate::clock::DeviceClock;
+use crate::connect::Dialer;
 use crate::connect::attempt::{Attempt, AttemptResult};
 use crate::connect::diary::Diary;
 use crate::events::{DeviceEvent, Observer, Sha256Hex};
 use crate::folder::Folder;
 use crate::limits::Limits;
+use crate::network::Network;
+use crate::store::StoreError;
 
 /// The version of the runtime as the server and the app see it.
 pub const SOFTWARE_VERSION: &str = concat!("vouch ", env!("CARGO_PKG_VERSION"));
@@ -40,6 +45,17 @@ pub(crate) struct Device {
     pub(crate) unusable: Option<[u8; 32]>,
     /// The beginning of an app whose download was cut off.
     pub(crate) partial: Option<PartialApp>,
+    pub(crate) network: Network,
+    /// True once the device is asked to stop.
+    pub(crate) stop: watch::Receiver<bool>,
+}
+
+/// Ends when the device is asked to stop.
+pub(crate) async fn stopped(stop: &mut watch::Receiver<bool>) {
+    if stop.wait_for(|asked| *asked).await.is_err() {
+        // Nobody is left who could ask.
+        std::future::pending::<()>().await;
+    }
 }
 
 impl Device {
@@ -52,10 +68,59 @@ impl Device {
 
     /// Writes down and tells an attempt that is complete.
     pub(crate) fn note(&mut self, attempt: &Attempt) {
-        if let Err(error) = self.diary.add(attempt) {
-            self.status(format!("the diary cannot be written: {error}"));
+        self.diary.add(attempt);
+        if attempt.result == AttemptResult::Welcomed {
+            // A session may last for months.
+            self.diary.begin_write();
         }
         self.observer.tell(DeviceEvent::Attempt(Box::new(attempt.clone())));
+    }
+
+    /// Stores what the diary has gained.
+    pub(crate) async fn write_diary(&mut self) {
+        self.diary.begin_write();
+        if let Err(error) = self.diary.written().await {
+            self.status(format!("the diary cannot be stored: {error}"));
+        }
+    }
+
+    /// Puts the network configuration in force, or undoes one that does not work.
+    pub(crate) async fn prepare_network(&mut self, dialer: &mut Dialer) {
+        for why in self.network.prepare(dialer).await {
+            self.note(&dialer.network_note(why));
+        }
+    }
+
+    /// The server was reached over the network configuration in force.
+    pub(crate) fn network_reached(&mut self) {
+        if let Err(error) = self.network.reached() {
+            self.status(format!("the network configuration works and could not be stored as such: {error}"));
+        }
+    }
+
+    /// Runs the app that is in the vault, so that it need not wait for the server.
+    pub(crate) fn start_stored_app(&mut self) -> Result<(), StoreError> {
+        let Some(image) = self.folder.store.read(Record::App)? else { return Ok(()) };
+        let sha256 = keys::hashes::sha256(image.expose());
+        match Code::from_image(image.expose(), End::Device) {
+            Ok(code) => {
+                self.running = Some(sha256);
+                let app = Assigned { sha256, code };
+                // The queue of a task that has not begun is empty.
+                let _ = self.app.try_send(ToApp::Run { app, when: When::Now });
+            }
+            // Another version of the runtime stored it. The server's answer decides what runs.
+            Err(error) => self.app_unusable(sha256, error.to_string()),
+        }
+        Ok(())
+    }
+
+    /// Stores the app that runs from now on, or that none does.
+    pub(crate) async fn keep_app(&mut self, image: Option<Vec<u8>>) {
+        let kept = self.folder.store.keep(Record::App, image.map(Zeroizing::new)).await;
+        if let Err(error) = kept {
+            self.status(format!("the app is not stored and must be fetched again at the next start: {error}"));
+        }
     }
 
     /// Takes the server's time and keeps the floor that follows from it.

@@ -1,7 +1,7 @@
-//! The folder that is a device: its configuration, keys, roots, certificate and time floor, each in a file of its own.
+//! The folder that is a device: its vault, and its keys and certificate in files of their own.
 //!
 //! Provisioning writes everything into a neighbour folder and renames it into place when it is complete, so that there
-//! is never half a device. Later writes replace one file at a time: new file, fsync, rename, fsync of the folder.
+//! is never half a device. All that changes later is in the vault.
 
 use std::fs::{DirBuilder, File};
 use std::io;
@@ -11,26 +11,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use keys::pki::{Credential, PkiError, RootsBundle};
-use keys::private_file::{self, Existing, PrivateFileError};
+use keys::private_file::{Existing, PrivateFileError};
 use keys::purpose::KeyPurpose;
-use keys::secret::Secret;
 use keys::signer::{self, KeyError, Signer};
+use keys::storage::{self, StorageRoot, StorageRootError};
 use rustix::fs::{FlockOperation, flock};
-use serde::{Deserialize, Serialize};
-use zeroize::Zeroizing;
 
-use crate::config::{ConfigError, ConfigFile, DeviceConfig};
+use crate::config::DeviceConfig;
+use crate::store::{Store, StoreError};
 
-/// The server, the ports, the proxy, the model and the profile.
-pub const CONFIG_FILE: &str = "config.json";
-/// The proxy's password, when there is one.
-pub const PASSWORD_FILE: &str = "proxy-password";
-/// The pinned roots bundle.
-pub const ROOTS_FILE: &str = "roots.cbor";
-/// What changes while the device works: the time floor.
-pub const STATE_FILE: &str = "state.json";
-/// The private keys and the TLS certificate chain, each in a file named after its purpose.
+/// The vault: all that the device stores, encrypted.
+pub const VAULT_FOLDER: &str = "vault";
+/// The private keys, the TLS certificate chain and the storage root, each in a file named after its purpose.
 pub const KEYS_FOLDER: &str = "keys";
+/// The configuration of devices that were made before there was a vault.
+const CONFIG_WITHOUT_VAULT: &str = "config.json";
 
 const LOCK_TRIES: u32 = 25;
 const LOCK_PAUSE: Duration = Duration::from_millis(20);
@@ -48,6 +43,8 @@ pub struct Folder {
     pub roots: RootsBundle,
     /// The time floor of the last session: milliseconds since 1970.
     pub time_floor_unix_ms: i64,
+    /// What it keeps.
+    pub store: Store,
     _lock: File,
 }
 
@@ -83,21 +80,26 @@ pub enum FolderError {
     /// A part of the device is missing.
     #[error("{0} is missing; restore the folder from a copy, or provision the device again in a new folder")]
     Missing(PathBuf),
-    /// A part of the device cannot be understood.
-    #[error("{file} is damaged: {why}; restore it from a copy, or provision the device again in a new folder")]
-    Damaged {
-        /// The file.
+    /// It was made by a version that stored everything in clear.
+    #[error(
+        "{0} was made before devices had a vault, and is not read any more; provision the device again in a new folder"
+    )]
+    WithoutVault(PathBuf),
+    /// The vault cannot be used, or does not take a change.
+    #[error("{folder}: {source}")]
+    Store {
+        /// The vault's folder.
+        folder: PathBuf,
+        /// What is wrong with it.
+        source: StoreError,
+    },
+    /// The storage root cannot be used, or not be made.
+    #[error("{file}: {source}; restore it from a copy, or provision the device again in a new folder")]
+    StorageRoot {
+        /// The root's file.
         file: PathBuf,
         /// What is wrong with it.
-        why: String,
-    },
-    /// The configuration cannot be used.
-    #[error("{file}: {source}")]
-    Config {
-        /// The file.
-        file: PathBuf,
-        /// What cannot be used.
-        source: ConfigError,
+        source: StorageRootError,
     },
     /// A key cannot be used, or not be made.
     #[error("{file}: {source}; restore it from a copy, or provision the device again in a new folder")]
@@ -128,12 +130,6 @@ pub enum FolderError {
     },
 }
 
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct StateFile {
-    time_floor_unix_ms: i64,
-}
-
 impl Folder {
     /// Reads a complete device and keeps other processes from using it.
     pub fn open(dir: &Path) -> Result<Folder, FolderError> {
@@ -144,8 +140,13 @@ impl Folder {
         if mode & 0o077 != 0 {
             return Err(FolderError::Open(dir.to_owned()));
         }
+        if dir.join(CONFIG_WITHOUT_VAULT).exists() {
+            return Err(FolderError::WithoutVault(dir.to_owned()));
+        }
         let lock = lock(dir)?;
-        let config = read_config(dir)?;
+        let in_vault = |source| store_error(dir, source);
+        let store = Store::open(&dir.join(VAULT_FOLDER), &read_storage_root(dir)?).map_err(in_vault)?;
+        let config = store.config().map_err(in_vault)?;
         Ok(Folder {
             dir: dir.to_owned(),
             keys: DeviceKeys {
@@ -153,13 +154,28 @@ impl Folder {
                 agreement: read_key(dir, KeyPurpose::DeviceKeyAgreement)?,
                 tls: read_credential(dir, KeyPurpose::device_tls(config.profile))?,
             },
-            roots: read_with(dir, ROOTS_FILE, |bytes| {
-                RootsBundle::from_cbor(bytes).map_err(|error| error.to_string())
-            })?,
-            time_floor_unix_ms: read_json::<StateFile>(dir, STATE_FILE)?.time_floor_unix_ms,
+            roots: store.roots().map_err(in_vault)?,
+            time_floor_unix_ms: store.time_floor_unix_ms().map_err(in_vault)?,
             config,
+            store,
             _lock: lock,
         })
+    }
+
+    /// What a device keeps, for reading only: also while another process runs the device.
+    pub fn peek(dir: &Path) -> Result<Store, FolderError> {
+        if !holds_device(dir) {
+            return Err(FolderError::NoDevice(dir.to_owned()));
+        }
+        let root = read_storage_root(dir)?;
+        Store::open(&dir.join(VAULT_FOLDER), &root).map_err(|source| store_error(dir, source))
+    }
+
+    /// Keeps this configuration from now on.
+    pub fn store_config(&mut self, config: DeviceConfig) -> Result<(), FolderError> {
+        self.store.set_config(&config).map_err(|source| store_error(&self.dir, source))?;
+        self.config = config;
+        Ok(())
     }
 
     /// Writes the time floor down; a lower one than before changes nothing.
@@ -167,7 +183,8 @@ impl Folder {
         if time_floor_unix_ms <= self.time_floor_unix_ms {
             return Ok(());
         }
-        write_json(&self.dir, STATE_FILE, &StateFile { time_floor_unix_ms }, Existing::Replace)?;
+        let stored = self.store.set_time_floor_unix_ms(time_floor_unix_ms);
+        stored.map_err(|source| store_error(&self.dir, source))?;
         self.time_floor_unix_ms = time_floor_unix_ms;
         Ok(())
     }
@@ -215,13 +232,17 @@ impl Unfinished {
         time_floor_unix_ms: i64,
     ) -> Result<(), FolderError> {
         let dir = &self.dir;
-        write_keys(&dir.join(KEYS_FOLDER), keys)?;
-        if let Some(credentials) = config.proxy.as_ref().and_then(|proxy| proxy.credentials.as_ref()) {
-            private_file::write(&dir.join(PASSWORD_FILE), credentials.password.as_bytes(), Existing::Refuse)?;
-        }
-        private_file::write(&dir.join(ROOTS_FILE), &roots.to_cbor(), Existing::Refuse)?;
-        write_json(dir, STATE_FILE, &StateFile { time_floor_unix_ms }, Existing::Refuse)?;
-        write_json(dir, CONFIG_FILE, &ConfigFile::of(config), Existing::Refuse)?;
+        let keys_folder = dir.join(KEYS_FOLDER);
+        write_keys(&keys_folder, keys)?;
+        let root = StorageRoot::generate();
+        let file = keys_folder.join(storage::file_name());
+        root.danger_save(&keys_folder).map_err(|source| FolderError::StorageRoot { file, source })?;
+        let vault = dir.join(VAULT_FOLDER);
+        DirBuilder::new().mode(0o700).create(&vault).map_err(|source| io_error(&vault, source))?;
+        let store = Store::create(&vault, &root, config, roots, time_floor_unix_ms);
+        store.map_err(|source| store_error(dir, source))?;
+        // The names of the two folders, before the whole gets its own.
+        File::open(dir).and_then(|dir| dir.sync_all()).map_err(|source| io_error(dir, source))?;
         refuse_used(&self.target)?;
         std::fs::rename(dir, &self.target).map_err(|source| io_error(&self.target, source))?;
         let parent = self.target.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
@@ -231,7 +252,7 @@ impl Unfinished {
 
 /// Whether this is a device, or was one before something happened to it.
 fn holds_device(dir: &Path) -> bool {
-    dir.join(CONFIG_FILE).exists() || dir.join(KEYS_FOLDER).exists()
+    [VAULT_FOLDER, KEYS_FOLDER, CONFIG_WITHOUT_VAULT].iter().any(|name| dir.join(name).exists())
 }
 
 fn refuse_used(target: &Path) -> Result<(), FolderError> {
@@ -261,16 +282,13 @@ fn lock(dir: &Path) -> Result<File, FolderError> {
     Err(FolderError::InUse(dir.to_owned()))
 }
 
-fn read_config(dir: &Path) -> Result<DeviceConfig, FolderError> {
-    let file = read_json::<ConfigFile>(dir, CONFIG_FILE)?;
-    let mut password = Zeroizing::new(String::new());
-    if file.wants_password() {
-        password = read_with(dir, PASSWORD_FILE, |bytes| {
-            let text = std::str::from_utf8(bytes).map_err(|_| "not UTF-8".to_owned())?;
-            Ok(Zeroizing::new(text.trim_end_matches(['\r', '\n']).to_owned()))
-        })?;
+fn read_storage_root(dir: &Path) -> Result<StorageRoot, FolderError> {
+    let folder = dir.join(KEYS_FOLDER);
+    let file = folder.join(storage::file_name());
+    if !file.exists() {
+        return Err(FolderError::Missing(file));
     }
-    file.with_password(password).map_err(|source| FolderError::Config { file: dir.join(CONFIG_FILE), source })
+    StorageRoot::danger_load(&folder).map_err(|source| FolderError::StorageRoot { file, source })
 }
 
 fn read_key(dir: &Path, purpose: KeyPurpose) -> Result<Signer, FolderError> {
@@ -287,29 +305,6 @@ fn read_credential(dir: &Path, purpose: KeyPurpose) -> Result<Credential, Folder
     Credential::load(&folder, purpose).map_err(|source| FolderError::Credential { folder, source })
 }
 
-fn read_with<T>(dir: &Path, name: &str, read: impl FnOnce(&[u8]) -> Result<T, String>) -> Result<T, FolderError> {
-    let file = dir.join(name);
-    let bytes: Secret = match private_file::read(&file) {
-        Ok(bytes) => bytes,
-        Err(PrivateFileError::Io { error, .. }) if error.kind() == io::ErrorKind::NotFound => {
-            return Err(FolderError::Missing(file));
-        }
-        Err(error) => return Err(error.into()),
-    };
-    read(bytes.expose()).map_err(|why| FolderError::Damaged { file, why })
-}
-
-fn read_json<T: for<'de> Deserialize<'de>>(dir: &Path, name: &str) -> Result<T, FolderError> {
-    read_with(dir, name, |bytes| serde_json::from_slice(bytes).map_err(|error| error.to_string()))
-}
-
-fn write_json(dir: &Path, name: &str, value: &impl Serialize, existing: Existing) -> Result<(), FolderError> {
-    let file = dir.join(name);
-    let mut bytes = serde_json::to_vec_pretty(value).map_err(|error| io_error(&file, error.into()))?;
-    bytes.push(b'\n');
-    Ok(private_file::write(&file, &bytes, existing)?)
-}
-
 fn write_keys(folder: &Path, keys: &DeviceKeys) -> Result<(), FolderError> {
     DirBuilder::new().mode(0o700).create(folder).map_err(|source| io_error(folder, source))?;
     for key in [&*keys.identity, &keys.agreement] {
@@ -322,4 +317,8 @@ fn write_keys(folder: &Path, keys: &DeviceKeys) -> Result<(), FolderError> {
 
 fn io_error(file: &Path, source: io::Error) -> FolderError {
     FolderError::Io { file: file.to_owned(), source }
+}
+
+fn store_error(dir: &Path, source: StoreError) -> FolderError {
+    FolderError::Store { folder: dir.join(VAULT_FOLDER), source }
 }

@@ -11,7 +11,8 @@
 //! - [`app`]: the app in a task of its own, with or without a session, and its log lines.
 //! - [`board`]: the board that the app runs on, simulated where the program is built for that.
 //! - `device`: what a running device holds between its sessions.
-//! - [`folder`], [`config`]: the device on disk.
+//! - [`folder`], [`config`]: the device on disk; [`store`]: what it keeps; [`storage`]: the one way in which that is written.
+//! - [`network`]: static addresses, and the way back from a wrong one; [`parent`]: the process that puts them in force.
 //! - [`clock`]: the time, with a floor.
 //! - [`events`]: what the runtime tells whoever watches.
 //! - [`limits`]: every bound.
@@ -25,11 +26,15 @@ mod device;
 pub mod events;
 pub mod folder;
 pub mod limits;
+pub mod network;
+pub mod parent;
 pub mod provision;
 pub mod run;
 pub mod session;
+pub mod storage;
+pub mod store;
 
 pub use crate::device::SOFTWARE_VERSION;
 pub use connect::ports;
-pub use provision::{ProvisionError, ProvisionOptions, Provisioned, provision};
+pub use provision::{KeyBackEnd, ProvisionError, ProvisionOptions, Provisioned, provision};
 pub use run::{RunError, RunOptions, run};

@@ -41,10 +41,10 @@ pub struct Limits {
     pub backoff_directed: Duration,
     /// How long a session must have lasted before the back-off starts again from the beginning.
     pub steady_session: Duration,
-    /// How many attempts the diary keeps for the server.
+    /// How many attempts the diary keeps, in the vault and for the server.
     pub diary_entries: usize,
-    /// How many bytes each of the two diary files may have.
-    pub diary_file: u64,
+    /// How many bytes of the diary are stored.
+    pub diary_bytes: usize,
     /// How many log lines are kept while there is no session.
     pub log_lines: usize,
     /// How many bytes of log text are kept while there is no session.
@@ -61,6 +61,18 @@ pub struct Limits {
     pub board_file: u64,
     /// How often a simulated board is looked at for what changed.
     pub board_look: Duration,
+    /// How long a new network configuration may take to reach the server before it is undone.
+    pub network_trial: Duration,
+    /// How many starts of the device a new network configuration may have for that.
+    pub network_starts: u8,
+    /// How long the parent process may take for an answer.
+    pub parent_wait: Duration,
+    /// The longest question to the parent process and the longest answer, in bytes.
+    pub parent_message: usize,
+    /// How long the parent process waits before it starts a child again that failed.
+    pub child_pause: Duration,
+    /// How long a child may take to end when it is asked to.
+    pub child_stop: Duration,
     /// How many entries go to the app, or come from it, before the other side has to wait.
     pub app_queue: usize,
     /// How many events wait for the observer; more are counted and dropped, never waited for.
@@ -88,7 +100,7 @@ pub const LIMITS: Limits = Limits {
     backoff_directed: Duration::from_secs(24 * 3600),
     steady_session: Duration::from_secs(60),
     diary_entries: 64,
-    diary_file: 256 * 1024,
+    diary_bytes: 64 * 1024,
     log_lines: 1000,
     log_bytes: 256 * 1024,
     shutdown_wait: Duration::from_secs(24 * 3600),
@@ -97,6 +109,12 @@ pub const LIMITS: Limits = Limits {
     visit: Duration::from_secs(30),
     board_file: 64 * 1024,
     board_look: Duration::from_millis(250),
+    network_trial: Duration::from_secs(600),
+    network_starts: 3,
+    parent_wait: Duration::from_secs(10),
+    parent_message: 4096,
+    child_pause: Duration::from_secs(2),
+    child_stop: Duration::from_secs(10),
     app_queue: 64,
     events: 1024,
 };

@@ -4,6 +4,7 @@ pub(crate) mod enrol;
 
 use std::fmt;
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::sync::Arc;
 
 use keys::pki::{CertDer, CertificateFacts, Credential, Csr, PkiError, RootsBundle};
@@ -25,6 +26,31 @@ use crate::folder::{DeviceKeys, FolderError, Unfinished};
 use crate::limits::Limits;
 use crate::provision::enrol::{EnrolEnd, Enrolling};
 
+/// What makes and holds the device's secret keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyBackEnd {
+    /// Files that whoever reads the disk can copy: nothing but their mode protects the keys, the storage root included.
+    DangerSoftware,
+}
+
+/// A text that names no key back end.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "`{0}` is no key back end; there is danger-software, which keeps the device's secret keys in files that can be copied"
+)]
+pub struct UnknownKeyBackEnd(String);
+
+impl FromStr for KeyBackEnd {
+    type Err = UnknownKeyBackEnd;
+
+    fn from_str(text: &str) -> Result<KeyBackEnd, UnknownKeyBackEnd> {
+        match text {
+            "danger-software" => Ok(KeyBackEnd::DangerSoftware),
+            other => Err(UnknownKeyBackEnd(other.to_owned())),
+        }
+    }
+}
+
 /// What is needed to make a folder a device.
 #[derive(Debug)]
 pub struct ProvisionOptions {
@@ -32,6 +58,8 @@ pub struct ProvisionOptions {
     pub dir: PathBuf,
     /// How to reach the server and what to call this device.
     pub config: DeviceConfig,
+    /// Where its secret keys are born and kept.
+    pub keys: KeyBackEnd,
     /// The enrolment token `id.secret.roots-hash`; white space around it is ignored.
     pub token: Zeroizing<String>,
     /// The bounds.
@@ -125,6 +153,7 @@ pub async fn provision(options: ProvisionOptions, observer: &Observer) -> Result
     let token = EnrolmentToken::parse(&options.token)?;
     let unfinished = Unfinished::begin(&options.dir)?;
     let profile = options.config.profile;
+    let KeyBackEnd::DangerSoftware = options.keys;
     let keys = tokio::task::spawn_blocking(move || NewKeys::make(profile));
     let keys = keys.await.map_err(|_| ProvisionError::Interrupted)??;
     let server = &options.config.server;

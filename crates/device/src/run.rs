@@ -1,14 +1,15 @@
 //! A provisioned device at work: rounds of attempts, sessions, its app, and the pauses between.
 
 use std::future::Future;
-use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use apphost::Unreached;
 use keys::tls::{SeenServer, SessionMaterial, TlsError, client_session};
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
+use vault::Record;
 
 use crate::app::logs::LogRing;
 use crate::app::wish::{asked_since, wanted};
@@ -19,17 +20,22 @@ use crate::connect::attempt::ConnectionPurpose;
 use crate::connect::backoff::Backoff;
 use crate::connect::diary::Diary;
 use crate::connect::{Dialer, Security};
-use crate::device::{Device, SOFTWARE_VERSION};
+use crate::device::{Device, SOFTWARE_VERSION, stopped};
 use crate::events::{DeviceEvent, Observer, Sha256Hex, Started};
 use crate::folder::{Folder, FolderError};
 use crate::limits::Limits;
+use crate::network::Network;
+use crate::parent::ParentLink;
 use crate::session::{Session, SessionEnd};
+use crate::store::StoreError;
 
 /// What is needed to run a device.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct RunOptions {
     /// The folder that `provision` made.
     pub dir: PathBuf,
+    /// The parent that may change the network, where there is one.
+    pub parent: Option<ParentLink>,
     /// The bounds.
     pub limits: Limits,
 }
@@ -40,13 +46,13 @@ pub enum RunError {
     /// The folder cannot be used.
     #[error(transparent)]
     Folder(#[from] FolderError),
-    /// The diary cannot be opened.
-    #[error("{dir}: the diary cannot be opened: {source}")]
-    Diary {
+    /// Something in the vault cannot be read.
+    #[error("{dir}: {source}")]
+    Store {
         /// The folder.
         dir: PathBuf,
-        /// What the operating system said.
-        source: io::Error,
+        /// What is wrong with it.
+        source: StoreError,
     },
     /// The board cannot be used.
     #[error(transparent)]
@@ -74,6 +80,7 @@ enum RoundEnd {
 /// [`RunError`] when it cannot start. A server that is not reached is no error: it is tried again, for ever.
 pub async fn run(options: RunOptions, shutdown: impl Future<Output = ()>, observer: Observer) -> Result<(), RunError> {
     let folder = Folder::open(&options.dir)?;
+    let in_vault = |source| RunError::Store { dir: options.dir.clone(), source };
     let clock = Arc::new(DeviceClock::new(folder.time_floor_unix_ms));
     let dialer = dialer(&folder, &clock, options.limits)?;
     let logs = Arc::new(LogRing::new(&options.limits));
@@ -86,10 +93,14 @@ pub async fn run(options: RunOptions, shutdown: impl Future<Output = ()>, observ
         clock: Arc::clone(&clock),
         logs: Arc::clone(&logs),
         observer: observer.clone(),
+        store: folder.store.clone(),
+        user_configuration: folder.store.read(Record::UserConfiguration).map_err(in_vault)?,
     });
-    let diary = Diary::open(&options.dir, &options.limits)
-        .map_err(|source| RunError::Diary { dir: options.dir.clone(), source })?;
-    let device = Device {
+    let diary = Diary::open(&folder.store, &options.limits).map_err(in_vault)?;
+    let dns = folder.config.dns.clone();
+    let network = Network::begin(&folder.store, options.parent, dns, &options.limits).map_err(in_vault)?;
+    let (stop, stopped) = watch::channel(false);
+    let mut device = Device {
         folder,
         limits: options.limits,
         clock,
@@ -102,10 +113,18 @@ pub async fn run(options: RunOptions, shutdown: impl Future<Output = ()>, observ
         running: None,
         unusable: None,
         partial: None,
+        network,
+        stop: stopped,
     };
     observer.tell(DeviceEvent::Started(started(&device)));
+    device.start_stored_app().map_err(in_vault)?;
+    let ask_to_stop = async {
+        shutdown.await;
+        stop.send_replace(true);
+        sleep(options.limits.close_wait * 2).await;
+    };
     tokio::select! {
-        () = shutdown => {}
+        () = ask_to_stop => {}
         () = Box::pin(keep_connected(device, dialer)) => {}
         () = Box::pin(runner.run()) => return Err(RunError::AppTask),
     }
@@ -140,19 +159,25 @@ fn started(device: &Device) -> Started {
     }
 }
 
-/// One round after the other, for ever.
+/// One round after the other, until the device is asked to stop.
 async fn keep_connected(mut device: Device, mut dialer: Dialer) {
     let mut pauses = Pauses::new(&device.limits, u64::from_ne_bytes(keys::hashes::random()));
-    loop {
-        let is_visit = until_wanted(&mut device).await;
+    while !*device.stop.borrow() {
+        let Some(is_visit) = until_wanted(&mut device).await else { break };
         let asked = device.wish.borrow().asked;
+        device.prepare_network(&mut dialer).await;
         let end = one_round(&mut device, &mut dialer, is_visit).await;
+        device.write_diary().await;
+        if *device.stop.borrow() {
+            break;
+        }
         if let RoundEnd::Session { end, .. } = &end
             && !matches!(end, SessionEnd::LoginBroken | SessionEnd::Refused { .. })
         {
             device.observer.tell(DeviceEvent::Disconnected { why: end.to_string() });
         }
         let Pause { time, why, is_asked_for } = pauses.after(&end);
+        let time = device.network.time_left().map_or(time, |left| left.min(time));
         device.observer.tell(DeviceEvent::Waiting { ms: crate::connect::proxy::millis(time), why });
         let app_asks = async {
             asked_since(&mut device.wish, asked).await;
@@ -160,23 +185,30 @@ async fn keep_connected(mut device: Device, mut dialer: Dialer) {
         };
         tokio::select! {
             () = sleep(time) => {}
+            () = stopped(&mut device.stop) => {}
             // What the server asked for is not cut short.
             () = app_asks, if !is_asked_for => {}
         }
     }
 }
 
-/// Waits until the app wants a session, or until it is time to look for updates; true when it is that.
-async fn until_wanted(device: &mut Device) -> bool {
+/// Waits until the app wants a session, or until it is time to look for updates: true when it is that, `None` when the
+/// device is asked to stop.
+async fn until_wanted(device: &mut Device) -> Option<bool> {
     tokio::select! {
-        () = wanted(&mut device.wish) => false,
-        () = sleep(device.limits.offline_most) => true,
+        () = wanted(&mut device.wish) => Some(false),
+        () = sleep(device.limits.offline_most) => Some(true),
+        () = stopped(&mut device.stop) => None,
     }
 }
 
 /// Tries the places in the rule's order until the server has given its verdict; a session lasts as long as it lasts.
 async fn one_round(device: &mut Device, dialer: &mut Dialer, is_visit: bool) -> RoundEnd {
-    let mut round = match dialer.round().await {
+    let found = tokio::select! {
+        found = dialer.round() => found,
+        () = stopped(&mut device.stop) => return RoundEnd::NotReached,
+    };
+    let mut round = match found {
         Ok(round) => round,
         Err(attempt) => {
             device.note(&attempt);
@@ -185,7 +217,11 @@ async fn one_round(device: &mut Device, dialer: &mut Dialer, is_visit: bool) -> 
         }
     };
     while let Some(place) = round.next_place() {
-        let connection = match dialer.dial(&place, &round).await {
+        let dialled = tokio::select! {
+            dialled = dialer.dial(&place, &round) => dialled,
+            () = stopped(&mut device.stop) => return RoundEnd::NotReached,
+        };
+        let connection = match dialled {
             Ok(connection) => *connection,
             Err(attempt) => {
                 device.note(&attempt);

@@ -5,6 +5,7 @@ pub(crate) mod writer;
 use std::collections::VecDeque;
 use std::fmt;
 use std::io;
+use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,7 +28,7 @@ use crate::app::wish::unwanted;
 use crate::app::{Assigned, ToApp, When};
 use crate::connect::attempt::{Attempt, AttemptResult};
 use crate::connect::{Connection, tls_result};
-use crate::device::{Device, SOFTWARE_VERSION};
+use crate::device::{Device, SOFTWARE_VERSION, stopped};
 use crate::events::{Base64, ChallengeRecord, DeviceEvent, Sha256Hex, Welcomed as WelcomeSeen};
 use crate::session::writer::Writer;
 
@@ -139,7 +140,7 @@ impl<'a> Session<'a> {
             os_version: SOFTWARE_VERSION.to_owned(),
             attestation: AttestationLevel::Software,
             boot: None,
-            vault_generation: None,
+            vault_generation: NonZeroU64::new(device.folder.store.generation()),
             limits: protocol::limits::LIMITS,
         };
         let machine = DeviceSession::new(config, device.clock.now());
@@ -235,7 +236,7 @@ impl<'a> Session<'a> {
         let deadline = self.machine.poll_timeout().map(|mono_ms| self.device.clock.instant(mono_ms));
         let open = self.machine.is_open();
         let room = self.machine.room() >= MESSAGE_ROOM;
-        let Device { app, app_state, wish, logs, clock, .. } = &mut *self.device;
+        let Device { app, app_state, wish, stop, logs, clock, .. } = &mut *self.device;
         let visit_until = self.visit_until;
         let left = async {
             sleep_until(visit_until).await;
@@ -259,6 +260,7 @@ impl<'a> Session<'a> {
             }
             // What the app handed over before goes first; an app that is being fetched is worth the wait.
             () = left, if open && !self.fetching && self.to_app.is_empty() => Woken::Unwanted,
+            () = stopped(stop) => Woken::Unwanted,
             () = sleep_until(deadline.unwrap_or(never)) => Woken::Time,
         }
     }
@@ -268,10 +270,10 @@ impl<'a> Session<'a> {
         while let Some(event) = self.machine.poll_event() {
             match event {
                 Event::Sign(request) => self.sign(request).await,
-                Event::Welcomed(welcomed) => self.welcomed(*welcomed),
+                Event::Welcomed(welcomed) => self.welcomed(*welcomed).await,
                 Event::App { name, value } => self.to_app.push_back(ToApp::Message { name, value }),
-                Event::AppAvailable(app) => self.assigned(Some(app)),
-                Event::AppComplete { app, bytes } => self.downloaded(app, &bytes),
+                Event::AppAvailable(app) => self.assigned(Some(app)).await,
+                Event::AppComplete { app, bytes } => self.downloaded(app, bytes).await,
                 Event::AppDamaged(app) => {
                     self.fetching = false;
                     let why = "what came has another SHA-256 than was promised; it is thrown away".to_owned();
@@ -279,7 +281,7 @@ impl<'a> Session<'a> {
                 }
                 Event::LogsKept(next) => self.device.logs.kept(next),
                 Event::DiaryKept(next) => self.device.diary.kept(next),
-                Event::AppRemoved => self.assigned(None),
+                Event::AppRemoved => self.assigned(None).await,
                 Event::Restart(reason) => self.restart(reason),
                 Event::Refused { reason, retry_after_ms } => {
                     let retry_after = retry_after_ms.map(|ms| Duration::from_millis(ms.into()));
@@ -306,7 +308,7 @@ impl<'a> Session<'a> {
         }
     }
 
-    fn welcomed(&mut self, Welcomed { welcome, record }: Welcomed) {
+    async fn welcomed(&mut self, Welcomed { welcome, record }: Welcomed) {
         self.device.observer.tell(DeviceEvent::Challenge(ChallengeRecord {
             identity_spki: Base64(record.identity_spki),
             external_aad: Base64(record.external_aad.to_vec()),
@@ -317,6 +319,7 @@ impl<'a> Session<'a> {
         if let Some(attempt) = self.attempt.take() {
             self.device.attempt_ended(attempt, AttemptResult::Welcomed);
         }
+        self.device.network_reached();
         self.device.time_told(welcome.unix_ms, &self.server);
         self.device.observer.tell(DeviceEvent::Welcomed(WelcomeSeen {
             device_id: welcome.device_id.to_string(),
@@ -329,7 +332,7 @@ impl<'a> Session<'a> {
         let (session, from_app) = mpsc::channel(1);
         self.from_app = Some(from_app);
         self.to_app.push_back(ToApp::Connected(session));
-        self.assigned(welcome.app);
+        self.assigned(welcome.app).await;
     }
 
     /// The server wants the app to start again; one that is being fetched starts in its place.
@@ -346,12 +349,13 @@ impl<'a> Session<'a> {
     }
 
     /// The server says which app is to run. The one that runs stays until its successor is complete.
-    fn assigned(&mut self, app: Option<AppRef>) {
+    async fn assigned(&mut self, app: Option<AppRef>) {
         self.when = When::Ready;
         self.fetching = false;
         let Some(app) = app else {
             self.device.running = None;
             self.to_app.push_back(ToApp::Remove);
+            self.device.keep_app(None).await;
             return;
         };
         let known = [self.device.running, self.device.unusable].contains(&Some(app.sha256));
@@ -367,13 +371,14 @@ impl<'a> Session<'a> {
         }
     }
 
-    fn downloaded(&mut self, app: AppRef, image: &[u8]) {
+    async fn downloaded(&mut self, app: AppRef, image: Vec<u8>) {
         self.fetching = false;
-        let sha256 = Sha256Hex(keys::hashes::sha256(image));
+        let sha256 = Sha256Hex(keys::hashes::sha256(&image));
         let bytes = self.machine.app_bytes_received();
         self.device.observer.tell(DeviceEvent::AppDownloaded { sha256, bytes });
-        match Code::from_image(image, End::Device) {
+        match Code::from_image(&image, End::Device) {
             Ok(code) => {
+                self.device.keep_app(Some(image)).await;
                 self.device.running = Some(app.sha256);
                 let app = Assigned { sha256: app.sha256, code };
                 self.to_app.push_back(ToApp::Run { app, when: self.when });

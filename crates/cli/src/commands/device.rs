@@ -1,5 +1,8 @@
 //! `vouch device`: provision and run one here, list and revoke those that central knows.
 
+mod boot;
+mod settings;
+
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -8,11 +11,12 @@ use anyhow::{Context, Result, anyhow, bail};
 use apphost::board::PINS;
 use clap::{Args, Subcommand};
 use device::board::levels::{self, Setting};
-use device::config::{DeviceConfig, ProxyConfig, ProxyCredentials};
+use device::config::DeviceConfig;
 use device::events::Observer;
 use device::limits::{LIMITS, Limits};
+use device::parent::ParentLink;
 use device::ports::PortMap;
-use device::{ProvisionOptions, RunOptions};
+use device::{KeyBackEnd, ProvisionOptions, RunOptions};
 use keys::profile::Profile;
 use serde_json::{Value, json};
 
@@ -26,6 +30,10 @@ pub(crate) enum Device {
     Provision(Provision),
     Run(Run),
     Pin(Pin),
+    Boot(boot::Boot),
+    Network(settings::Network),
+    Proxy(settings::Proxy),
+    Diary(settings::ShowDiary),
     List(List),
     Restart(Restart),
     Revoke(Revoke),
@@ -37,6 +45,10 @@ impl Device {
             Device::Provision(command) => command.run(output),
             Device::Run(command) => command.run(output),
             Device::Pin(command) => command.run(output),
+            Device::Boot(command) => command.run(output),
+            Device::Network(command) => command.run(output),
+            Device::Proxy(command) => command.run(output),
+            Device::Diary(command) => command.run(output),
             Device::List(command) => command.run(output),
             Device::Restart(command) => command.run(output),
             Device::Revoke(command) => command.run(output),
@@ -62,6 +74,10 @@ pub(crate) struct Provision {
     /// The product's model, as central shows it.
     #[arg(long, value_name = "NAME")]
     model: String,
+
+    /// What makes and holds the device's secret keys. There is `danger-software`: files that can be copied off the disk.
+    #[arg(long, value_name = "danger-software")]
+    keys: KeyBackEnd,
 
     /// `modern` (TLS 1.3, P-256, hybrid post-quantum) or `classic` (TLS 1.2, RSA-2048).
     #[arg(long, default_value = "modern", value_name = "PROFILE")]
@@ -95,7 +111,8 @@ pub(crate) struct Provision {
 impl Provision {
     fn run(self, output: &Output) -> Result<()> {
         let token = password::read_secret(&self.token_file)?;
-        let options = ProvisionOptions { dir: self.dir.clone(), config: self.config()?, token, limits: LIMITS };
+        let options =
+            ProvisionOptions { dir: self.dir.clone(), config: self.config()?, keys: self.keys, token, limits: LIMITS };
         let (observer, mut events) = Observer::channel(&LIMITS);
         let runtime = runtime()?;
         let provisioned = runtime.block_on(async {
@@ -120,7 +137,9 @@ impl Provision {
     }
 
     fn config(&self) -> Result<DeviceConfig> {
-        let proxy = self.proxy.as_deref().map(|text| self.proxy_config(text)).transpose()?;
+        let credentials = self.proxy_user.as_deref().zip(self.proxy_password_file.as_deref());
+        let proxy =
+            self.proxy.as_deref().map(|text| settings::parse_proxy("--proxy", text, credentials)).transpose()?;
         Ok(DeviceConfig {
             server: self.server.clone(),
             address: self.address,
@@ -130,18 +149,6 @@ impl Provision {
             model: self.model.clone(),
             profile: self.profile,
         })
-    }
-
-    fn proxy_config(&self, text: &str) -> Result<ProxyConfig> {
-        let (host, port) = text.rsplit_once(':').ok_or_else(|| anyhow!("--proxy {text}: write HOST:PORT"))?;
-        let port = port.parse().with_context(|| format!("--proxy {text}: {port:?} is no port"))?;
-        let credentials = match (&self.proxy_user, &self.proxy_password_file) {
-            (Some(user), Some(file)) => {
-                Some(ProxyCredentials { user: user.clone(), password: password::read_secret(file)? })
-            }
-            _ => None,
-        };
-        Ok(ProxyConfig { host: host.trim_matches(['[', ']']).to_owned(), port, credentials })
     }
 }
 
@@ -155,6 +162,10 @@ pub(crate) struct Run {
     /// The longest pause between two rounds of attempts to reach the server, in seconds.
     #[arg(long, default_value_t = LIMITS.backoff_most.as_secs(), value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=86_400))]
     retry_max: u64,
+
+    /// Standard input is the link to `vouch device boot`.
+    #[arg(long, hide = true)]
+    below_parent: bool,
 }
 
 impl Run {
@@ -171,10 +182,11 @@ impl Run {
                     }
                 }
             };
-            let work = device::run(RunOptions { dir: self.dir, limits }, super::stop_signal(), observer);
-            tokio::join!(work, printing).0
-        })?;
-        Ok(())
+            let parent = self.below_parent.then(|| ParentLink::from_standard_input(&LIMITS)).transpose()?;
+            let options = RunOptions { dir: self.dir, parent, limits };
+            let work = device::run(options, super::stop_signal(), observer);
+            anyhow::Ok(tokio::join!(work, printing).0?)
+        })
     }
 }
 
@@ -206,7 +218,7 @@ impl Pin {
         if !PINS.contains(&self.pin.as_str()) {
             bail!("there is no {:?}; there are {}", self.pin, PINS.join(", "));
         }
-        if !self.dir.join(device::folder::CONFIG_FILE).exists() {
+        if !self.dir.join(device::folder::VAULT_FOLDER).exists() {
             bail!("{} is no device: make one with `vouch device provision`", self.dir.display());
         }
         let setting = Setting { pin: self.pin, value };

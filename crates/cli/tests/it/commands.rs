@@ -39,7 +39,9 @@ fn a_token_may_come_by_standard_input_and_serves_once() {
     let provision = |name: &str| {
         let mut command = vouch();
         command.args(["--json", "device", "provision", "--server", "vouch.test", "--address", "127.70.8.1"]);
-        command.args(["--model", "m", "--token-file", "-", "--dir"]).arg(root.path().join(name));
+        command
+            .args(["--keys", "danger-software", "--model", "m", "--token-file", "-", "--dir"])
+            .arg(root.path().join(name));
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         child.stdin.take().unwrap().write_all(token.as_bytes()).unwrap();
         child.wait_with_output().unwrap()

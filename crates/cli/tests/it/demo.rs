@@ -7,6 +7,8 @@ use std::sync::OnceLock;
 
 use crate::support::vouch;
 use base64::prelude::{BASE64_STANDARD, Engine as _};
+use device::config::DeviceConfig;
+use device::folder::Folder;
 use keys::cose::{self, CosePurpose};
 use keys::public::PublicKey;
 use serde_json::Value;
@@ -53,12 +55,24 @@ fn copy(root: &Path, net: u8) -> PathBuf {
     let open = places["open"].as_str().unwrap();
     let old = open.rsplit_once('.').unwrap().0;
     let new = format!("127.200.{net}");
-    for file in ["demo.json", "device-modern/config.json", "device-classic/config.json"] {
-        let file = dir.join(file);
-        let text = fs::read_to_string(&file).unwrap();
-        fs::write(&file, text.replace(&format!("{old}."), &format!("{new}."))).unwrap();
+    let file = dir.join("demo.json");
+    let text = fs::read_to_string(&file).unwrap();
+    fs::write(&file, text.replace(&format!("{old}."), &format!("{new}."))).unwrap();
+    for device in ["device-modern", "device-classic"] {
+        change_config(&dir.join(device), |config| {
+            let last = config.address.unwrap().to_string();
+            let last = last.rsplit_once('.').unwrap().1;
+            config.address = Some(format!("{new}.{last}").parse().unwrap());
+        });
     }
     dir
+}
+
+fn change_config(dir: &Path, change: impl FnOnce(&mut DeviceConfig)) {
+    let mut folder = Folder::open(dir).unwrap();
+    let mut config = folder.config.clone();
+    change(&mut config);
+    folder.store_config(config).unwrap();
 }
 
 /// Runs a sabotaged copy; the claim must fail for that device, and the whole with it.
@@ -104,12 +118,12 @@ fn every_claim_is_verified_for_both_devices_and_an_outsider_can_check_the_challe
 #[test]
 fn sabotage_of_the_port_order_is_noticed() {
     sabotaged("C02", "modern", 2, |dir| {
-        let file = dir.join("device-modern/config.json");
-        let mut config: Value = serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();
-        // A fault in the network: what should be port 31314 leads to a closed port.
-        let others: Vec<&str> = config["ports"].as_str().unwrap().split(',').skip(1).collect();
-        config["ports"] = format!("31314=9,{}", others.join(",")).into();
-        fs::write(&file, config.to_string()).unwrap();
+        change_config(&dir.join("device-modern"), |config| {
+            // A fault in the network: what should be port 31314 leads to a closed port.
+            let ports = config.ports.to_string();
+            let others: Vec<&str> = ports.split(',').skip(1).collect();
+            config.ports = format!("31314=9,{}", others.join(",")).parse().unwrap();
+        });
     });
 }
 

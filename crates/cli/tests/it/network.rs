@@ -10,11 +10,11 @@ use crate::support::{PATIENCE, Server, output};
 
 /// Set in the copy of this test that runs inside its own namespaces.
 const INSIDE: &str = "VOUCH_TEST_IN_NAMESPACE";
-const DEVICE_ADDRESS: &str = "10.77.0.2";
-const SERVER_ADDRESS: &str = "10.77.0.1";
+pub(crate) const DEVICE_ADDRESS: &str = "10.77.0.2";
+pub(crate) const SERVER_ADDRESS: &str = "10.77.0.1";
 
 /// Runs the named test again in user, network and mount namespaces of its own, so that root is not needed.
-fn in_own_namespaces(test: &str, body: impl FnOnce()) {
+pub(crate) fn in_own_namespaces(test: &str, body: impl FnOnce()) {
     if std::env::var_os(INSIDE).is_some() {
         return body();
     }
@@ -27,7 +27,7 @@ fn in_own_namespaces(test: &str, body: impl FnOnce()) {
     assert!(text.contains("1 passed"), "the inner test did not run: {text}");
 }
 
-fn tool(words: &str) {
+pub(crate) fn tool(words: &str) {
     let mut parts = words.split_whitespace();
     let mut command = Command::new(parts.next().unwrap());
     command.args(parts);
@@ -35,10 +35,10 @@ fn tool(words: &str) {
 }
 
 /// The device's side of the wire: a second network namespace, held open by a sleeping process.
-struct DeviceNamespace(Child);
+pub(crate) struct DeviceNamespace(Child);
 
 impl DeviceNamespace {
-    fn new() -> DeviceNamespace {
+    pub(crate) fn new() -> DeviceNamespace {
         let own = std::fs::read_link("/proc/self/ns/net").unwrap();
         let holder = Command::new("unshare").args(["--net", "sleep", "600"]).stdin(Stdio::null()).spawn().unwrap();
         let link = format!("/proc/{}/ns/net", holder.id());
@@ -61,7 +61,7 @@ impl DeviceNamespace {
         namespace
     }
 
-    fn enter(&self) -> Vec<String> {
+    pub(crate) fn enter(&self) -> Vec<String> {
         ["nsenter", "-t", &self.0.id().to_string(), "-n"].map(str::to_owned).to_vec()
     }
 }

@@ -97,6 +97,14 @@ impl Watched {
         self.child.id()
     }
 
+    /// Waits for the end of a process that was asked to end; what it still says is read, so that it does not wait.
+    pub(crate) fn ended(&mut self) {
+        let deadline = Instant::now() + PATIENCE;
+        while self.lines.recv_timeout(deadline.saturating_duration_since(Instant::now())).is_ok() {}
+        assert!(Instant::now() < deadline, "{}: does not end", self.name);
+        self.child.wait().unwrap();
+    }
+
     /// Kills without warning, as a power cut would.
     pub(crate) fn kill(&mut self) {
         let _ = self.child.kill();
@@ -180,6 +188,8 @@ impl Server {
             "vouch.test",
             "--model",
             "test-1",
+            "--keys",
+            "danger-software",
             "--profile",
             profile,
         ]);

@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use apphost::{Input, NotSent, Output, Sleep, Until, WakeReason};
+use keys::secret::Secret;
 use protocol::report::{AppState, LogLevel, LogLine};
 use tokio::time::Instant;
 
+use crate::app::saving::Saving;
 use crate::app::sending::{Outgoing, Sending};
 use crate::app::{AppRunner, Slot};
 use crate::events::{DeviceEvent, LogKind};
@@ -37,14 +39,20 @@ impl AppRunner {
                     self.pause(WakeReason::Restart, None);
                 }
                 Output::SaveUserConfiguration(bytes) => {
-                    self.user_configuration = Some(bytes).filter(|bytes| !bytes.is_empty());
-                    self.input(Input::Saved(Ok(())));
+                    self.save(bytes);
                 }
                 Output::Save(_) => self.input(Input::Saved(Err("a device app has no saved state".to_owned()))),
                 // Only agents have a URL and make requests.
                 Output::HttpResponse(_) | Output::HttpRequest(_) | Output::HttpCancel(_) => {}
             }
         }
+    }
+
+    /// Stores the user configuration; the app waits until it is safe from a power cut.
+    fn save(&mut self, bytes: Vec<u8>) {
+        let bytes = Some(bytes).filter(|bytes| !bytes.is_empty());
+        self.user_configuration = bytes.clone().map(Secret::new);
+        self.saving = Some(Saving::begin(&self.context.store, bytes, self.saving.take()));
     }
 
     fn log(&self, level: apphost::LogLevel, text: String) {

@@ -101,6 +101,11 @@ pub enum AttemptResult {
     Welcomed,
     /// TLS and the enrolment went well.
     Enrolled,
+    /// Something about this device's own network configuration.
+    Network {
+        /// What happened to it.
+        why: String,
+    },
     /// No address was found for the name of the server or of the proxy.
     NameNotFound {
         /// The name that was looked up.
@@ -206,9 +211,10 @@ impl AttemptResult {
         match self {
             AttemptResult::Welcomed | AttemptResult::Enrolled => DiaryStage::Open,
             AttemptResult::NameNotFound { .. } => DiaryStage::Name,
-            AttemptResult::TcpNoAnswer { .. } | AttemptResult::TcpRefused | AttemptResult::TcpFailed { .. } => {
-                DiaryStage::Tcp
-            }
+            AttemptResult::Network { .. }
+            | AttemptResult::TcpNoAnswer { .. }
+            | AttemptResult::TcpRefused
+            | AttemptResult::TcpFailed { .. } => DiaryStage::Tcp,
             AttemptResult::ProxyWantsCredentials
             | AttemptResult::ProxyRefused { .. }
             | AttemptResult::ProxyNotHttp { .. }
@@ -249,6 +255,7 @@ impl fmt::Display for AttemptResult {
         match self {
             AttemptResult::Welcomed => write!(f, "connected, challenge answered, session open"),
             AttemptResult::Enrolled => write!(f, "connected, enrolled"),
+            AttemptResult::Network { why } => f.write_str(why),
             AttemptResult::NameNotFound { name, why } => {
                 write!(f, "no address found for {name}: {why} (check the name and the DNS servers)")
             }

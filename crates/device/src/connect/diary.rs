@@ -1,29 +1,29 @@
-//! The connection diary: the last attempts, in two bounded files beside the device and in memory until the server keeps them.
+//! The connection diary: the last attempts, in the vault and in memory until the server keeps them.
 
 use std::collections::VecDeque;
-use std::fs::{File, OpenOptions};
-use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::{Path, PathBuf};
 
 use protocol::report::{DiaryEntry, RingId};
+use tokio::task::JoinHandle;
+use vault::Record;
+use zeroize::Zeroizing;
 
 use crate::connect::attempt::{Attempt, AttemptResult};
 use crate::limits::Limits;
+use crate::store::{Store, StoreError};
 
-/// The newest attempts, one JSON object a line.
-pub const DIARY_FILE: &str = "diary.jsonl";
-/// The attempts before them: what `diary.jsonl` was when it was full.
-pub const DIARY_OLD_FILE: &str = "diary.old.jsonl";
-
-/// Writes attempts down and keeps those that the server does not keep yet, numbered as log lines are.
+/// Remembers attempts and keeps those that the server does not keep yet, numbered as log lines are.
 #[derive(Debug)]
 pub struct Diary {
-    dir: PathBuf,
-    file: Option<File>,
-    bytes: u64,
-    bytes_most: u64,
+    store: Store,
     entries_most: usize,
+    bytes_most: usize,
+    /// The newest attempts as they are stored, one JSON object each.
+    lines: VecDeque<String>,
+    bytes: usize,
+    /// There are lines that are not stored.
+    is_changed: bool,
+    /// The last write, each of which waits for the one before it.
+    writing: Option<JoinHandle<Result<(), StoreError>>>,
     ring: RingId,
     waiting: VecDeque<Attempt>,
     /// The number of the first attempt that waits.
@@ -33,44 +33,93 @@ pub struct Diary {
 }
 
 impl Diary {
-    /// Opens the diary of a folder. What came after the last successful login is still to be sent.
-    /// A line that cannot be read (power went in the middle of it) is passed over.
-    pub fn open(dir: &Path, limits: &Limits) -> io::Result<Diary> {
+    /// Opens the diary of a device. What came after the last successful login is still to be sent.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the vault does not give it.
+    pub fn open(store: &Store, limits: &Limits) -> Result<Diary, StoreError> {
         let mut diary = Diary {
-            dir: dir.to_owned(),
-            file: None,
-            bytes: 0,
-            bytes_most: limits.diary_file,
+            store: store.clone(),
             entries_most: limits.diary_entries,
+            bytes_most: limits.diary_bytes,
+            lines: VecDeque::new(),
+            bytes: 0,
+            is_changed: false,
+            writing: None,
             ring: keys::hashes::random(),
             waiting: VecDeque::new(),
             first: 0,
             unsent: 0,
         };
-        for name in [DIARY_OLD_FILE, DIARY_FILE] {
-            diary.remember(&diary.read(name)?);
+        for attempt in Diary::stored(store)? {
+            diary.write_line(&attempt);
+            if attempt.result == AttemptResult::Welcomed {
+                diary.waiting.clear();
+            } else {
+                diary.keep(attempt);
+            }
         }
-        (diary.first, diary.unsent) = (0, 0);
-        diary.open_file()?;
+        (diary.first, diary.unsent, diary.is_changed) = (0, 0, false);
         Ok(diary)
     }
 
-    /// Writes one attempt down. When the disk refuses, the attempt is still kept for the server.
-    pub fn add(&mut self, attempt: &Attempt) -> io::Result<()> {
+    /// The attempts that a device has stored, oldest first. Those of another version that cannot be read are passed over.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the vault does not give them.
+    pub fn stored(store: &Store) -> Result<Vec<Attempt>, StoreError> {
+        let Some(bytes) = store.read(Record::Diary)? else { return Ok(Vec::new()) };
+        let lines = bytes.expose().split(|byte| *byte == b'\n');
+        Ok(lines.filter_map(|line| serde_json::from_slice(line).ok()).collect())
+    }
+
+    /// Remembers one attempt. It is stored with the next [`Diary::begin_write`].
+    pub fn add(&mut self, attempt: &Attempt) {
         self.keep(attempt.clone());
-        let mut line = serde_json::to_vec(attempt).map_err(io::Error::from)?;
-        line.push(b'\n');
-        let length = u64::try_from(line.len()).unwrap_or(u64::MAX);
-        if self.bytes > 0 && self.bytes.saturating_add(length) > self.bytes_most {
-            self.file = None;
-            std::fs::rename(self.dir.join(DIARY_FILE), self.dir.join(DIARY_OLD_FILE))?;
-            self.open_file()?;
+        self.write_line(attempt);
+    }
+
+    /// Begins to store what is new, in the background.
+    pub fn begin_write(&mut self) {
+        if !std::mem::take(&mut self.is_changed) {
+            return;
         }
-        if let Some(file) = &mut self.file {
-            file.write_all(&line)?;
-            self.bytes = self.bytes.saturating_add(length);
+        let mut text = Zeroizing::new(Vec::with_capacity(self.bytes));
+        for line in &self.lines {
+            text.extend_from_slice(line.as_bytes());
+            text.push(b'\n');
         }
-        Ok(())
+        let (store, before) = (self.store.clone(), self.writing.take());
+        self.writing = Some(tokio::spawn(async move {
+            // Never an older text over a newer one.
+            if let Some(before) = before {
+                let _ = before.await;
+            }
+            store.keep(Record::Diary, Some(text)).await
+        }));
+    }
+
+    /// Waits until all is stored that was to be.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the last write failed.
+    pub async fn written(&mut self) -> Result<(), StoreError> {
+        match self.writing.take() {
+            Some(writing) => writing.await.map_err(|_| StoreError::Interrupted)?,
+            None => Ok(()),
+        }
+    }
+
+    fn write_line(&mut self, attempt: &Attempt) {
+        // An attempt is made of texts, numbers and addresses; all of them can be written.
+        let Ok(line) = serde_json::to_string(attempt) else { return };
+        self.bytes = self.bytes.saturating_add(line.len() + 1);
+        self.lines.push_back(line);
+        self.is_changed = true;
+        while self.lines.len() > self.entries_most || self.bytes > self.bytes_most {
+            let Some(oldest) = self.lines.pop_front() else { return };
+            self.bytes = self.bytes.saturating_sub(oldest.len() + 1);
+        }
     }
 
     /// A session begins: what the server does not keep is to be sent to it, also what an earlier one has sent.
@@ -108,39 +157,6 @@ impl Diary {
         }
         self.waiting.push_back(attempt);
     }
-
-    fn remember(&mut self, text: &str) {
-        for attempt in text.lines().filter_map(|line| serde_json::from_str::<Attempt>(line).ok()) {
-            if attempt.result == AttemptResult::Welcomed {
-                self.waiting.clear();
-            } else {
-                self.keep(attempt);
-            }
-        }
-    }
-
-    fn read(&self, name: &str) -> io::Result<String> {
-        let file = match File::open(self.dir.join(name)) {
-            Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(String::new()),
-            Err(error) => return Err(error),
-        };
-        let mut bytes = Vec::new();
-        file.take(self.bytes_most.saturating_mul(2)).read_to_end(&mut bytes)?;
-        Ok(String::from_utf8_lossy(&bytes).into_owned())
-    }
-
-    fn open_file(&mut self) -> io::Result<()> {
-        let path = self.dir.join(DIARY_FILE);
-        let torn = self.read(DIARY_FILE)?.chars().next_back().is_some_and(|last| last != '\n');
-        let mut file = OpenOptions::new().create(true).append(true).mode(0o600).open(path)?;
-        if torn {
-            file.write_all(b"\n")?;
-        }
-        self.bytes = file.metadata()?.len();
-        self.file = Some(file);
-        Ok(())
-    }
 }
 
 #[cfg(test)]
@@ -170,69 +186,82 @@ mod tests {
         diary.waiting.iter().map(|attempt| attempt.unix_ms).collect()
     }
 
-    #[test]
-    fn what_waits_for_the_server_is_bounded_and_the_oldest_goes() {
+    fn store() -> (tempfile::TempDir, Store) {
         let dir = tempfile::tempdir().unwrap();
+        let store = crate::store::tests::store(dir.path());
+        (dir, store)
+    }
+
+    async fn written(mut diary: Diary) {
+        diary.begin_write();
+        diary.written().await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn what_waits_for_the_server_is_bounded_and_the_oldest_goes() {
+        let (_dir, store) = store();
         let limits = Limits { diary_entries: 3, ..LIMITS };
-        let mut diary = Diary::open(dir.path(), &limits).unwrap();
+        let mut diary = Diary::open(&store, &limits).unwrap();
         for at in 0..3 {
-            diary.add(&attempt(at, AttemptResult::TcpRefused)).unwrap();
+            diary.add(&attempt(at, AttemptResult::TcpRefused));
         }
         assert_eq!(times(&diary), [0, 1, 2]);
-        diary.add(&attempt(3, AttemptResult::TcpRefused)).unwrap();
+        diary.add(&attempt(3, AttemptResult::TcpRefused));
         assert_eq!(times(&diary), [1, 2, 3]);
-        assert_eq!(times(&Diary::open(dir.path(), &limits).unwrap()), [1, 2, 3]);
+        written(diary).await;
+        assert_eq!(times(&Diary::open(&store, &limits).unwrap()), [1, 2, 3]);
     }
 
-    #[test]
-    fn the_files_are_bounded_however_long_it_fails() {
-        let dir = tempfile::tempdir().unwrap();
-        let limits = Limits { diary_file: 2000, ..LIMITS };
-        let mut diary = Diary::open(dir.path(), &limits).unwrap();
-        for at in 0..500 {
-            diary.add(&attempt(at, AttemptResult::TcpRefused)).unwrap();
+    #[tokio::test]
+    async fn what_is_stored_is_bounded_however_long_it_fails() {
+        let (_dir, store) = store();
+        let line = serde_json::to_string(&attempt(100, AttemptResult::TcpRefused)).unwrap().len() + 1;
+        for (bytes, expected) in [(5 * line, 5), (5 * line - 1, 4)] {
+            let limits = Limits { diary_bytes: bytes, ..LIMITS };
+            let mut diary = Diary::open(&store, &limits).unwrap();
+            for at in 100..150 {
+                diary.add(&attempt(at, AttemptResult::TcpRefused));
+            }
+            written(diary).await;
+            let stored = Diary::stored(&store).unwrap();
+            assert_eq!((stored.len(), stored.last().unwrap().unix_ms), (expected, 149));
         }
-        for name in [DIARY_FILE, DIARY_OLD_FILE] {
-            let length = std::fs::metadata(dir.path().join(name)).unwrap().len();
-            assert!(length > 0 && length <= limits.diary_file, "{name}: {length}");
-        }
-        let newest = std::fs::read_to_string(dir.path().join(DIARY_FILE)).unwrap();
-        assert!(newest.lines().last().unwrap().contains("\"unix_ms\":499"));
     }
 
     #[test]
-    fn after_a_restart_only_what_follows_the_last_login_is_unsent() {
-        let dir = tempfile::tempdir().unwrap();
-        let mut diary = Diary::open(dir.path(), &LIMITS).unwrap();
-        diary.add(&attempt(1, AttemptResult::TcpRefused)).unwrap();
-        diary.add(&attempt(2, AttemptResult::Welcomed)).unwrap();
-        diary.add(&attempt(3, AttemptResult::TcpRefused)).unwrap();
-        assert_eq!(times(&Diary::open(dir.path(), &LIMITS).unwrap()), [3]);
+    fn the_vault_takes_the_longest_diary() {
+        assert!(LIMITS.diary_bytes <= Record::Diary.most());
     }
 
-    #[test]
-    fn a_torn_line_costs_only_itself() {
-        let dir = tempfile::tempdir().unwrap();
-        let mut diary = Diary::open(dir.path(), &LIMITS).unwrap();
-        diary.add(&attempt(1, AttemptResult::TcpRefused)).unwrap();
-        drop(diary);
-        let path = dir.path().join(DIARY_FILE);
-        let whole = std::fs::read(&path).unwrap();
-        let mut torn = whole.clone();
-        torn.extend_from_slice(&whole[..whole.len() / 2]);
-        std::fs::write(&path, torn).unwrap();
-        let mut diary = Diary::open(dir.path(), &LIMITS).unwrap();
-        assert_eq!(times(&diary), [1]);
-        diary.add(&attempt(2, AttemptResult::TcpRefused)).unwrap();
-        assert_eq!(times(&Diary::open(dir.path(), &LIMITS).unwrap()), [1, 2]);
+    #[tokio::test]
+    async fn after_a_restart_only_what_follows_the_last_login_is_unsent() {
+        let (_dir, store) = store();
+        let mut diary = Diary::open(&store, &LIMITS).unwrap();
+        diary.add(&attempt(1, AttemptResult::TcpRefused));
+        diary.add(&attempt(2, AttemptResult::Welcomed));
+        diary.begin_write();
+        diary.add(&attempt(3, AttemptResult::TcpRefused));
+        written(diary).await;
+        assert_eq!(times(&Diary::open(&store, &LIMITS).unwrap()), [3]);
+        assert_eq!(Diary::stored(&store).unwrap().len(), 3);
+    }
+
+    #[tokio::test]
+    async fn an_unchanged_diary_is_not_written_again() {
+        let (_dir, store) = store();
+        let mut diary = Diary::open(&store, &LIMITS).unwrap();
+        let before = store.generation();
+        diary.begin_write();
+        diary.written().await.unwrap();
+        assert_eq!(store.generation(), before);
     }
 
     #[test]
     fn what_the_server_keeps_is_not_sent_again_and_what_was_only_sent_is() {
-        let dir = tempfile::tempdir().unwrap();
-        let mut diary = Diary::open(dir.path(), &LIMITS).unwrap();
-        diary.add(&attempt(1, AttemptResult::TcpRefused)).unwrap();
-        diary.add(&attempt(2, AttemptResult::TcpRefused)).unwrap();
+        let (_dir, store) = store();
+        let mut diary = Diary::open(&store, &LIMITS).unwrap();
+        diary.add(&attempt(1, AttemptResult::TcpRefused));
+        diary.add(&attempt(2, AttemptResult::TcpRefused));
         let offered = |diary: &mut Diary, taken: usize| {
             let mut seen = None;
             diary.offer(|_, first, entries| {
@@ -252,7 +281,7 @@ mod tests {
         assert_eq!(offered(&mut diary, 1), Some((1, 1)));
         diary.kept(7);
         assert!(times(&diary).is_empty());
-        diary.add(&attempt(3, AttemptResult::TcpRefused)).unwrap();
+        diary.add(&attempt(3, AttemptResult::TcpRefused));
         assert_eq!(offered(&mut diary, 1), Some((2, 1)));
     }
 }

@@ -6,8 +6,11 @@ use std::time::Duration;
 
 use keys::profile::Profile;
 use tokio::net::{TcpListener, UdpSocket};
+use vouch_device::config::DeviceConfig;
 use vouch_device::connect::attempt::{Attempt, AttemptResult};
+use vouch_device::connect::diary::Diary;
 use vouch_device::events::DeviceEvent;
+use vouch_device::folder::Folder;
 use vouch_device::limits::Limits;
 
 use crate::server::{QUICK, Running, Seen, TestServer, ports};
@@ -64,15 +67,15 @@ pub(crate) async fn next_attempt(device: &mut Running) -> Attempt {
 async fn device_with_ports(server: &TestServer, map: [u16; 3]) -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
     server.provision(&dir.path().join("d"), Profile::Modern).await.unwrap();
-    change_config(dir.path(), |config| config["ports"] = ports(map).to_string().into());
+    change_config(dir.path(), |config| config.ports = ports(map));
     dir
 }
 
-pub(crate) fn change_config(dir: &std::path::Path, change: impl FnOnce(&mut serde_json::Value)) {
-    let path = dir.join("d/config.json");
-    let mut config = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+pub(crate) fn change_config(dir: &std::path::Path, change: impl FnOnce(&mut DeviceConfig)) {
+    let mut folder = Folder::open(&dir.join("d")).unwrap();
+    let mut config = folder.config.clone();
     change(&mut config);
-    std::fs::write(&path, config.to_string()).unwrap();
+    folder.store_config(config).unwrap();
 }
 
 fn rule_ports(attempts: &[Attempt]) -> Vec<u16> {
@@ -185,8 +188,8 @@ async fn the_servers_name_is_looked_up_with_the_configured_name_servers() {
     let name_server = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
     let dns = name_server.local_addr().unwrap();
     change_config(dir.path(), |config| {
-        config["dns"] = vec![dns.to_string()].into();
-        config.as_object_mut().unwrap().remove("address");
+        config.dns = vec![dns];
+        config.address = None;
     });
     let limits = Limits { dns_wait: Duration::from_millis(100), ..QUICK };
     let mut device = Running::start(&dir.path().join("d"), limits);
@@ -214,8 +217,8 @@ async fn the_server_is_told_of_the_failures_before_the_success() {
     assert!(entries[1].certificate.is_some());
     device.until(|event| matches!(event, DeviceEvent::Welcomed(_)).then_some(())).await;
     device.stop().await;
-    let local = std::fs::read_to_string(dir.path().join("d/diary.jsonl")).unwrap();
-    assert_eq!(local.lines().count(), 2, "{local}");
+    let folder = Folder::open(&dir.path().join("d")).unwrap();
+    assert_eq!(Diary::stored(&folder.store).unwrap().len(), 2);
 }
 
 #[test]

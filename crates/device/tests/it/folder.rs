@@ -5,18 +5,20 @@ use std::path::Path;
 
 use keys::profile::Profile;
 use protocol::reason::EnrolRefusal;
-use vouch_device::ProvisionError;
-use vouch_device::config::{ProxyConfig, ProxyCredentials};
+use vouch_device::config::{DeviceConfig, ProxyConfig, ProxyCredentials};
 use vouch_device::connect::attempt::AttemptResult;
 use vouch_device::folder::{Folder, FolderError};
+use vouch_device::{KeyBackEnd, ProvisionError};
 use zeroize::Zeroizing;
 
 use crate::server::{Seen, TestServer, true_roots};
 
-const FILES: [&str; 7] = [
-    "config.json",
-    "state.json",
-    "roots.cbor",
+const FILES: [&str; 9] = [
+    "vault/index",
+    "vault/configuration.1",
+    "vault/roots.1",
+    "vault/floors.1",
+    "keys/storage-root.key",
     "keys/device-identity.key",
     "keys/device-key-agreement.key",
     "keys/device-tls-modern.key",
@@ -44,6 +46,7 @@ async fn a_provisioned_folder_is_private_and_opens() {
     let dir = dir.path().join("d");
     assert_eq!(mode(&dir), 0o700);
     assert_eq!(mode(&dir.join("keys")), 0o700);
+    assert_eq!(mode(&dir.join("vault")), 0o700);
     for name in FILES {
         assert_eq!(mode(&dir.join(name)), 0o600, "{name}");
     }
@@ -72,7 +75,7 @@ async fn a_second_provisioning_is_refused_and_touches_no_key() {
     let again = server.provision(&dir, Profile::Modern).await.unwrap_err();
     assert!(matches!(again, ProvisionError::Folder(FolderError::AlreadyDevice(_))), "{again}");
     assert_eq!(everything(&dir), before);
-    std::fs::remove_file(dir.join("config.json")).unwrap();
+    std::fs::remove_dir_all(dir.join("vault")).unwrap();
     let damaged = server.provision(&dir, Profile::Modern).await.unwrap_err();
     assert!(matches!(damaged, ProvisionError::Folder(FolderError::AlreadyDevice(_))), "{damaged}");
 }
@@ -127,6 +130,7 @@ async fn a_false_enrolment_server_gets_nothing() {
             dir: dir.path().join("d"),
             config: foreign.config(Profile::Modern),
             token: server.token(),
+            keys: KeyBackEnd::DangerSoftware,
             limits: crate::server::QUICK,
         };
         options.config.ports = crate::server::ports([foreign.address.port(); 3]);
@@ -150,6 +154,7 @@ async fn a_damaged_token_is_refused_before_anything_is_done() {
         dir: dir.path().join("d"),
         config: server.config(Profile::Modern),
         token: Zeroizing::new("abc.def".to_owned()),
+        keys: KeyBackEnd::DangerSoftware,
         limits: crate::server::QUICK,
     };
     let failed = vouch_device::provision(options, &vouch_device::events::Observer::nobody()).await.unwrap_err();
@@ -202,7 +207,7 @@ async fn a_folder_or_file_that_others_can_read_is_refused() {
     open(&dir, 0o750);
     assert!(matches!(Folder::open(&dir), Err(FolderError::Open(_))));
     open(&dir, 0o700);
-    for name in FILES {
+    for name in FILES.into_iter().filter(|name| name.ends_with(".key")) {
         open(&dir.join(name), 0o640);
         let error = Folder::open(&dir).unwrap_err().to_string();
         assert!(error.contains("chmod 600"), "{name}: {error}");
@@ -221,24 +226,54 @@ async fn a_device_runs_once_only() {
 }
 
 #[tokio::test]
-async fn the_proxys_password_has_a_file_of_its_own() {
-    let server = TestServer::start().await;
-    let dir = tempfile::tempdir().unwrap();
-    let device = dir.path().join("d");
-    server.provision(&device, Profile::Modern).await.unwrap();
+async fn a_proxy_with_its_password_is_kept_and_taken_out_again() {
+    let (_server, dir) = provisioned().await;
+    let dir = dir.path().join("d");
     let proxy = ProxyConfig {
         host: "127.0.0.1".to_owned(),
         port: 1,
         credentials: Some(ProxyCredentials { user: "u".to_owned(), password: Zeroizing::new("p".to_owned()) }),
     };
-    crate::connect::change_config(dir.path(), |config| {
-        config["proxy"] = serde_json::json!({ "host": "127.0.0.1", "port": 1, "user": "u" });
-    });
-    let error = Folder::open(&device).unwrap_err();
-    assert!(matches!(&error, FolderError::Missing(file) if file.ends_with("proxy-password")), "{error}");
-    std::fs::write(device.join("proxy-password"), b"p\n").unwrap();
-    std::fs::set_permissions(device.join("proxy-password"), PermissionsExt::from_mode(0o600)).unwrap();
-    assert_eq!(Folder::open(&device).unwrap().config.proxy, Some(proxy));
+    for expected in [Some(proxy), None] {
+        let mut folder = Folder::open(&dir).unwrap();
+        let config = DeviceConfig { proxy: expected.clone(), ..folder.config.clone() };
+        folder.store_config(config).unwrap();
+        drop(folder);
+        assert_eq!(Folder::open(&dir).unwrap().config.proxy, expected);
+    }
+}
+
+#[tokio::test]
+async fn a_configuration_that_cannot_be_used_is_not_kept() {
+    let (_server, dir) = provisioned().await;
+    let mut folder = Folder::open(&dir.path().join("d")).unwrap();
+    let before = folder.store.generation();
+    let config = DeviceConfig { server: "a b".to_owned(), ..folder.config.clone() };
+    assert!(matches!(folder.store_config(config), Err(FolderError::Store { .. })));
+    assert_eq!(folder.store.generation(), before);
+    assert_eq!(folder.config.server, "iot.test");
+}
+
+#[tokio::test]
+async fn a_folder_from_before_the_vault_is_refused_with_a_reason() {
+    let (_server, dir) = provisioned().await;
+    let dir = dir.path().join("d");
+    std::fs::write(dir.join("config.json"), b"{}").unwrap();
+    assert!(matches!(Folder::open(&dir), Err(FolderError::WithoutVault(_))));
+}
+
+#[tokio::test]
+async fn the_vault_of_another_device_is_refused() {
+    let server = TestServer::start().await;
+    let dir = tempfile::tempdir().unwrap();
+    let [one, two] = ["one", "two"].map(|name| dir.path().join(name));
+    for device in [&one, &two] {
+        server.provision(device, Profile::Modern).await.unwrap();
+    }
+    std::fs::remove_dir_all(one.join("vault")).unwrap();
+    std::fs::rename(two.join("vault"), one.join("vault")).unwrap();
+    let error = Folder::open(&one).unwrap_err().to_string();
+    assert!(error.contains("written by another device"), "{error}");
 }
 
 #[tokio::test]

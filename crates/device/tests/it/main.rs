@@ -5,6 +5,8 @@ mod board;
 mod connect;
 mod dns;
 mod folder;
+mod power_cut;
 mod proxy;
 mod server;
 mod session;
+mod stored;

@@ -10,8 +10,10 @@ use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use vouch_device::ProvisionError;
 use vouch_device::config::{DeviceConfig, ProxyConfig, ProxyCredentials};
 use vouch_device::connect::attempt::{Attempt, AttemptResult};
+use vouch_device::connect::diary::Diary;
+use vouch_device::folder::Folder;
 use vouch_device::limits::Limits;
-use vouch_device::{ProvisionOptions, provision};
+use vouch_device::{KeyBackEnd, ProvisionOptions, provision};
 use zeroize::Zeroizing;
 
 use crate::connect::{attempts_until_welcome, closed_port};
@@ -91,7 +93,13 @@ fn through(proxy_port: u16, server: &TestServer, credentials: Option<(&str, &str
 /// The attempts of a provisioning that does not reach the server.
 async fn failed_attempts(server: &TestServer, config: DeviceConfig, limits: Limits) -> Vec<Attempt> {
     let dir = tempfile::tempdir().unwrap();
-    let options = ProvisionOptions { dir: dir.path().join("d"), config, token: server.token(), limits };
+    let options = ProvisionOptions {
+        dir: dir.path().join("d"),
+        config,
+        token: server.token(),
+        keys: KeyBackEnd::DangerSoftware,
+        limits,
+    };
     match provision(options, &vouch_device::events::Observer::nobody()).await {
         Err(ProvisionError::NotReached(attempts)) => attempts.0,
         other => panic!("{other:?}"),
@@ -126,10 +134,8 @@ async fn a_real_proxy_with_a_password_lets_only_the_right_one_through() {
     let attempts = attempts_until_welcome(&mut running).await;
     assert!(attempts[0].proxy.as_ref().unwrap().credentials);
     running.stop().await;
-    let written = [std::fs::read(device.join("config.json")), std::fs::read(device.join("diary.jsonl"))];
-    for bytes in written {
-        assert!(!String::from_utf8(bytes.unwrap()).unwrap().contains("geheim"));
-    }
+    let diary = Diary::stored(&Folder::open(&device).unwrap().store).unwrap();
+    assert!(!diary.is_empty() && !format!("{diary:?}").contains("geheim"));
     for wrong in [None, Some(("factory", "falsch"))] {
         let attempts = failed_attempts(&server, through(proxy.port, &server, wrong), QUICK).await;
         assert!(

@@ -31,7 +31,7 @@ use vouch_device::config::DeviceConfig;
 use vouch_device::connect::ports::PortMap;
 use vouch_device::events::{DeviceEvent, Observer};
 use vouch_device::limits::{LIMITS, Limits};
-use vouch_device::{ProvisionError, ProvisionOptions, Provisioned, RunOptions, provision, run};
+use vouch_device::{KeyBackEnd, ProvisionError, ProvisionOptions, Provisioned, RunOptions, provision, run};
 use zeroize::Zeroizing;
 
 /// The name in the server's certificate.
@@ -58,6 +58,8 @@ pub(crate) enum Seen {
     State(AppState),
     WantApp(u32),
     Refused,
+    /// The device closed TLS as it should be closed.
+    SaidGoodbye,
     Gone,
 }
 
@@ -208,7 +210,13 @@ impl TestServer {
     }
 
     pub(crate) async fn provision_with(&self, dir: &Path, config: DeviceConfig) -> Result<Provisioned, ProvisionError> {
-        let options = ProvisionOptions { dir: dir.to_owned(), config, token: self.token(), limits: QUICK };
+        let options = ProvisionOptions {
+            dir: dir.to_owned(),
+            config,
+            token: self.token(),
+            keys: KeyBackEnd::DangerSoftware,
+            limits: QUICK,
+        };
         provision(options, &Observer::nobody()).await
     }
 
@@ -272,7 +280,7 @@ impl Running {
     pub(crate) fn start(dir: &Path, limits: Limits) -> Running {
         let (observer, events) = Observer::channel(&limits);
         let (stop, stopped) = tokio::sync::oneshot::channel();
-        let options = RunOptions { dir: PathBuf::from(dir), limits };
+        let options = RunOptions { dir: PathBuf::from(dir), parent: None, limits };
         let shutdown = async move { stopped.await.unwrap_or_default() };
         let task = tokio::spawn(run(options, shutdown, observer));
         Running { events, stop, task }
@@ -406,7 +414,12 @@ impl Shared {
             tokio::select! {
                 read = stream.read(&mut buffer) => match read {
                     Ok(length) if length > 0 => machine.handle_bytes(&buffer[..length], self.now()),
-                    _ => machine.handle_eof(),
+                    end => {
+                        if end.is_ok() {
+                            self.tell(Seen::SaidGoodbye);
+                        }
+                        machine.handle_eof();
+                    }
                 },
                 order = to_do.recv() => match order.unwrap() {
                     Do::Send(name, value) => machine.send_app(&name, &value).unwrap(),

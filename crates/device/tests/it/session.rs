@@ -12,6 +12,7 @@ use protocol::report::{AppState, LogLevel, LogLine};
 use protocol::session::Standing;
 use vouch_device::connect::attempt::AttemptResult;
 use vouch_device::events::{ChallengeRecord, DeviceEvent, TlsFacts, Welcomed};
+use vouch_device::folder::Folder;
 use vouch_device::limits::Limits;
 
 use crate::connect::next_attempt;
@@ -426,8 +427,7 @@ async fn session_time_raises_the_floor_for_good() {
 async fn a_certificate_that_expired_before_the_floor_is_refused() {
     let fixture = Fixture::new(Profile::Modern).await;
     let far = unix_ms() + 30 * 365 * 24 * 3600 * 1000;
-    let state = format!("{{\"time_floor_unix_ms\":{far}}}");
-    std::fs::write(fixture.path().join("state.json"), state).unwrap();
+    Folder::open(&fixture.path()).unwrap().store_time_floor(far).unwrap();
     let mut device = fixture.run();
     let attempt = next_attempt(&mut device).await;
     assert!(matches!(attempt.result, AttemptResult::TlsCertificate { .. }), "{attempt}");

@@ -9,6 +9,8 @@ use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use anyhow::{Context, Result, anyhow};
+use device::folder::Folder;
+use device::store::Record;
 use protocol::facts::PORTS;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -99,6 +101,9 @@ impl Stage {
             let device_dir = dir.join(format!("device-{profile}"));
             if !device_dir.exists() {
                 errand.enrol(&mut client, &device_dir, profile, target)?;
+            } else if let Ok(folder) = Folder::open(&device_dir) {
+                // A device keeps its app; this run shows again how it is delivered.
+                folder.store.remove(Record::App)?;
             }
             let name = format!("device-{profile}");
             let arguments = ["device", "run", "--dir", text(&device_dir)?];
@@ -245,6 +250,8 @@ impl Errand<'_> {
             profile,
             "--model",
             "demo-1",
+            "--keys",
+            "danger-software",
             "--token-file",
             text(token_file.path())?,
             "--dir",

@@ -7,9 +7,12 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result};
+use device::config::DeviceConfig;
+use device::folder::Folder;
+use device::store::Record;
 use protocol::facts::PORTS;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::process::Process;
 use super::stage::{self, Errand, Places, Stage};
@@ -74,7 +77,9 @@ impl Foreign {
 
         let intruder = self.dir.join(format!("intruder-{profile}"));
         self.enrol(profile, &intruder, deadline)?;
-        fs::copy(genuine.join(device::folder::ROOTS_FILE), intruder.join(device::folder::ROOTS_FILE))?;
+        // The genuine device is at work and holds its folder; its copy is not.
+        let roots = Folder::open(&lost)?.roots;
+        Folder::open(&intruder)?.store.write(Record::Roots, &roots.to_cbor())?;
         redirect(&intruder, stage.places)?;
         stage.server.settle();
         let before = stage.server.events().len();
@@ -126,12 +131,9 @@ pub(super) fn copy(from: &Path, to: &Path) -> Result<()> {
 
 /// Points a device at other addresses.
 fn redirect(dir: &Path, places: Places) -> Result<()> {
-    let file = dir.join(device::folder::CONFIG_FILE);
-    let mut config: Value = serde_json::from_slice(&fs::read(&file)?)?;
+    let mut folder = Folder::open(dir)?;
     let map: Vec<String> = PORTS.iter().zip(places.ports).map(|(rule, port)| format!("{rule}={port}")).collect();
-    let fields = config.as_object_mut().ok_or_else(|| anyhow!("{} is no JSON object", file.display()))?;
-    fields.insert("address".into(), json!(places.open));
-    fields.insert("ports".into(), json!(map.join(",")));
-    fs::write(&file, config.to_string())?;
-    Ok(())
+    let config =
+        DeviceConfig { address: Some(places.open.into()), ports: map.join(",").parse()?, ..folder.config.clone() };
+    Ok(folder.store_config(config)?)
 }

@@ -64,6 +64,9 @@ mod tests {
         });
         let mut noted: Vec<_> = troubles.latest().into_iter().map(|trouble| trouble.text).collect();
         noted.sort();
-        assert_eq!(noted, ["device refused peer=\"192.0.2.7\"", "the journal could not be written error=no space left"]);
+        assert_eq!(
+            noted,
+            ["device refused peer=\"192.0.2.7\"", "the journal could not be written error=no space left"]
+        );
     }
 }
