@@ -145,6 +145,7 @@ pub fn serve(kind: Kind, dir: PathBuf) -> Result<()> {
                 http: any,
                 public_url: None,
                 keepalive_s: KEEPALIVE_S,
+                danger_agents_private_addresses: false,
                 gateway: GatewayLimits::default(),
                 limits: LIMITS,
                 troubles: Troubles::new(&LIMITS),

@@ -79,6 +79,7 @@ impl Site {
             http: SocketAddr::from((ip, 0)),
             public_url: None,
             keepalive_s: KEEPALIVE_S,
+            danger_agents_private_addresses: false,
             gateway,
             limits: LIMITS,
             troubles: Troubles::new(&LIMITS),

@@ -23,6 +23,9 @@ pub struct ServerConfig {
     pub public_url: Option<String>,
     /// After how many seconds of silence a device is asked whether it is there.
     pub keepalive_s: u32,
+    /// Lets agents make requests to loopback, link-local and private addresses: their code comes from those who may deploy, and reaches
+    /// whatever this machine reaches.
+    pub danger_agents_private_addresses: bool,
     /// Bounds of the gateway.
     pub gateway: GatewayLimits,
     /// Bounds of the store, the bus and central's API.

@@ -72,8 +72,17 @@ impl Server {
     /// # Errors
     /// [`StartError`], naming the part that does not start.
     pub async fn start(config: ServerConfig) -> Result<Running, StartError> {
-        let ServerConfig { dir, listen, http, public_url, keepalive_s, gateway: gateway_limits, limits, troubles } =
-            config;
+        let ServerConfig {
+            dir,
+            listen,
+            http,
+            public_url,
+            keepalive_s,
+            gateway: gateway_limits,
+            limits,
+            troubles,
+            danger_agents_private_addresses,
+        } = config;
         if !dir.join(DATABASE_FILE).exists() {
             return Err(StartError::NoServer(dir));
         }
@@ -92,7 +101,8 @@ impl Server {
         let gateway = Gateway::bind(config, pki.clone(), store.clone(), bus.clone())?;
         let (listens, counters, events) = (gateway.listens(), gateway.counters(), gateway.events());
 
-        let agent_limits = AgentLimits::default();
+        let agent_limits =
+            AgentLimits { danger_private_addresses: danger_agents_private_addresses, ..AgentLimits::default() };
         let agents = Agents::start(store.clone(), bus.clone(), urls.clone(), agent_limits.clone())?;
         let vitals = vitals(http, &listens, &counters, troubles);
         let roots = pki.server_roots.hash();

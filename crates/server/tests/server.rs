@@ -22,6 +22,7 @@ fn config(dir: &Path) -> ServerConfig {
         http: SocketAddr::from((LOOPBACK, 0)),
         public_url: None,
         keepalive_s: KEEPALIVE_S,
+        danger_agents_private_addresses: false,
         gateway: GatewayLimits::default(),
         limits: LIMITS,
         troubles: Troubles::new(&LIMITS),

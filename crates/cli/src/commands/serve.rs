@@ -53,6 +53,11 @@ pub(crate) struct Serve {
     #[arg(long, default_value_t = KEEPALIVE_S, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..=3600))]
     keepalive: u32,
 
+    /// Let agents make requests to private, loopback and link-local addresses. Whoever may deploy then reaches, from here, what this
+    /// machine reaches: its own services, its network, a cloud's metadata.
+    #[arg(long)]
+    danger_agents_private_addresses: bool,
+
     /// How many TLS handshakes may be under way at once.
     #[arg(long, default_value_t = GatewayLimits::default().door, value_name = "COUNT", value_parser = handshakes())]
     handshakes: usize,
@@ -101,6 +106,7 @@ impl Serve {
             http: self.http,
             public_url: self.public_url,
             keepalive_s: self.keepalive,
+            danger_agents_private_addresses: self.danger_agents_private_addresses,
             limits: LIMITS,
             troubles,
         };

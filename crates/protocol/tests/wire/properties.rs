@@ -98,7 +98,7 @@ fn to_device() -> impl Strategy<Value = ToDevice> {
         Just(ToDevice::AppRemoved),
         (any::<([u8; 32], u32)>(), prop::collection::vec(any::<u8>(), 1..300))
             .prop_map(|((sha256, offset), data)| ToDevice::AppChunk { sha256, offset, data }),
-        prop::sample::select(vec![RestartReason::Asked, RestartReason::AgentRestarted])
+        prop::sample::select(vec![RestartReason::Asked, RestartReason::AgentRestarted, RestartReason::WhenReady])
             .prop_map(|reason| ToDevice::Restart { reason }),
         Just(ToDevice::Ping),
         Just(ToDevice::Pong),

@@ -37,7 +37,7 @@ pub(super) struct Agent {
 struct Place {
     agent: AgentId,
     inbox: AgentInbox,
-    _ticket: AgentTicket,
+    ticket: AgentTicket,
 }
 
 /// What comes after a life.
@@ -108,6 +108,9 @@ impl Agent {
         let saved = shared.store.agent_state(start.agent).await?;
         drop(turn);
         self.take_place(start.agent);
+        if let Some(place) = &self.place {
+            place.ticket.runs(start.deployment);
+        }
         let info = AgentInfo {
             agent_url: shared.urls.of(start.agent),
             software_version: concat!("vouch ", env!("CARGO_PKG_VERSION")).to_owned(),
@@ -123,7 +126,7 @@ impl Agent {
     fn take_place(&mut self, agent: AgentId) {
         if self.place.as_ref().is_none_or(|place| place.agent != agent) {
             let (ticket, inbox) = self.shared.bus.register_agent(self.device, agent);
-            self.place = Some(Place { agent, inbox, _ticket: ticket });
+            self.place = Some(Place { agent, inbox, ticket });
         }
     }
 

@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use super::Central;
 use super::document::{Relationships, Resource, SelfLink, created, many, one as show_one, time};
 use super::error::ApiError;
-use super::orders::to_the_end;
+use super::orders::{Restart, to_the_end};
 use super::query::Asked;
 use super::request::{self, Bearer, Document, Json, Names, OneName, Sent};
 use crate::fleet::{DeviceGroup, EnvVars, GroupId, GroupType};
@@ -95,7 +95,20 @@ pub(super) async fn restart(
 ) -> Result<StatusCode, ApiError> {
     let group = find(&central, &id).await?;
     to_the_end(async move {
-        central.restart_group(group.id).await?;
+        central.restart_group(group.id, Restart::Now).await?;
+        Ok(StatusCode::NO_CONTENT)
+    })
+    .await
+}
+
+pub(super) async fn conditional_restart(
+    State(central): State<Central>,
+    _: Bearer,
+    Path(id): Path<String>,
+) -> Result<StatusCode, ApiError> {
+    let group = find(&central, &id).await?;
+    to_the_end(async move {
+        central.restart_group(group.id, Restart::WhenReady).await?;
         Ok(StatusCode::NO_CONTENT)
     })
     .await

@@ -11,7 +11,7 @@ use super::error::ApiError;
 use super::orders::to_the_end;
 use super::query::Asked;
 use super::request::{Bearer, Document, Json};
-use crate::fleet::{Device, Rule};
+use crate::fleet::{Device, GroupId, Rule};
 use crate::store::{DeviceFilter, Listed};
 
 #[derive(Serialize)]
@@ -98,18 +98,37 @@ pub(super) async fn restart(
     _: Bearer,
     Path(id): Path<String>,
 ) -> Result<StatusCode, ApiError> {
-    let device = central.device(&id).await?;
-    if device.revoked_ms.is_some() {
-        return Err(Rule::DeviceRevoked.into());
-    }
-    if device.assignment.is_none() {
-        return Err(ApiError::invalid("The device is not assigned to a devicegroup, so there is nothing to restart."));
-    }
+    let (device, _) = restartable(&central, &id).await?;
     to_the_end(async move {
         central.restart(&device.spki).await;
         Ok(StatusCode::NO_CONTENT)
     })
     .await
+}
+
+pub(super) async fn conditional_restart(
+    State(central): State<Central>,
+    _: Bearer,
+    Path(id): Path<String>,
+) -> Result<StatusCode, ApiError> {
+    let (device, group) = restartable(&central, &id).await?;
+    to_the_end(async move {
+        central.restart_when_ready(&device.spki, group).await?;
+        Ok(StatusCode::NO_CONTENT)
+    })
+    .await
+}
+
+async fn restartable(central: &Central, id: &str) -> Result<(Device, GroupId), ApiError> {
+    let device = central.device(id).await?;
+    if device.revoked_ms.is_some() {
+        return Err(Rule::DeviceRevoked.into());
+    }
+    let group = device.assignment.as_ref().map(|assignment| assignment.group);
+    let group = group.ok_or_else(|| {
+        ApiError::invalid("The device is not assigned to a devicegroup, so there is nothing to restart.")
+    })?;
+    Ok((device, group))
 }
 
 /// Refuses a device from now on and ends its live session.

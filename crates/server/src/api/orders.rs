@@ -6,8 +6,17 @@ use protocol::reason::CloseReason;
 use super::Central;
 use super::error::ApiError;
 use crate::bus::AgentControl;
-use crate::fleet::{Device, GroupId};
+use crate::fleet::{DeploymentId, Device, GroupId};
 use crate::store::DeviceName;
+
+/// When devices restart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Restart {
+    /// At once.
+    Now,
+    /// When their apps are ready, unless they are older than their group supports.
+    WhenReady,
+}
 
 /// Devices of a group that are read from the store at one time.
 const PAGE: u32 = 500;
@@ -36,13 +45,39 @@ impl Central {
         self.bus.restart_app(device);
     }
 
+    /// As [`Self::restart`], but an app that is new enough decides itself when it is ready; its agent follows it. What runs is told by the
+    /// agent, which is on the deployment of its device.
+    pub(super) async fn restart_when_ready(&self, device: &SpkiHash, group: GroupId) -> Result<(), ApiError> {
+        let runs = self.bus.agent_deployment(device).filter(|_| self.bus.is_connected(device));
+        let minimum = self.store.group(group).await?.and_then(|group| group.min_supported_deployment);
+        let is_new_enough = match (runs, minimum) {
+            (Some(runs), Some(minimum)) => {
+                self.made_ms(runs).await? >= Some(self.made_ms(minimum).await?.unwrap_or_default())
+            }
+            _ => false,
+        };
+        if is_new_enough {
+            self.bus.restart_app_when_ready(device);
+        } else {
+            self.restart(device).await;
+        }
+        Ok(())
+    }
+
+    async fn made_ms(&self, deployment: DeploymentId) -> Result<Option<i64>, ApiError> {
+        Ok(self.store.deployment(deployment).await?.map(|found| found.created_ms))
+    }
+
     /// Starts the agents and apps of a whole group anew.
-    pub(super) async fn restart_group(&self, group: GroupId) -> Result<(), ApiError> {
+    pub(super) async fn restart_group(&self, group: GroupId, how: Restart) -> Result<(), ApiError> {
         let mut after = None;
         loop {
             let devices = self.store.devices_of_group(group, after, PAGE).await?;
             for device in &devices {
-                self.restart(device).await;
+                match how {
+                    Restart::Now => self.restart(device).await,
+                    Restart::WhenReady => self.restart_when_ready(device, group).await?,
+                }
             }
             after = devices.last().copied();
             if devices.len() < PAGE as usize {

@@ -9,7 +9,7 @@ use super::mailbox::{self, Beyond, Full, Refused, Sending};
 use super::message::{AppMessage, HttpCall, ToAgent};
 use super::shards::Shards;
 use super::{Bus, Inner};
-use crate::fleet::AgentId;
+use crate::fleet::{AgentId, DeploymentId};
 
 #[derive(Default)]
 pub(super) struct Agents {
@@ -21,6 +21,8 @@ pub(super) struct Agents {
 #[derive(Clone)]
 struct Agent {
     epoch: u64,
+    /// What it runs, once it does.
+    deployment: Option<DeploymentId>,
     sender: mailbox::Sender<ToAgent, ()>,
 }
 
@@ -69,7 +71,7 @@ impl Bus {
     pub fn register_agent(&self, device: SpkiHash, id: AgentId) -> (AgentTicket, AgentInbox) {
         let (sender, receiver) = mailbox::mailbox(self.0.agent_inbox, ());
         let epoch = self.0.agents.epochs.fetch_add(1, Ordering::Relaxed);
-        let agent = Agent { epoch, sender };
+        let agent = Agent { epoch, deployment: None, sender };
         if let Some(older) = self.0.agents.by_device.lock(&device).insert(device, agent.clone()) {
             older.sender.end(());
         }
@@ -110,6 +112,11 @@ impl Bus {
         }
     }
 
+    /// Which deployment a device's agent runs, if it does.
+    pub fn agent_deployment(&self, device: &SpkiHash) -> Option<DeploymentId> {
+        self.0.agents.by_device.lock(device).get(device)?.deployment
+    }
+
     /// Whether a device's agent runs.
     pub fn agent_runs(&self, device: &SpkiHash) -> bool {
         self.0.agents.by_device.lock(device).contains_key(device)
@@ -122,6 +129,16 @@ impl Bus {
 
     fn agent_sender(&self, device: &SpkiHash) -> Option<mailbox::Sender<ToAgent, ()>> {
         self.0.agents.by_device.lock(device).get(device).map(|agent| agent.sender.clone())
+    }
+}
+
+impl AgentTicket {
+    /// Says which deployment the agent runs from now on.
+    pub fn runs(&self, deployment: DeploymentId) {
+        let mut agents = self.bus.agents.by_device.lock(&self.device);
+        if let Some(agent) = agents.get_mut(&self.device).filter(|agent| agent.epoch == self.epoch) {
+            agent.deployment = Some(deployment);
+        }
     }
 }
 

@@ -22,6 +22,8 @@ pub enum ToSession {
     AppChanged,
     /// As [`ToSession::AppChanged`], and the app starts again even if it is the same.
     Restart,
+    /// As [`ToSession::Restart`], but when the app is ready.
+    RestartWhenReady,
 }
 
 /// To an agent.

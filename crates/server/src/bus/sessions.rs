@@ -120,17 +120,24 @@ impl Bus {
         self.tell(device, ToSession::Restart);
     }
 
+    /// As [`Bus::restart_app`], but the app that runs decides when it is ready.
+    pub fn restart_app_when_ready(&self, device: &SpkiHash) {
+        self.tell(device, ToSession::RestartWhenReady);
+    }
+
     fn tell(&self, device: &SpkiHash, notice: ToSession) {
         self.changed();
         if let Some(sender) = self.session_sender(device) {
-            let is_restart = notice == ToSession::Restart;
+            // What says more makes what says less superfluous.
+            let weight = |notice: &ToSession| match notice {
+                ToSession::App(_) => 0,
+                ToSession::AppChanged => 1,
+                ToSession::RestartWhenReady => 2,
+                ToSession::Restart => 3,
+            };
+            let new = weight(&notice);
             sender.notice(notice, |queue| {
-                let known = |queued: &ToSession| match queued {
-                    ToSession::Restart => true,
-                    ToSession::AppChanged => !is_restart,
-                    ToSession::App(_) => false,
-                };
-                if queue.iter().any(known) { Beyond::Known } else { Beyond::Queue }
+                if queue.iter().any(|queued| weight(queued) >= new) { Beyond::Known } else { Beyond::Queue }
             });
         }
     }

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use keys::public::SpkiHash;
 use keys::time::Now;
 use protocol::limits::LIMITS;
-use protocol::report::{DiaryEntry, DiaryStage, LogLevel, LogLine};
+use protocol::report::{AppState, DiaryEntry, DiaryStage, LogLevel, LogLine};
 use serde_json::json;
 
-use crate::fleet::{LogEntry, LogType};
+use crate::bus::{AgentControl, Bus};
+use crate::fleet::{AppRef, DeploymentId, LogEntry, LogType};
 use crate::store::Attempts;
 
 /// Writes entries for one device.
@@ -17,9 +18,21 @@ pub(super) struct Reporter {
     pub(super) device: SpkiHash,
     /// Whether its logs are production logs.
     pub(super) production: bool,
+    /// The deployment that the device is to run.
+    pub(super) deployment: Option<DeploymentId>,
 }
 
 impl Reporter {
+    /// The app of the device began, or ended: an agent that is still on another deployment follows the device that is on its own.
+    pub(super) fn app_state(&self, bus: &Bus, state: &AppState, app: Option<AppRef>) {
+        bus.journal().free_memory(self.device, state.free_memory);
+        let is_current = state.sha256.is_some() && state.sha256 == app.map(|app| app.sha256);
+        if is_current && bus.agent_deployment(&self.device).is_some_and(|agents| Some(agents) != self.deployment) {
+            let (bus, device) = (bus.clone(), self.device);
+            tokio::spawn(async move { bus.control_agents(AgentControl::Reload(device)).await });
+        }
+    }
+
     /// A line of the server about the device.
     pub(super) fn status(&self, now: Now, text: &str) -> LogEntry {
         self.entry(now.unix_ms, LogType::Status, text.into())
@@ -81,7 +94,7 @@ mod tests {
     use super::*;
 
     fn reporter() -> Reporter {
-        Reporter { device: SpkiHash([1; 32]), production: true }
+        Reporter { device: SpkiHash([1; 32]), production: true, deployment: None }
     }
 
     #[test]

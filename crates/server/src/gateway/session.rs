@@ -43,7 +43,7 @@ enum Done {
     /// An image that the device asked for, from this byte on; none if it does not exist any more.
     Image { image: Option<Arc<[u8]>>, offset: u32 },
     /// The device's records were read again; none if it does not exist any more.
-    Records { found: Option<Box<DeviceLogin>>, restart: bool },
+    Records { found: Option<Box<DeviceLogin>>, restart: Option<RestartReason> },
     /// The records cannot be read.
     Failed,
 }
@@ -79,8 +79,8 @@ pub(super) struct Session {
     app: Option<AppRef>,
     /// The image of it, while the device fetches it.
     image: Option<Arc<[u8]>>,
-    /// Set when the records changed; true when the app shall start again in any case.
-    stale: Option<bool>,
+    /// Set when the records changed, with whether the app shall start again, and how.
+    stale: Option<Option<RestartReason>>,
     write: WriteProgress,
     /// Set when the device was told to go: until then what it sends is still taken.
     leave_by: Option<Instant>,
@@ -107,7 +107,7 @@ impl Session {
             inbox,
             ticket,
             id: found.id,
-            report: Reporter { device: found.spki, production: found.production },
+            report: Reporter { device: found.spki, production: found.production, deployment: found.deployment },
             busy: None,
             receipts: Receipts::default(),
             app: found.app,
@@ -273,7 +273,7 @@ impl Session {
                 }));
             }
             ServerEvent::WantApp { sha256, offset } => self.want_app(sha256, offset, caller),
-            ServerEvent::AppState(state) => bus.journal().free_memory(self.report.device, state.free_memory),
+            ServerEvent::AppState(state) => self.report.app_state(bus, &state, self.app),
             ServerEvent::Broken(error) => return Some(End::Device(error.to_string())),
             // The machine yields these before the welcome only.
             ServerEvent::Identify { .. } | ServerEvent::Authenticated(_) | ServerEvent::Refused(_) => {}
@@ -326,7 +326,7 @@ impl Session {
             None => self.machine.app_removed(),
         };
         if told == Err(SendError::Full) {
-            self.stale.get_or_insert(false);
+            self.stale.get_or_insert(None);
             self.app = None;
         }
     }
@@ -337,15 +337,16 @@ impl Session {
             Done::Reported(waiting) => self.receipts.push(waiting),
             Done::Image { image: Some(image), offset } => self.send_piece(&image, offset, caller),
             // Deleted since the device was told of it: the records know what there is now.
-            Done::Image { image: None, .. } => drop(self.stale.get_or_insert(false)),
+            Done::Image { image: None, .. } => drop(self.stale.get_or_insert(None)),
             Done::Records { found: Some(found), restart } if !found.revoked => {
-                self.report.production = found.production;
+                (self.report.production, self.report.deployment) = (found.production, found.deployment);
                 if found.app != self.app {
                     self.app = found.app;
                     self.image = None;
                     self.tell_app();
-                } else if restart && self.machine.restart(RestartReason::Asked) == Err(SendError::Full) {
-                    self.stale = Some(true);
+                }
+                if restart.is_some_and(|reason| self.machine.restart(reason) == Err(SendError::Full)) {
+                    self.stale = Some(restart);
                 }
             }
             Done::Records { .. } => return Some(self.end(CloseReason::Revoked, None)),
@@ -360,8 +361,11 @@ impl Session {
         while let Some(message) = next {
             match message {
                 ToSession::App(message) => self.send(&message),
-                ToSession::AppChanged => drop(self.stale.get_or_insert(false)),
-                ToSession::Restart => self.stale = Some(true),
+                ToSession::AppChanged => drop(self.stale.get_or_insert(None)),
+                ToSession::Restart => self.stale = Some(Some(RestartReason::Asked)),
+                ToSession::RestartWhenReady => {
+                    self.stale.get_or_insert_default().get_or_insert(RestartReason::WhenReady);
+                }
             }
             next = if self.machine.room() >= ROOM_FOR_MESSAGE { self.inbox.try_recv()? } else { None };
         }

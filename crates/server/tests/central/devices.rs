@@ -202,3 +202,35 @@ async fn devices_are_listed_by_filter() {
     assert_eq!(count("?filter[devicegroup.type]=production_devicegroup").await, 0);
     assert_eq!(count("?filter[devicegroup.type]=development_devicegroup").await, 1);
 }
+
+#[tokio::test]
+async fn a_conditional_restart_asks_apps_that_are_new_enough_and_ends_the_others() {
+    let mut rig = Rig::start().await;
+    let group = rig.group(&rig.product("lamp").await, "test").await;
+    let device = rig.enrol(Some(&group)).await;
+    let mut deployments = Vec::new();
+    for code in ["server.log(1);", "server.log(2);"] {
+        let made = rig.deploy(&group, code, code).await.expect(201).json();
+        deployments.push(made["data"]["id"].as_str().unwrap().to_owned());
+    }
+    let path = format!("/v5/devices/{}/conditional_restart", device.id);
+    // Nobody to ask: the agent takes the new deployment, the device when it comes.
+    rig.post(&path, &Value::Null).await.expect(204);
+    assert_eq!(rig.order().await, AgentControl::Reload(device.spki));
+
+    let (_session, mut inbox) = rig.bus.attach(device.spki, [127, 0, 0, 1].into());
+    let (ticket, _agent) = rig.bus.register_agent(device.spki, device.agent);
+    ticket.runs(deployments[0].parse().unwrap());
+    rig.post(&path, &Value::Null).await.expect(204);
+    assert_eq!(timeout(PATIENCE, inbox.recv()).await.unwrap(), Ok(ToSession::RestartWhenReady));
+    rig.post(&format!("/v5/devicegroups/{group}/conditional_restart"), &Value::Null).await.expect(204);
+    assert_eq!(timeout(PATIENCE, inbox.recv()).await.unwrap(), Ok(ToSession::RestartWhenReady));
+    assert!(rig.orders.try_recv().is_err(), "the agent follows its device");
+
+    let minimum = json!({ "data": { "type": "deployment", "id": deployments[1] } });
+    let minimum_path = format!("/v5/devicegroups/{group}/relationships/min_supported_deployment");
+    rig.call("PUT", &minimum_path, Some(&minimum)).await.expect(204);
+    rig.post(&path, &Value::Null).await.expect(204);
+    assert_eq!(rig.order().await, AgentControl::Reload(device.spki));
+    assert_eq!(timeout(PATIENCE, inbox.recv()).await.unwrap(), Ok(ToSession::Restart));
+}
