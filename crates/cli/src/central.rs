@@ -21,6 +21,8 @@ const MEDIA_TYPE: &str = "application/vnd.api+json";
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long one connection attempt may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Entries that are asked for at a time.
+pub(crate) const PAGE_SIZE: u32 = 500;
 /// The most pages that a listing is followed.
 const PAGES_MAX: u32 = 1000;
 
@@ -128,18 +130,43 @@ impl Central {
         self.call("POST", path, Some(body))
     }
 
-    pub(crate) fn put(&mut self, path: &str) -> Result<Value> {
-        self.call("PUT", path, None)
+    pub(crate) fn put(&mut self, path: &str, body: &Value) -> Result<Value> {
+        self.call("PUT", path, Some(body))
+    }
+
+    pub(crate) fn patch(&mut self, path: &str, body: &Value) -> Result<Value> {
+        self.call("PATCH", path, Some(body))
+    }
+
+    pub(crate) fn delete(&mut self, path: &str, body: &Value) -> Result<Value> {
+        self.call("DELETE", path, Some(body))
+    }
+
+    /// Gives a resource another name; returns it as it is then.
+    pub(crate) fn rename(&mut self, collection: &str, resource: &Value, name: &str) -> Result<Value> {
+        let (kind, id) = (&resource["type"], resource["id"].as_str().unwrap_or_default());
+        let body = json!({ "data": { "type": kind, "id": id, "attributes": { "name": name } } });
+        Ok(self.patch(&format!("/{collection}/{id}"), &body)?["data"].clone())
     }
 
     /// All entries of a listing, page after page.
     pub(crate) fn list(&mut self, path: &str) -> Result<Vec<Value>> {
+        self.list_until(path, PAGE_SIZE, |_| false)
+    }
+
+    /// The entries of a listing, page after page of `size` until there are enough.
+    pub(crate) fn list_until(
+        &mut self,
+        path: &str,
+        size: u32,
+        enough: impl Fn(&[Value]) -> bool,
+    ) -> Result<Vec<Value>> {
         let mut entries = Vec::new();
         for page in 1..=PAGES_MAX {
             let join = if path.contains('?') { '&' } else { '?' };
-            let answer = self.get(&format!("{path}{join}page[number]={page}&page[size]=100"))?;
+            let answer = self.get(&format!("{path}{join}page[number]={page}&page[size]={size}"))?;
             entries.extend(answer["data"].as_array().cloned().unwrap_or_default());
-            if answer["links"].get("next").is_none() {
+            if answer["links"].get("next").is_none() || enough(&entries) {
                 return Ok(entries);
             }
         }
@@ -223,6 +250,12 @@ impl Central {
         let path = path.replace('[', "%5B").replace(']', "%5D");
         format!("{}/v5{path}", self.login.central)
     }
+}
+
+/// A text as one part of a path or of a query (RFC 3986, section 2.3).
+pub(crate) fn encoded(text: &str) -> String {
+    let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~".contains(byte);
+    text.bytes().map(|byte| if plain(&byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()
 }
 
 /// Asks an agent's URL as anybody may: status and body.
@@ -337,6 +370,12 @@ mod tests {
             assert!(check_address(bad).is_err(), "{bad}");
         }
         assert!(!check_address("https://admin:secret@central.example").unwrap_err().to_string().contains("secret"));
+    }
+
+    #[test]
+    fn what_people_type_stays_one_part_of_a_path() {
+        assert_eq!(encoded("a-1._~"), "a-1._~");
+        assert_eq!(encoded("a/b?c=d&e #\u{fc}"), "a%2Fb%3Fc%3Dd%26e%20%23%C3%BC");
     }
 
     #[test]

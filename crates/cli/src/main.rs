@@ -2,7 +2,10 @@
 
 mod central;
 mod commands;
+mod moment;
+mod names;
 mod output;
+mod table;
 
 use std::process::ExitCode;
 
@@ -31,10 +34,17 @@ enum Command {
     Init(commands::init::Init),
     Serve(commands::serve::Serve),
     Login(commands::login::Login),
+    Status(commands::status::Status),
+    #[command(subcommand)]
+    Product(commands::product::Product),
+    #[command(subcommand)]
+    Group(commands::group::Group),
     EnrolmentToken(commands::enrolment_token::EnrolmentToken),
     #[command(subcommand)]
     Device(commands::device::Device),
     Deploy(commands::deploy::Deploy),
+    #[command(subcommand)]
+    Deployment(commands::deployment::Deployment),
     #[command(subcommand)]
     Library(commands::library::Library),
     Logs(commands::logs::Logs),
@@ -51,9 +61,13 @@ fn main() -> ExitCode {
         Command::Init(command) => command.run(&output),
         Command::Serve(command) => command.run(&output),
         Command::Login(command) => command.run(&output),
+        Command::Status(command) => command.run(&output),
+        Command::Product(command) => command.run(&output),
+        Command::Group(command) => command.run(&output),
         Command::EnrolmentToken(command) => command.run(&output),
         Command::Device(command) => command.run(&output),
         Command::Deploy(command) => command.run(&output),
+        Command::Deployment(command) => command.run(&output),
         Command::Library(command) => command.run(&output),
         Command::Logs(command) => command.run(&output),
         Command::Keys(command) => command.run(&output),

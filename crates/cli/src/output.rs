@@ -124,6 +124,18 @@ impl Output {
         let _ = if self.json { write_line(stderr(), &text) } else { write_line(stdout(), &text) };
     }
 
+    /// Shows these lines in the place of everything on the terminal. They must fit.
+    ///
+    /// # Errors
+    /// Nobody reads any more.
+    pub(crate) fn redraw(&self, lines: &[String]) -> io::Result<()> {
+        // Home, each line to its end, the rest of the screen (ECMA-48): nothing flickers, and nothing is left to undo.
+        let rows: Vec<_> = lines.iter().map(|line| format!("{}\x1b[K", harmless(line))).collect();
+        let mut out = anstream::AutoStream::auto(stdout());
+        write!(out, "\x1b[H{}\x1b[J", rows.join("\n"))?;
+        out.flush()
+    }
+
     /// Prints why a command failed, with its causes.
     pub(crate) fn error(&self, error: &anyhow::Error) {
         if error.is::<Said>() {

@@ -52,6 +52,10 @@ impl Deploy {
             central.post("/deployments", &body).map_err(|error| self.explain(error, &device_code, &agent_code))?;
         let (id, sha) = (text(&answer["data"]["id"]), text(&answer["data"]["attributes"]["sha"]));
         if !self.no_restart {
+            // Every device runs it from now on, so that nothing older needs to be kept for one.
+            let minimum = json!({ "data": { "type": "deployment", "id": id } });
+            let path = format!("/devicegroups/{}/relationships/min_supported_deployment", text(&group["id"]));
+            central.put(&path, &minimum)?;
             central.post(&format!("/devicegroups/{}/restart", text(&group["id"])), &Value::Null)?;
         }
         let name = text(&group["attributes"]["name"]);

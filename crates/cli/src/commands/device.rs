@@ -1,16 +1,18 @@
-//! `vouch device`: provision and run one here, list and revoke those that central knows.
+//! `vouch device`: provision and run one here, list, show and change those that central knows.
 
 mod boot;
+mod change;
+mod list;
+mod pin;
 mod settings;
+mod show;
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow, bail};
-use apphost::board::PINS;
+use anyhow::{Context, Result};
 use clap::{Args, Subcommand};
-use device::board::levels::{self, Setting};
 use device::config::DeviceConfig;
 use device::events::Observer;
 use device::limits::{LIMITS, Limits};
@@ -18,25 +20,29 @@ use device::parent::ParentLink;
 use device::ports::PortMap;
 use device::{KeyBackEnd, ProvisionOptions, RunOptions};
 use keys::profile::Profile;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::password;
-use crate::central::{Central, LoginFile};
 use crate::output::{Output, Tone, paint};
 
-/// Provision and run a device on this machine; list, restart and revoke those that central knows.
+/// Provision and run a device on this machine; list, show and change those that central knows.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Device {
     Provision(Provision),
     Run(Run),
-    Pin(Pin),
+    Pin(pin::Pin),
     Boot(boot::Boot),
     Network(settings::Network),
     Proxy(settings::Proxy),
     Diary(settings::ShowDiary),
-    List(List),
-    Restart(Restart),
-    Revoke(Revoke),
+    List(list::List),
+    Show(show::Show),
+    Rename(change::Rename),
+    Move(change::Move),
+    Unassign(change::Unassign),
+    Restart(change::Restart),
+    Revoke(change::Revoke),
+    Delete(change::Delete),
 }
 
 impl Device {
@@ -50,8 +56,13 @@ impl Device {
             Device::Proxy(command) => command.run(output),
             Device::Diary(command) => command.run(output),
             Device::List(command) => command.run(output),
+            Device::Show(command) => command.run(output),
+            Device::Rename(command) => command.run(output),
+            Device::Move(command) => command.run(output),
+            Device::Unassign(command) => command.run(output),
             Device::Restart(command) => command.run(output),
             Device::Revoke(command) => command.run(output),
+            Device::Delete(command) => command.run(output),
         }
     }
 }
@@ -159,13 +170,13 @@ pub(crate) struct Run {
     #[arg(long, value_name = "DIR")]
     dir: PathBuf,
 
-    /// The longest pause between two rounds of attempts to reach the server, in seconds.
-    #[arg(long, default_value_t = LIMITS.backoff_most.as_secs(), value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=86_400))]
-    retry_max: u64,
-
     /// Standard input is the link to `vouch device boot`.
     #[arg(long, hide = true)]
     below_parent: bool,
+
+    /// The longest pause between two rounds of attempts to reach the server, in seconds.
+    #[arg(long, default_value_t = LIMITS.backoff_most.as_secs(), value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    retry_max: u64,
 }
 
 impl Run {
@@ -182,153 +193,11 @@ impl Run {
                     }
                 }
             };
-            let parent = self.below_parent.then(|| ParentLink::from_standard_input(&LIMITS)).transpose()?;
+            let parent = self.below_parent.then(|| ParentLink::from_standard_input(&limits)).transpose()?;
             let options = RunOptions { dir: self.dir, parent, limits };
             let work = device::run(options, super::stop_signal(), observer);
             anyhow::Ok(tokio::join!(work, printing).0?)
         })
-    }
-}
-
-/// Set an input of the simulated board, also while the device runs: 23.5, or `auto` for what the board's file says.
-#[derive(Args, Debug)]
-pub(crate) struct Pin {
-    /// The device's folder.
-    #[arg(value_name = "DIR")]
-    dir: PathBuf,
-
-    /// The pin, such as pin1.
-    #[arg(value_name = "PIN")]
-    pin: String,
-
-    /// The value in the pin's unit (volts, unless board.toml says otherwise), or `auto`.
-    #[arg(value_name = "VALUE", allow_negative_numbers = true)]
-    value: String,
-}
-
-impl Pin {
-    fn run(self, output: &Output) -> Result<()> {
-        let value = match self.value.as_str() {
-            "auto" => None,
-            number => {
-                let value = number.parse().ok().filter(|value: &f32| value.is_finite());
-                Some(value.ok_or_else(|| anyhow!("{number:?} is no value: write a number such as 23.5, or auto"))?)
-            }
-        };
-        if !PINS.contains(&self.pin.as_str()) {
-            bail!("there is no {:?}; there are {}", self.pin, PINS.join(", "));
-        }
-        if !self.dir.join(device::folder::VAULT_FOLDER).exists() {
-            bail!("{} is no device: make one with `vouch device provision`", self.dir.display());
-        }
-        let setting = Setting { pin: self.pin, value };
-        levels::set(&self.dir, &setting).with_context(|| format!("cannot write to {}", self.dir.display()))?;
-        let shown = value.map_or_else(|| "auto".to_owned(), |value| value.to_string());
-        output.result(&json!({ "pin": setting.pin, "value": value }), &format!("{} {shown}", setting.pin));
-        Ok(())
-    }
-}
-
-/// List the devices that central knows.
-#[derive(Args, Debug)]
-pub(crate) struct List {
-    #[command(flatten)]
-    file: LoginFile,
-}
-
-impl List {
-    fn run(self, output: &Output) -> Result<()> {
-        let devices = Central::open(&self.file)?.list("/devices")?;
-        if output.is_json() {
-            output.json_line(&json!(devices));
-            return Ok(());
-        }
-        if devices.is_empty() {
-            output.say("no device yet: make a token with `vouch enrolment-token`");
-            return Ok(());
-        }
-        output.say(&paint(Tone::Strong, &format!("{:<16}  {:<8}  {:<20}  AGENT", "DEVICE", "STATE", "MODEL")));
-        for device in &devices {
-            output.say(&row(device));
-        }
-        Ok(())
-    }
-}
-
-fn row(device: &Value) -> String {
-    let attributes = &device["attributes"];
-    let text = |value: &Value| value.as_str().unwrap_or("-").to_owned();
-    let state = match (attributes["revoked"].as_bool(), attributes["device_online"].as_bool()) {
-        (Some(true), _) => paint(Tone::Bad, &format!("{:<8}", "revoked")),
-        (_, Some(true)) => paint(Tone::Good, &format!("{:<8}", "online")),
-        _ => paint(Tone::Quiet, &format!("{:<8}", "offline")),
-    };
-    format!(
-        "{:<16}  {state}  {:<20}  {}",
-        text(&device["id"]),
-        text(&attributes["imp_type"]),
-        text(&attributes["agent_url"])
-    )
-}
-
-/// Restart a device's app and agent on the current deployment.
-#[derive(Args, Debug)]
-pub(crate) struct Restart {
-    /// The device's id, name or agent id.
-    #[arg(value_name = "DEVICE")]
-    device: String,
-
-    #[command(flatten)]
-    file: LoginFile,
-}
-
-impl Restart {
-    fn run(self, output: &Output) -> Result<()> {
-        let mut central = Central::open(&self.file)?;
-        let id = resolve(&mut central, &self.device)?;
-        central.post(&format!("/devices/{id}/restart"), &Value::Null)?;
-        output.result(&json!({ "device": id, "restarted": true }), &format!("device {id} restarts"));
-        Ok(())
-    }
-}
-
-/// Refuse a device from now on and end its live session.
-#[derive(Args, Debug)]
-pub(crate) struct Revoke {
-    /// The device's id, name or agent id.
-    #[arg(value_name = "DEVICE")]
-    device: String,
-
-    #[command(flatten)]
-    file: LoginFile,
-}
-
-impl Revoke {
-    fn run(self, output: &Output) -> Result<()> {
-        let mut central = Central::open(&self.file)?;
-        let id = resolve(&mut central, &self.device)?;
-        central.post(&format!("/devices/{id}/revoke"), &Value::Null)?;
-        output.result(
-            &json!({ "device": id, "revoked": true }),
-            &format!("device {id} is revoked: its session has ended and it is refused from now on"),
-        );
-        Ok(())
-    }
-}
-
-/// Finds a device by id, agent id or name.
-pub(crate) fn resolve(central: &mut Central, wanted: &str) -> Result<String> {
-    let devices = central.list("/devices")?;
-    let matches = |device: &&Value| {
-        device["id"] == wanted || device["attributes"]["agent_id"] == wanted || device["attributes"]["name"] == wanted
-    };
-    let found: Vec<&Value> = devices.iter().filter(matches).collect();
-    match found.as_slice() {
-        [device] => {
-            device["id"].as_str().map(str::to_owned).ok_or_else(|| anyhow!("central sent a device without an id"))
-        }
-        [] => bail!("there is no device {wanted:?}: `vouch device list` shows all"),
-        _ => bail!("several devices are called {wanted:?}: give the id"),
     }
 }
 
@@ -351,11 +220,5 @@ mod tests {
         assert_eq!(name_server("192.0.2.53"), Ok("192.0.2.53:53".parse().unwrap()));
         assert_eq!(name_server("[2001:db8::1]:5353"), Ok("[2001:db8::1]:5353".parse().unwrap()));
         assert!(name_server("dns.example").is_err());
-    }
-
-    #[test]
-    fn a_revoked_device_is_not_shown_as_online() {
-        let device = json!({ "id": "0011223344556677", "attributes": { "revoked": true, "device_online": true } });
-        assert!(row(&device).contains("revoked"));
     }
 }

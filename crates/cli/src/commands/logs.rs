@@ -4,9 +4,12 @@ use std::io::{self, BufRead, Read as _};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use clap::Args;
+use jiff::Timestamp;
 use serde_json::Value;
 
-use crate::central::{Central, LoginFile};
+use crate::central::{Central, LoginFile, PAGE_SIZE, encoded};
+use crate::moment;
+use crate::names;
 use crate::output::{Output, Tone, paint};
 
 /// The longest line taken from a log stream, in bytes.
@@ -23,9 +26,25 @@ pub(crate) struct Logs {
     #[arg(long, short)]
     follow: bool,
 
-    /// How many of the newest lines to show first.
-    #[arg(long, short = 'n', default_value_t = 20, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(0..=100))]
-    lines: u32,
+    /// How many of the newest lines to show; with --follow, before what comes.
+    #[arg(long, short = 'n', default_value_t = 20, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(0..=5000))]
+    limit: u32,
+
+    /// Only lines written at or after this time: 2026-01-31T08:00:00Z, or how long ago, such as 30m or 2h.
+    #[arg(long, value_name = "TIME", value_parser = moment::parse)]
+    since: Option<Timestamp>,
+
+    /// Only lines written before this time.
+    #[arg(long, value_name = "TIME", value_parser = moment::parse, conflicts_with = "follow")]
+    until: Option<Timestamp>,
+
+    /// Only lines with this text in them; a and A count as the same.
+    #[arg(long, value_name = "TEXT")]
+    search: Option<String>,
+
+    /// Only lines of this kind, such as server.log, server.error, agent.log, agent.error or status.
+    #[arg(long = "type", value_name = "KIND")]
+    kind: Option<String>,
 
     #[command(flatten)]
     file: LoginFile,
@@ -44,45 +63,67 @@ impl Logs {
 
     fn show(&self, output: &Output) -> Result<()> {
         let mut central = Central::open(&self.file)?;
-        let id = super::device::resolve(&mut central, &self.device)?;
+        let id = names::id(&names::device(&mut central, &self.device)?)?.to_owned();
         if !self.follow {
             return self.history(&mut central, &id, output);
         }
         let stream = central.post("/logstream", &Value::Null)?;
         let stream = stream["data"]["id"].as_str().ok_or_else(|| anyhow!("central opened no log stream"))?.to_owned();
         let events = central.stream(&format!("/logstream/{stream}?format=json"))?;
-        central.put(&format!("/logstream/{stream}/{id}"))?;
+        central.put(&format!("/logstream/{stream}/{id}"), &Value::Null)?;
         self.history(&mut central, &id, output)?;
-        follow(events, output)
+        self.follow(events, output)
     }
 
     fn history(&self, central: &mut Central, id: &str, output: &Output) -> Result<()> {
-        if self.lines == 0 {
+        if self.limit == 0 {
             return Ok(());
         }
-        let answer = central.get(&format!("/devices/{id}/logs?page[number]=1&page[size]={}", self.lines))?;
-        for entry in answer["data"].as_array().map(Vec::as_slice).unwrap_or_default().iter().rev() {
+        let most = usize::try_from(self.limit).unwrap_or(usize::MAX);
+        let entries = central.list_until(&self.path(id), self.limit.min(PAGE_SIZE), |entries| entries.len() >= most)?;
+        for entry in entries.iter().take(most).rev() {
             print(entry, output)?;
         }
         Ok(())
     }
-}
 
-fn follow(mut events: impl BufRead, output: &Output) -> Result<()> {
-    let mut is_message = false;
-    while let Some(line) = next_line(&mut events)? {
-        if let Some(event) = line.strip_prefix("event: ") {
-            is_message = event == "message";
-        } else if let Some(data) = line.strip_prefix("data: ") {
-            let entry: Value = serde_json::from_str(data).context("central sent a log line that is no JSON")?;
-            if is_message {
-                print(&entry, output)?;
-            } else if entry["state"] == "closed" {
-                bail!("central closed the log stream (another one was opened for this account)");
+    fn path(&self, id: &str) -> String {
+        let time = |time: Option<Timestamp>| time.map(|time| time.to_string());
+        let filters = [
+            ("since", time(self.since)),
+            ("until", time(self.until)),
+            ("text", self.search.clone()),
+            ("type", self.kind.clone()),
+        ];
+        let given = filters.iter().filter_map(|(name, value)| Some((name, value.as_ref()?)));
+        let filters: Vec<_> = given.map(|(name, value)| format!("filter[{name}]={}", encoded(value))).collect();
+        let join = if filters.is_empty() { "" } else { "?" };
+        format!("/devices/{id}/logs{join}{}", filters.join("&"))
+    }
+
+    fn follow(&self, mut events: impl BufRead, output: &Output) -> Result<()> {
+        let mut is_message = false;
+        while let Some(line) = next_line(&mut events)? {
+            if let Some(event) = line.strip_prefix("event: ") {
+                is_message = event == "message";
+            } else if let Some(data) = line.strip_prefix("data: ") {
+                let entry: Value = serde_json::from_str(data).context("central sent a log line that is no JSON")?;
+                if is_message && self.wants(&entry) {
+                    print(&entry, output)?;
+                } else if entry["state"] == "closed" {
+                    bail!("central closed the log stream (another one was opened for this account)");
+                }
             }
         }
+        bail!("the log stream ended: is central still running?")
     }
-    bail!("the log stream ended: is central still running?")
+
+    /// Whether a line of the stream is one that central would find by the same words.
+    fn wants(&self, entry: &Value) -> bool {
+        let text = entry["msg"].as_str().unwrap_or_default().to_ascii_lowercase();
+        self.kind.as_ref().is_none_or(|kind| entry["type"] == *kind)
+            && self.search.as_ref().is_none_or(|search| text.contains(&search.to_ascii_lowercase()))
+    }
 }
 
 fn next_line(events: &mut impl BufRead) -> Result<Option<String>> {
@@ -116,6 +157,36 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    fn logs(arguments: &[&str]) -> Logs {
+        use clap::Parser as _;
+        #[derive(clap::Parser)]
+        struct Alone {
+            #[command(flatten)]
+            logs: Logs,
+        }
+        Alone::parse_from([&["logs", "d"], arguments].concat()).logs
+    }
+
+    #[test]
+    fn what_is_searched_for_reaches_central_as_it_was_typed() {
+        assert_eq!(logs(&[]).path("1"), "/devices/1/logs");
+        let since = "2026-01-31T09:00:00+01:00";
+        let path = logs(&["--since", since, "--search", "50% & more", "--type", "status"]).path("1");
+        assert_eq!(
+            path,
+            "/devices/1/logs?filter[since]=2026-01-31T08%3A00%3A00Z&filter[text]=50%25%20%26%20more&filter[type]=status"
+        );
+    }
+
+    #[test]
+    fn what_comes_is_searched_as_what_was() {
+        let line = json!({ "type": "server.log", "msg": "Temperature 20" });
+        assert!(logs(&[]).wants(&line));
+        assert!(logs(&["--search", "TEMP", "--type", "server.log"]).wants(&line));
+        assert!(!logs(&["--search", "humid"]).wants(&line));
+        assert!(!logs(&["--type", "agent.log"]).wants(&line));
+    }
 
     #[test]
     fn a_line_of_the_stream_has_a_bound() {

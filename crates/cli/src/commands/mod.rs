@@ -2,16 +2,20 @@
 
 pub(crate) mod demo;
 pub(crate) mod deploy;
+pub(crate) mod deployment;
 pub(crate) mod device;
 pub(crate) mod enrolment_token;
+pub(crate) mod group;
 pub(crate) mod init;
 pub(crate) mod keys;
 pub(crate) mod library;
 pub(crate) mod login;
 pub(crate) mod logs;
 pub(crate) mod password;
+pub(crate) mod product;
 pub(crate) mod serve;
 pub(crate) mod squirrel;
+pub(crate) mod status;
 
 /// Resolves when the process is asked to end: Ctrl-C or SIGTERM.
 pub(crate) async fn stop_signal() {

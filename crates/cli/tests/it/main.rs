@@ -7,6 +7,7 @@ mod commands;
 mod demo;
 mod durability;
 mod fault_proxy;
+mod fleet;
 mod hostile_apps;
 mod hostile_central;
 mod network;

@@ -1,0 +1,93 @@
+//! `vouch deployment`: what was deployed, when and where.
+
+use std::collections::HashMap;
+
+use anyhow::Result;
+use clap::{Args, Subcommand};
+use serde_json::{Value, json};
+
+use crate::central::{Central, LoginFile, encoded};
+use crate::moment;
+use crate::names::{self, id};
+use crate::output::{Output, Tone};
+use crate::table::{Cell, Table};
+
+/// List deployments, and delete those that no device may run any more.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Deployment {
+    List(List),
+    Delete(Delete),
+}
+
+impl Deployment {
+    pub(crate) fn run(self, output: &Output) -> Result<()> {
+        match self {
+            Self::List(command) => command.run(output),
+            Self::Delete(command) => command.run(output),
+        }
+    }
+}
+
+/// List deployments, the newest first; `current` is what a group's devices start.
+#[derive(Args, Debug)]
+pub(crate) struct List {
+    /// Only those of this device group, by its name or id.
+    #[arg(long, value_name = "GROUP")]
+    group: Option<String>,
+
+    #[command(flatten)]
+    file: LoginFile,
+}
+
+impl List {
+    fn run(self, output: &Output) -> Result<()> {
+        let mut central = Central::open(&self.file)?;
+        let mut path = "/deployments".to_owned();
+        if let Some(group) = &self.group {
+            path += &format!("?filter[devicegroup.id]={}", id(&names::group(&mut central, group)?)?);
+        }
+        let deployments = central.list(&path)?;
+        if output.is_json() {
+            output.json_line(&json!(deployments));
+            return Ok(());
+        }
+        let groups: HashMap<_, _> =
+            central.list("/devicegroups")?.into_iter().map(|group| (group["id"].clone(), group)).collect();
+        let mut table = Table::new(&["DEPLOYMENT", "MADE", "CODE", "GROUP", "STATE", "DESCRIPTION"]);
+        for deployment in &deployments {
+            let attributes = &deployment["attributes"];
+            let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+            let group = groups.get(&deployment["relationships"]["devicegroup"]["id"]).unwrap_or(&Value::Null);
+            let is_current = group["relationships"]["current_deployment"]["id"] == deployment["id"];
+            table.add(vec![
+                Cell::plain(id(deployment)?),
+                Cell::plain(moment::shown(moment::of(&attributes["created_at"])?)),
+                Cell::plain(attributes["sha"].as_str().and_then(|sha| sha.get(..8)).unwrap_or_default()),
+                Cell::plain(text(&group["attributes"]["name"])),
+                if is_current { Cell::toned(Tone::Good, "current") } else { Cell::toned(Tone::Quiet, "old") },
+                Cell::plain(text(&attributes["description"])),
+            ]);
+        }
+        table.lines(None).iter().for_each(|line| output.say(line));
+        Ok(())
+    }
+}
+
+/// Delete a deployment with its code. Not the group's oldest supported one, or a newer one: `vouch deploy` moves that mark.
+#[derive(Args, Debug)]
+pub(crate) struct Delete {
+    /// The deployment's id.
+    #[arg(value_name = "DEPLOYMENT")]
+    deployment: String,
+
+    #[command(flatten)]
+    file: LoginFile,
+}
+
+impl Delete {
+    fn run(self, output: &Output) -> Result<()> {
+        Central::open(&self.file)?.delete(&format!("/deployments/{}", encoded(&self.deployment)), &Value::Null)?;
+        output.result(&json!({ "deleted": self.deployment }), &format!("deployment {} is deleted", self.deployment));
+        Ok(())
+    }
+}
