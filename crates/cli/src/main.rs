@@ -5,6 +5,7 @@ mod commands;
 mod moment;
 mod names;
 mod output;
+mod printer;
 mod table;
 
 use std::process::ExitCode;

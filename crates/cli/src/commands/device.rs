@@ -24,6 +24,7 @@ use serde_json::json;
 
 use super::password;
 use crate::output::{Output, Tone, paint};
+use crate::printer::Printer;
 
 /// Provision and run a device on this machine; list, show and change those that central knows.
 #[derive(Debug, Subcommand)]
@@ -183,21 +184,21 @@ impl Run {
     fn run(self, output: &Output) -> Result<()> {
         let limits = Limits { backoff_most: Duration::from_secs(self.retry_max), ..LIMITS };
         let (observer, mut events) = Observer::channel(&limits);
-        let runtime = runtime()?;
-        runtime.block_on(async {
-            let printing = async {
-                while let Some(event) = events.recv().await {
-                    match serde_json::to_value(&event) {
-                        Ok(value) if output.is_json() => output.json_line(&value),
-                        _ => output.say(&event.to_string()),
-                    }
-                }
-            };
+        let output = *output;
+        let printer = Printer::start(
+            move || events.blocking_recv(),
+            move |event| match serde_json::to_value(&event) {
+                Ok(value) if output.is_json() => output.json_line(&value),
+                _ => output.say(&event.to_string()),
+            },
+        );
+        let result = runtime()?.block_on(async {
             let parent = self.below_parent.then(|| ParentLink::from_standard_input(&limits)).transpose()?;
             let options = RunOptions { dir: self.dir, parent, limits };
-            let work = device::run(options, super::stop_signal(), observer);
-            anyhow::Ok(tokio::join!(work, printing).0?)
-        })
+            anyhow::Ok(device::run(options, super::stop_signal(), observer).await?)
+        });
+        printer.finish();
+        result
     }
 }
 

@@ -25,6 +25,7 @@ use tracing_subscriber::{EnvFilter, Layer as _};
 
 use self::troubles::NoteTroubles;
 use crate::output::{Output, Tone, paint};
+use crate::printer::Printer;
 
 /// A limit of open files that leaves room for fewer devices than this is worth a warning.
 const FEW_DEVICES: usize = 10_000;
@@ -112,6 +113,7 @@ impl Serve {
         };
         let runtime =
             tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start the runtime")?;
+        let mut printer = None;
         let ended = runtime.block_on(async {
             let places = config.gateway.connections;
             if places < FEW_DEVICES {
@@ -126,10 +128,8 @@ impl Serve {
             // Subscribed before anybody is told where to connect, so that no event is missed.
             let events = output.is_json().then(|| running.events().subscribe());
             announce(&running, output);
-            tokio::select! {
-                () = super::stop_signal() => {}
-                () = report(events, output) => {}
-            }
+            printer = events.map(|events| report(events, *output));
+            super::stop_signal().await;
             output.say(&paint(Tone::Quiet, "stopping: devices are told when to come back; a second signal ends it at once"));
             tokio::select! {
                 () = running.stop() => Ok(()),
@@ -139,6 +139,7 @@ impl Serve {
         });
         // Whatever still works after that is not waited for.
         runtime.shutdown_background();
+        printer.map(Printer::finish);
         ended
     }
 
@@ -202,18 +203,16 @@ fn announce(running: &Running, output: &Output) {
 }
 
 /// Prints what happens at the gateway, for scripts and evidence; for people the log says enough.
-async fn report(events: Option<Receiver<Arc<GatewayEvent>>>, output: &Output) {
-    let Some(mut events) = events else { return std::future::pending().await };
-    loop {
-        match events.recv().await {
-            Ok(event) => match serde_json::to_value(&*event) {
-                Ok(value) => output.json_line(&value),
-                Err(error) => tracing::error!(%error, "an event cannot be written as JSON"),
-            },
-            Err(RecvError::Lagged(count)) => output.json_line(&json!({ "event": "missed", "count": count })),
-            Err(RecvError::Closed) => return std::future::pending().await,
-        }
-    }
+fn report(mut events: Receiver<Arc<GatewayEvent>>, output: Output) -> Printer {
+    let next = move || match events.blocking_recv() {
+        Ok(event) => Some(serde_json::to_value(&*event)),
+        Err(RecvError::Lagged(count)) => Some(Ok(json!({ "event": "missed", "count": count }))),
+        Err(RecvError::Closed) => None,
+    };
+    Printer::start(next, move |event| match event {
+        Ok(value) => output.json_line(&value),
+        Err(error) => tracing::error!(%error, "an event cannot be written as JSON"),
+    })
 }
 
 #[cfg(test)]
