@@ -6,6 +6,7 @@ pub mod diary;
 pub mod dns;
 pub mod ports;
 pub mod proxy;
+pub mod wire;
 
 use std::collections::{HashSet, VecDeque};
 use std::io;
@@ -28,6 +29,7 @@ use crate::connect::attempt::{
 use crate::connect::dns::Resolver;
 use crate::connect::ports::PortChoice;
 use crate::connect::proxy::{TunnelError, is_close, millis, open_tunnel};
+use crate::connect::wire::Wire;
 use crate::events::{Sha256Hex, TlsFacts};
 use crate::limits::Limits;
 
@@ -52,6 +54,8 @@ pub struct Dialer {
     clock: Arc<DeviceClock>,
     security: Security,
     silent: HashSet<u16>,
+    /// Which of the name servers is asked first.
+    first_name_server: usize,
 }
 
 /// One place to dial: an address (the proxy's, if there is one) and a port of the rule.
@@ -72,7 +76,7 @@ pub struct Round {
 #[derive(Debug)]
 pub struct Connection {
     /// The stream.
-    pub stream: TlsStream<TcpStream>,
+    pub stream: TlsStream<Wire>,
     /// The attempt so far; its result is not known yet.
     pub attempt: Attempt,
     /// The server's certificate.
@@ -84,7 +88,7 @@ pub struct Connection {
 impl Dialer {
     /// A dialer for the server of this configuration.
     pub fn new(config: DeviceConfig, security: Security, clock: Arc<DeviceClock>, limits: Limits) -> Dialer {
-        Dialer { config, limits, clock, security, silent: HashSet::new() }
+        Dialer { config, limits, clock, security, silent: HashSet::new(), first_name_server: 0 }
     }
 
     /// Asks these name servers from now on.
@@ -99,7 +103,8 @@ impl Dialer {
 
     /// The places to try from the beginning, or the attempt that already ended with the look-up.
     /// With a proxy only the proxy's own name is looked up.
-    pub async fn round(&self) -> Result<Round, Box<Attempt>> {
+    /// A round after one in which nobody was found to speak to begins with the next name server: the one before may lie.
+    pub async fn round(&mut self) -> Result<Round, Box<Attempt>> {
         let host = match (&self.config.proxy, self.config.address) {
             (Some(proxy), _) => proxy.host.clone(),
             (None, Some(address)) => address.to_string(),
@@ -107,7 +112,9 @@ impl Dialer {
         };
         let mut attempt = self.attempt(None, None);
         // The system's name servers may have changed since the last round.
-        let found = Resolver::new(&self.config.dns, &self.limits).look_up(&host).await;
+        let resolver = Resolver::new(&self.config.dns, &self.limits).beginning_with(self.first_name_server);
+        self.first_name_server = self.first_name_server.wrapping_add(1);
+        let found = resolver.look_up(&host).await;
         if found.addresses.is_empty() {
             let why = found.report.as_ref().map(|report| report.failures.join("; ")).unwrap_or_default();
             attempt.lookup = found.report;
@@ -126,7 +133,10 @@ impl Dialer {
         let done = self.steps(place, &mut attempt).await;
         self.note_silence(place, done.as_ref().err());
         match done {
-            Ok((stream, server, exporter)) => Ok(Box::new(Connection { stream, attempt, server, exporter })),
+            Ok((stream, server, exporter)) => {
+                self.first_name_server = 0;
+                Ok(Box::new(Connection { stream, attempt, server, exporter }))
+            }
             Err(result) => Err(Box::new(attempt.ended(result, self.clock.now()))),
         }
     }
@@ -159,7 +169,7 @@ impl Dialer {
         &self,
         place: &Place,
         attempt: &mut Attempt,
-    ) -> Result<(TlsStream<TcpStream>, CertificateFacts, [u8; 32]), AttemptResult> {
+    ) -> Result<(TlsStream<Wire>, CertificateFacts, [u8; 32]), AttemptResult> {
         let mut tcp = self.connect(place).await?;
         if let Some(proxy) = &self.config.proxy {
             let opened = self.tunnel(&mut tcp, proxy, place).await;
@@ -215,15 +225,19 @@ impl Dialer {
         open_tunnel(tcp, &host, place.choice.port, proxy.credentials.as_ref(), &self.limits).await
     }
 
-    async fn handshake(&self, tcp: TcpStream) -> Result<TlsStream<TcpStream>, AttemptResult> {
+    async fn handshake(&self, tcp: TcpStream) -> Result<TlsStream<Wire>, AttemptResult> {
         let name = ServerName::try_from(self.config.server.clone())
             .map_err(|error| AttemptResult::TlsFailed { why: error.to_string() })?;
         // What an earlier connection showed must not be taken for this one's.
         drop(self.security.seen.take());
         let connector = TlsConnector::from(Arc::clone(&self.security.tls));
-        match timeout(self.limits.tls_wait, connector.connect(name, tcp)).await {
-            Ok(Ok(stream)) => Ok(stream),
-            Ok(Err(error)) => Err(tls_result(&error)),
+        let connecting = connector.connect(name, Wire::new(tcp)).into_fallible();
+        match timeout(self.limits.tls_wait, connecting).await {
+            Ok(Ok(mut stream)) => {
+                stream.get_mut().0.forget();
+                Ok(stream)
+            }
+            Ok(Err((error, wire))) => Err(wire.http().unwrap_or_else(|| tls_result(&error))),
             Err(_) => Err(AttemptResult::TlsNoAnswer { waited_ms: millis(self.limits.tls_wait) }),
         }
     }

@@ -18,7 +18,6 @@ use protocol::reason::{CloseReason, Refusal, RestartReason};
 use protocol::session::{DeviceEvent as Event, DeviceSession, DeviceSessionConfig, Welcomed};
 use protocol::sign::SignRequest;
 use tokio::io::{AsyncReadExt, ReadHalf, WriteHalf};
-use tokio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_rustls::client::TlsStream;
@@ -27,6 +26,7 @@ use crate::app::sending::{FromApp, Outgoing};
 use crate::app::wish::unwanted;
 use crate::app::{Assigned, ToApp, When};
 use crate::connect::attempt::{Attempt, AttemptResult};
+use crate::connect::wire::Wire;
 use crate::connect::{Connection, tls_result};
 use crate::device::{Device, SOFTWARE_VERSION, stopped};
 use crate::events::{Base64, ChallengeRecord, DeviceEvent, Sha256Hex, Welcomed as WelcomeSeen};
@@ -98,8 +98,8 @@ impl fmt::Display for SessionEnd {
 pub(crate) struct Session<'a> {
     device: &'a mut Device,
     machine: DeviceSession,
-    reader: ReadHalf<TlsStream<TcpStream>>,
-    writer: Writer<WriteHalf<TlsStream<TcpStream>>>,
+    reader: ReadHalf<TlsStream<Wire>>,
+    writer: Writer<WriteHalf<TlsStream<Wire>>>,
     /// The attempt until its result is known.
     attempt: Option<Attempt>,
     server: CertificateFacts,

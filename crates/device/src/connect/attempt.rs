@@ -161,6 +161,14 @@ pub enum AttemptResult {
         /// What is wrong with it.
         why: String,
     },
+    /// A web page came where TLS was expected.
+    HttpAnswered {
+        /// Its HTTP status.
+        status: u16,
+        /// Where it leads.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        location: Option<String>,
+    },
     /// The handshake failed in another way.
     TlsFailed {
         /// What failed.
@@ -184,6 +192,12 @@ impl Attempt {
         self.took_ms = now.mono_ms.saturating_sub(self.took_ms);
         self.result = result;
         self
+    }
+
+    /// The name server that gave the address that was dialled.
+    fn answering_name_server(&self) -> Option<SocketAddr> {
+        // They are asked one after the other until one gives an address.
+        self.lookup.as_ref().filter(|lookup| !lookup.addresses.is_empty())?.servers.last().copied()
     }
 
     /// The attempt as the server is told of it.
@@ -224,6 +238,7 @@ impl AttemptResult {
             AttemptResult::TlsNoAnswer { .. }
             | AttemptResult::TlsAlert { .. }
             | AttemptResult::TlsCertificate { .. }
+            | AttemptResult::HttpAnswered { .. }
             | AttemptResult::TlsFailed { .. } => DiaryStage::Tls,
             AttemptResult::Refused { .. } | AttemptResult::LoginBroken { .. } => DiaryStage::Login,
         }
@@ -245,6 +260,12 @@ impl fmt::Display for Attempt {
         write!(f, "{}", self.result)?;
         if let (AttemptResult::TlsCertificate { .. }, Some(seen)) = (&self.result, &self.certificate) {
             write!(f, "; it says it is \"{}\", made by \"{}\"", seen.subject, seen.issuer)?;
+            write!(f, ", and its key has the SHA-256 {}", seen.spki_sha256)?;
+        }
+        let is_somebody_else =
+            matches!(self.result, AttemptResult::TlsCertificate { .. } | AttemptResult::HttpAnswered { .. });
+        if let (true, Some(address), Some(told)) = (is_somebody_else, self.address, self.answering_name_server()) {
+            write!(f, "; the address {} came from the name server {}", address.ip(), told.ip())?;
         }
         Ok(())
     }
@@ -287,7 +308,19 @@ impl fmt::Display for AttemptResult {
             }
             AttemptResult::TlsAlert { alert } => write!(f, "the other end ended TLS with the alert {alert}"),
             AttemptResult::TlsCertificate { why } => {
-                write!(f, "the certificate is not this server's: {why} (a firewall opens TLS, or the name is wrong)")
+                write!(
+                    f,
+                    "the certificate is not this server's: {why} (something on the way opens TLS, and this server must be \
+                     exempted from it; or the name is wrong)"
+                )
+            }
+            AttemptResult::HttpAnswered { status, location } => {
+                let leads = location.as_ref().map(|to| format!(", leading to {to}")).unwrap_or_default();
+                write!(
+                    f,
+                    "a web page came instead of the server (HTTP {status}{leads}): a captive portal or a filter stands in the \
+                     way, and this device must be let past it"
+                )
             }
             AttemptResult::TlsFailed { why } => write!(f, "TLS failed: {why}"),
             AttemptResult::Refused { reason } => write!(f, "connected, but the server refused this device: {reason}"),
@@ -358,7 +391,18 @@ mod tests {
             issuer: "CN=Big Firewall".into(),
             spki_sha256: Sha256Hex([7; 32]),
         });
-        assert!(opened.to_string().ends_with("made by \"CN=Big Firewall\""), "{opened}");
+        let key = "07".repeat(32);
+        let named = format!("made by \"CN=Big Firewall\", and its key has the SHA-256 {key}");
+        assert!(opened.to_string().ends_with(&named), "{opened}");
+        opened.address = Some("192.0.2.66:31314".parse().unwrap());
+        opened.lookup = Some(LookupReport {
+            name: "iot.example".into(),
+            servers: vec!["192.0.2.1:53".parse().unwrap(), "192.0.2.2:53".parse().unwrap()],
+            addresses: vec!["192.0.2.66".parse().unwrap()],
+            failures: Vec::new(),
+        });
+        let told = "the address 192.0.2.66 came from the name server 192.0.2.2";
+        assert!(opened.to_string().ends_with(told), "{opened}");
     }
 
     #[test]

@@ -86,6 +86,15 @@ impl Resolver {
         }
     }
 
+    /// The same, asking the server at this place of the list first, counted round and round.
+    #[must_use]
+    pub fn beginning_with(mut self, first: usize) -> Resolver {
+        if let Some(first) = first.checked_rem(self.servers.len()) {
+            self.servers.rotate_left(first);
+        }
+        self
+    }
+
     /// The addresses of a host name or address. `localhost` and addresses are never asked for (RFC 6761, section 6.3).
     pub async fn look_up(&self, host: &str) -> Lookup {
         if let Ok(address) = host.parse::<IpAddr>() {
@@ -117,23 +126,22 @@ impl Resolver {
             report.servers.push(server);
             let (v4, v6) =
                 tokio::join!(self.follow(server, name, RecordType::A), self.follow(server, name, RecordType::AAAA));
-            let mut nowhere = true;
             for answer in [v4, v6] {
-                match answer {
-                    Ok(found) => report.addresses.extend(found),
-                    Err(error) => {
-                        nowhere &= matches!(error, AskError::NoSuchName);
-                        let text = format!("{server}: {error}");
-                        if !report.failures.contains(&text) {
-                            report.failures.push(text);
-                        }
-                        continue;
+                let failure = match answer {
+                    Ok(found) => {
+                        let (usable, blocked): (Vec<_>, Vec<_>) = found.into_iter().partition(is_somewhere);
+                        report.addresses.extend(usable);
+                        let Some(address) = blocked.first() else { continue };
+                        format!("{server}: it answers {address}, where nobody can be (a filter blocks the name?)")
                     }
+                    Err(error) => format!("{server}: {error}"),
+                };
+                if !report.failures.contains(&failure) {
+                    report.failures.push(failure);
                 }
-                nowhere = false;
             }
-            // Every server would repeat that the name does not exist; any other failure may be this server's own.
-            if nowhere || !report.addresses.is_empty() {
+            // A server that says the name does not exist may be the one that lies.
+            if !report.addresses.is_empty() {
                 return;
             }
         }
@@ -187,6 +195,12 @@ impl Resolver {
         }
         Err(AskError::Strays)
     }
+}
+
+/// Whether somebody can be at this address. Filters answer 0.0.0.0 for names they block, which would lead to ourselves.
+fn is_somewhere(address: &IpAddr) -> bool {
+    let is_broadcast = matches!(address, IpAddr::V4(address) if address.is_broadcast());
+    !address.is_unspecified() && !address.is_multicast() && !is_broadcast
 }
 
 fn question(id: u16, name: &Name, kind: RecordType) -> Message {

@@ -10,7 +10,6 @@ use protocol::enrol::{DeviceEnrolment, DeviceEnrolmentConfig, DeviceEnrolmentEve
 use protocol::reason::EnrolRefusal;
 use protocol::sign::SignRequest;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tokio::time::timeout_at;
 use tokio_rustls::client::TlsStream;
 use zeroize::Zeroizing;
@@ -18,6 +17,7 @@ use zeroize::Zeroizing;
 use crate::clock::DeviceClock;
 use crate::connect::attempt::AttemptResult;
 use crate::connect::tls_result;
+use crate::connect::wire::Wire;
 
 /// The bytes read from the connection at once.
 const READ_BYTES: usize = 8 * 1024;
@@ -36,7 +36,7 @@ pub(crate) enum EnrolEnd {
 
 /// One enrolment on one connection.
 pub(crate) struct Enrolling<'a> {
-    stream: TlsStream<TcpStream>,
+    stream: TlsStream<Wire>,
     machine: DeviceEnrolment,
     identity: Arc<Signer>,
     name: &'a ServerName<'static>,
@@ -49,7 +49,7 @@ pub(crate) struct Enrolling<'a> {
 impl<'a> Enrolling<'a> {
     /// An enrolment on a connection whose server is not checked yet.
     pub(crate) fn new(
-        stream: TlsStream<TcpStream>,
+        stream: TlsStream<Wire>,
         config: DeviceEnrolmentConfig,
         identity: Arc<Signer>,
         name: &'a ServerName<'static>,
@@ -94,7 +94,7 @@ impl<'a> Enrolling<'a> {
     /// One operation on the connection, until the machine's time is over.
     async fn timed(
         &mut self,
-        operation: impl AsyncFnOnce(&mut TlsStream<TcpStream>) -> io::Result<usize>,
+        operation: impl AsyncFnOnce(&mut TlsStream<Wire>) -> io::Result<usize>,
     ) -> io::Result<usize> {
         let deadline = self.clock.instant(self.machine.poll_timeout().unwrap_or_default());
         let done = timeout_at(deadline, operation(&mut self.stream)).await;

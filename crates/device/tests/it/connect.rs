@@ -4,7 +4,10 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
+use hickory_proto::rr::rdata::A;
+use hickory_proto::rr::{RData, RecordType};
 use keys::profile::Profile;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, UdpSocket};
 use vouch_device::config::DeviceConfig;
 use vouch_device::connect::attempt::{Attempt, AttemptResult};
@@ -13,6 +16,7 @@ use vouch_device::events::DeviceEvent;
 use vouch_device::folder::Folder;
 use vouch_device::limits::Limits;
 
+use crate::dns::{FakeServer, record, reply};
 use crate::server::{QUICK, Running, Seen, TestServer, ports};
 
 /// A port at which nothing listens.
@@ -131,6 +135,66 @@ async fn a_false_server_is_named_in_the_diary_and_the_next_port_is_tried() {
     assert_ne!(seen.spki_sha256, right.spki_sha256);
     assert!(!seen.subject.is_empty());
     assert!(attempts[0].tls.is_none());
+    let sentence = attempts[0].to_string();
+    for told in ["must be exempted", &seen.issuer, &seen.spki_sha256.to_string()] {
+        assert!(sentence.contains(told), "{told} is missing: {sentence}");
+    }
+    device.stop().await;
+}
+
+/// Something on the way that answers every connection with these bytes.
+async fn portal(answer: &'static [u8]) -> u16 {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        while let Ok((mut tcp, _)) = listener.accept().await {
+            let _ = tcp.read(&mut [0; 4096]).await;
+            let _ = tcp.write_all(answer).await;
+        }
+    });
+    port
+}
+
+#[tokio::test]
+async fn a_captive_portal_is_told_in_a_plain_sentence() {
+    let server = TestServer::start().await;
+    let redirects =
+        portal(b"HTTP/1.1 302 Found\r\nLocation: http://portal.test/login\r\nContent-Length: 0\r\n\r\n").await;
+    let blocks = portal(b"HTTP/1.1 403 Forbidden\r\n\r\n<html>blocked</html>").await;
+    let dir = device_with_ports(&server, [redirects, blocks, server.address.port()]).await;
+    let mut device = Running::start(&dir.path().join("d"), QUICK);
+    let attempts = attempts_until_welcome(&mut device).await;
+    let location = Some("http://portal.test/login".to_owned());
+    assert_eq!(attempts[0].result, AttemptResult::HttpAnswered { status: 302, location });
+    assert_eq!(attempts[1].result, AttemptResult::HttpAnswered { status: 403, location: None });
+    let sentence = attempts[0].to_string();
+    assert!(sentence.contains("(HTTP 302, leading to http://portal.test/login): a captive portal"), "{sentence}");
+    device.stop().await;
+}
+
+#[tokio::test]
+async fn a_name_server_that_leads_astray_is_passed_over_in_the_next_round() {
+    let leading_to = |last: u8| {
+        move |question: &hickory_proto::op::Message| {
+            let (mut answer, query) = (reply(question), &question.queries[0]);
+            if query.query_type() == RecordType::A {
+                answer.add_answer(record(query.name(), RData::A(A::new(127, 0, 0, last))));
+            }
+            vec![answer.to_vec().unwrap()]
+        }
+    };
+    let server = TestServer::start().await;
+    // Nothing listens at 127.0.0.2; the server is at 127.0.0.1.
+    let (liar, honest) = (FakeServer::start(leading_to(2)).await, FakeServer::start(leading_to(1)).await);
+    let dir = device_with_ports(&server, [server.address.port(); 3]).await;
+    change_config(dir.path(), |config| {
+        config.dns = vec![liar.address, honest.address];
+        config.address = None;
+    });
+    let mut device = Running::start(&dir.path().join("d"), QUICK);
+    let attempts = attempts_until_welcome(&mut device).await;
+    let told: Vec<_> = attempts.iter().map(|attempt| attempt.lookup.as_ref().unwrap().servers[0]).collect();
+    assert_eq!(told, [liar.address, liar.address, liar.address, honest.address]);
     device.stop().await;
 }
 

@@ -15,14 +15,14 @@ use vouch_device::limits::{LIMITS, Limits};
 const QUICK: Limits = Limits { dns_wait: Duration::from_millis(300), ..LIMITS };
 
 /// A name server that answers each question with the packets that a test gives for it.
-struct FakeServer {
-    address: SocketAddr,
+pub(crate) struct FakeServer {
+    pub(crate) address: SocketAddr,
     asked: Arc<AtomicUsize>,
     task: tokio::task::JoinHandle<()>,
 }
 
 impl FakeServer {
-    async fn start(answer: impl Fn(&Message) -> Vec<Vec<u8>> + Send + 'static) -> FakeServer {
+    pub(crate) async fn start(answer: impl Fn(&Message) -> Vec<Vec<u8>> + Send + 'static) -> FakeServer {
         let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
         let address = socket.local_addr().unwrap();
         let asked = Arc::new(AtomicUsize::new(0));
@@ -51,7 +51,7 @@ impl Drop for FakeServer {
     }
 }
 
-fn reply(question: &Message) -> Message {
+pub(crate) fn reply(question: &Message) -> Message {
     let mut reply = Message::new(question.metadata.id, MessageType::Response, question.metadata.op_code);
     reply.add_queries(question.queries.clone());
     reply
@@ -61,7 +61,7 @@ fn name(text: &str) -> Name {
     Name::from_ascii(text).unwrap()
 }
 
-fn record(owner: &Name, data: RData) -> Record {
+pub(crate) fn record(owner: &Name, data: RData) -> Record {
     Record::from_rdata(owner.clone(), 60, data)
 }
 
@@ -172,19 +172,53 @@ async fn a_flood_of_forged_answers_ends_at_the_bound() {
     assert!(failures(&found).contains("do not answer the question"), "{}", failures(&found));
 }
 
+/// Denies that any name exists.
+fn denying(question: &Message) -> Vec<Vec<u8>> {
+    let mut answer = reply(question);
+    answer.metadata.response_code = ResponseCode::NXDomain;
+    vec![bytes(answer)]
+}
+
 #[tokio::test]
-async fn a_name_that_does_not_exist_is_not_asked_for_elsewhere() {
-    let first = FakeServer::start(|question| {
-        let mut answer = reply(question);
-        answer.metadata.response_code = ResponseCode::NXDomain;
+async fn a_server_that_denies_every_name_does_not_hide_it_from_the_next() {
+    let denies = FakeServer::start(denying).await;
+    let good = FakeServer::start(|question| vec![bytes(honest(question))]).await;
+    let found = look_up(&[denies.address, good.address], "iot.example").await;
+    assert_eq!(found.addresses, both());
+    assert!(failures(&found).contains(&format!("{}: the name does not exist (NXDOMAIN)", denies.address)));
+    let found = look_up(&[denies.address], "iot.example").await;
+    assert!(found.addresses.is_empty() && failures(&found).contains("NXDOMAIN"), "{}", failures(&found));
+}
+
+#[tokio::test]
+async fn a_name_that_a_filter_blocks_is_named_and_asked_for_elsewhere() {
+    let filter = FakeServer::start(|question| {
+        let (mut answer, query) = (reply(question), &question.queries[0]);
+        let nowhere = match query.query_type() {
+            RecordType::A => RData::A(A::new(0, 0, 0, 0)),
+            _ => RData::AAAA(AAAA::new(0, 0, 0, 0, 0, 0, 0, 0)),
+        };
+        answer.add_answer(record(query.name(), nowhere));
         vec![bytes(answer)]
     })
     .await;
-    let second = FakeServer::start(|question| vec![bytes(honest(question))]).await;
-    let found = look_up(&[first.address, second.address], "iot.example").await;
-    assert!(found.addresses.is_empty());
-    assert!(failures(&found).contains("NXDOMAIN"), "{}", failures(&found));
-    assert_eq!(second.asked(), 0);
+    let good = FakeServer::start(|question| vec![bytes(honest(question))]).await;
+    let found = look_up(&[filter.address, good.address], "iot.example").await;
+    assert_eq!(found.addresses, both());
+    let blocked = format!("{}: it answers 0.0.0.0, where nobody can be (a filter blocks the name?)", filter.address);
+    assert!(failures(&found).contains(&blocked), "{}", failures(&found));
+    assert!(look_up(&[filter.address], "iot.example").await.addresses.is_empty());
+}
+
+#[tokio::test]
+async fn each_server_of_the_list_can_be_asked_first() {
+    let one = FakeServer::start(|question| vec![bytes(honest(question))]).await;
+    let two = FakeServer::start(|question| vec![bytes(honest(question))]).await;
+    let servers = [one.address, two.address];
+    for (first, expected) in [(0, one.address), (1, two.address), (2, one.address), (usize::MAX, two.address)] {
+        let found = Resolver::new(&servers, &QUICK).beginning_with(first).look_up("iot.example").await;
+        assert_eq!(found.report.unwrap().servers, [expected], "{first}");
+    }
 }
 
 #[tokio::test]
