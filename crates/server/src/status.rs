@@ -1,5 +1,6 @@
-//! What the server says of itself: where it listens, what its gateway counts, what went wrong lately. Plain facts, so that central can
-//! show them without knowing the gateway.
+//! What the server says of itself: where it listens, what its gateway counts, what went wrong lately.
+//!
+//! Plain facts, so that central can show them without knowing the gateway.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;

@@ -1,5 +1,6 @@
-//! Devices that were deleted, and what is still to be removed of them: the journal writes behind, so that a last line may come after the
-//! deletion.
+//! Devices that were deleted, and what is still to be removed of them.
+//!
+//! The journal writes behind, so that a last line may come after the deletion.
 
 use keys::public::SpkiHash;
 use sqlx::{Sqlite, Transaction};
