@@ -17,8 +17,10 @@ use protocol::codec::{Message, decode_message, encode_frame};
 use protocol::eat::Eat;
 use protocol::limits::LIMITS;
 use protocol::message::{ToDevice, ToServer, Welcome};
+use server::gateway::GatewayLimits;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
 use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::rustls::server::Acceptor;
 use tokio_rustls::server::TlsStream;
@@ -29,6 +31,8 @@ use crate::farm::{known_keys, now, pki_folder};
 struct Bare {
     tls: ServerTls,
     keys: HashMap<SpkiHash, PublicKey>,
+    /// As many logins at a time as the gateway's door lets in, in the order of their arrival.
+    door: Semaphore,
 }
 
 /// Serves until the process ends; returns the address.
@@ -39,7 +43,7 @@ pub async fn serve(dir: &Path) -> Result<SocketAddr> {
     let pki = ServingPki::load(&pki_folder(dir))?;
     let tls = ServerTls::new(ServerTlsMaterial { pki: &pki, time: Arc::new(FloorClock::default()) })?;
     let keys = known_keys(dir)?.into_iter().map(|key| (key.spki_hash(), key)).collect();
-    let bare = Arc::new(Bare { tls, keys });
+    let bare = Arc::new(Bare { tls, keys, door: Semaphore::new(GatewayLimits::default().door) });
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let addr = listener.local_addr()?;
     tokio::spawn(async move {
@@ -57,9 +61,11 @@ impl Bare {
     async fn connection(&self, tcp: TcpStream) -> Result<()> {
         tcp.set_nodelay(true)?;
         let start = LazyConfigAcceptor::new(Acceptor::default(), tcp).await?;
+        let inside = self.door.acquire().await?;
         let (kind, config) = self.tls.choose(&start.client_hello())?;
         let mut tls = start.into_stream(config).await?;
         self.challenge(&mut tls, kind.profile).await?;
+        drop(inside);
         let mut buffer = vec![0; 4096];
         loop {
             let length = tls.read(&mut buffer).await?;

@@ -13,7 +13,9 @@ use keys::purpose::KeyPurpose;
 use keys::signer::Signer;
 use keys::time::{FloorClock, Now};
 use keys::tls::{SessionMaterial, client_session};
-use server::fleet::{AgentIdSecret, DeploymentId, DeploymentNotes, DeviceLogin, NewDeployment, NewDevice, TokenId};
+use server::fleet::{
+    AgentIdSecret, DeploymentId, DeploymentNotes, DeviceGroup, DeviceLogin, NewDeployment, NewDevice, TokenId,
+};
 use server::init::{AGENT_ID_SECRET_FILE, PKI_FOLDER};
 use server::store::{GroupFilter, NewToken, Page, Store};
 use server::{FIRST_ACCOUNT, InitOptions, LIMITS};
@@ -46,6 +48,18 @@ pub struct BenchDevice {
 /// # Errors
 /// When anything cannot be made.
 pub async fn plant(dir: &Path) -> Result<Vec<BenchDevice>> {
+    planted(dir, &Profile::ALL, DEVICES, true).await
+}
+
+/// Makes a server in `dir` with so many devices, all `modern`, that run nothing and have no agents.
+///
+/// # Errors
+/// When anything cannot be made.
+pub async fn plant_fleet(dir: &Path, devices: u32) -> Result<Vec<BenchDevice>> {
+    planted(dir, &[Profile::Modern], devices, false).await
+}
+
+async fn planted(dir: &Path, profiles: &[Profile], each: u32, agents: bool) -> Result<Vec<BenchDevice>> {
     let options = InitOptions {
         dir: dir.to_owned(),
         names: vec![NAME.to_owned()],
@@ -59,6 +73,31 @@ pub async fn plant(dir: &Path) -> Result<Vec<BenchDevice>> {
     let store = Store::open(dir, secret, &LIMITS).await?;
     let groups = store.groups(&GroupFilter::default(), Page { number: 1, size: 1 }).await?;
     let group = groups.items.first().context("init makes a group")?;
+    if agents {
+        deploy(&store, group).await?;
+    }
+    let token = NewToken {
+        id: TokenId::new(random()),
+        secret_sha256: random(),
+        owner: group.owner,
+        group: Some(group.id),
+        uses: u32::try_from(profiles.len())?.saturating_mul(each),
+        minutes: 60,
+    };
+    store.create_enrolment_token(&token).await?;
+    let mut devices = Vec::new();
+    for profile in profiles {
+        for _ in 0..each {
+            devices.push(enrol(&store, &pki, &token, *profile).await?);
+        }
+    }
+    let known: Vec<_> = devices.iter().map(|device| const_hex::encode(device.identity.public().spki_der())).collect();
+    std::fs::write(dir.join(KNOWN_KEYS_FILE), known.join("\n"))?;
+    store.close().await;
+    Ok(devices)
+}
+
+async fn deploy(store: &Store, group: &DeviceGroup) -> Result<()> {
     let image = |name, text: &str| -> Result<Vec<u8>> {
         Ok(compile(&[Source { name, text: text.as_bytes() }], &CompileOptions::default())?.to_image())
     };
@@ -74,25 +113,7 @@ pub async fn plant(dir: &Path) -> Result<Vec<BenchDevice>> {
         agent_image: image("agent_code", AGENT)?,
     };
     store.create_deployment(&deployment).await?;
-    let token = NewToken {
-        id: TokenId::new(random()),
-        secret_sha256: random(),
-        owner: group.owner,
-        group: Some(group.id),
-        uses: 2 * DEVICES,
-        minutes: 60,
-    };
-    store.create_enrolment_token(&token).await?;
-    let mut devices = Vec::new();
-    for profile in Profile::ALL {
-        for _ in 0..DEVICES {
-            devices.push(enrol(&store, &pki, &token, profile).await?);
-        }
-    }
-    let known: Vec<_> = devices.iter().map(|device| const_hex::encode(device.identity.public().spki_der())).collect();
-    std::fs::write(dir.join(KNOWN_KEYS_FILE), known.join("\n"))?;
-    store.close().await;
-    Ok(devices)
+    Ok(())
 }
 
 /// Where the keys of the server in `dir` are.

@@ -4,10 +4,12 @@
 //! - [`bare`]: the yardstick: tokio-rustls with the same configurations, the same messages and no more than that.
 //! - [`process`]: a server in a process of its own, on a CPU of its own, that is asked what it has used.
 //! - [`load`]: the devices: full logins, and one round trip after the other.
+//! - [`storm`]: a whole fleet at once, and the memory it costs the server.
 //! - [`table`]: medians and ratios.
 
 pub mod bare;
 pub mod farm;
 pub mod load;
 pub mod process;
+pub mod storm;
 pub mod table;

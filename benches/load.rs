@@ -14,7 +14,7 @@ use protocol::limits::LIMITS;
 use protocol::message::{ToDevice, ToServer};
 use protocol::session::{DeviceEvent, DeviceSession, DeviceSessionConfig};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -80,9 +80,45 @@ pub async fn round_trip(addr: SocketAddr, kind: Kind, device: &BenchDevice, coun
     times.get(count / 2).copied().context("no round trips")
 }
 
+/// A device with an open session.
+pub struct Open {
+    tls: TlsStream<TcpStream>,
+    machine: DeviceSession,
+}
+
+/// [`login`] from an address of the device's own.
+///
+/// # Errors
+/// When the device is not let in.
+pub async fn login_from(addr: SocketAddr, source: SocketAddr, device: &BenchDevice) -> Result<Open> {
+    let socket = TcpSocket::new_v4()?;
+    socket.bind(source)?;
+    enter(socket.connect(addr).await?, device).await
+}
+
+/// Keeps a session alive until the server ends it. Nothing is held while nothing comes.
+pub async fn stay(Open { mut tls, mut machine }: Open) {
+    let mut buffer = [0; 64];
+    loop {
+        if let Some(bytes) = machine.poll_transmit()
+            && (tls.write_all(&bytes).await.is_err() || tls.flush().await.is_err())
+        {
+            return;
+        }
+        match tls.read(&mut buffer).await {
+            Ok(length) if length > 0 => machine.handle_bytes(buffer.get(..length).unwrap_or_default(), now()),
+            _ => return,
+        }
+        while machine.poll_event().is_some() {}
+    }
+}
+
 /// TCP, TLS, challenge, welcome.
 async fn login(addr: SocketAddr, device: &BenchDevice) -> Result<TlsStream<TcpStream>> {
-    let tcp = TcpStream::connect(addr).await?;
+    Ok(enter(TcpStream::connect(addr).await?, device).await?.tls)
+}
+
+async fn enter(tcp: TcpStream, device: &BenchDevice) -> Result<Open> {
     tcp.set_nodelay(true)?;
     let mut tls = TlsConnector::from(device.tls.clone()).connect(ServerName::try_from(NAME)?, tcp).await?;
     let config = DeviceSessionConfig {
@@ -104,7 +140,7 @@ async fn login(addr: SocketAddr, device: &BenchDevice) -> Result<TlsStream<TcpSt
                 DeviceEvent::Sign(request) => {
                     machine.signature(device.identity.sign(&request.to_be_signed())?, now());
                 }
-                DeviceEvent::Welcomed(_) => return Ok(tls),
+                DeviceEvent::Welcomed(_) => return Ok(Open { tls, machine }),
                 other => bail!("not welcome: {other:?}"),
             }
         }

@@ -7,6 +7,7 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use rustix::process::{Resource, getrlimit};
 use rustix::thread::{CpuSet, sched_setaffinity};
 use rustix::time::{ClockId, clock_gettime};
 use server::gateway::{GatewayLimits, Listen};
@@ -72,6 +73,17 @@ impl ServerProcess {
         let mut line = String::new();
         self.answers.read_line(&mut line)?;
         Ok(Duration::from_nanos(line.trim().parse()?))
+    }
+
+    /// Anonymous memory of the process, bytes: its heap and stacks, without files and without the kernel's share.
+    ///
+    /// # Errors
+    /// When the process is gone.
+    pub fn anonymous(&self) -> Result<u64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).context("RssAnon")?;
+        let kilobytes: u64 = line.trim().trim_end_matches(" kB").parse()?;
+        Ok(kilobytes * 1024)
     }
 
     /// [`Self::cpu`], once it has come to rest.
@@ -146,7 +158,7 @@ pub fn serve(kind: Kind, dir: PathBuf) -> Result<()> {
                 public_url: None,
                 keepalive_s: KEEPALIVE_S,
                 danger_agents_private_addresses: false,
-                gateway: GatewayLimits::default(),
+                gateway: GatewayLimits::default().fitted(getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)),
                 limits: LIMITS,
                 troubles: Troubles::new(&LIMITS),
             };

@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
 use keys::profile::Profile;
-use vouch_benches::farm::{BenchDevice, plant};
+use vouch_benches::farm::{BenchDevice, plant, plant_fleet};
 use vouch_benches::process::{Kind, LOAD_CPU, SERVE, ServerProcess, pin, serve};
 use vouch_benches::table::{Goal, HEAD, Rounds, line};
-use vouch_benches::{load, process};
+use vouch_benches::{load, process, storm};
 
 /// Rounds; each measures everything once, so that the noise of the machine falls on all alike.
 const ROUNDS: usize = 7;
@@ -31,8 +31,44 @@ fn main() -> Result<ExitCode> {
             serve(kind, dir)?;
             Ok(ExitCode::SUCCESS)
         }
-        Some(other) => anyhow::bail!("{other:?}? Run it without arguments"),
+        Some(word) if word == "storm" => storm(arguments.filter_map(|word| word.into_string().ok())),
+        Some(other) => anyhow::bail!("{other:?}? Run it without arguments, or with `storm`"),
     }
+}
+
+/// `vouch-bench storm [COUNT...] [--one-address]`: whole fleets, the gateway beside the bare server.
+fn storm(arguments: impl Iterator<Item = String>) -> Result<ExitCode> {
+    let (options, counts): (Vec<_>, Vec<_>) = arguments.partition(|word| word == "--one-address");
+    let sources = if options.is_empty() { storm::SOURCES } else { 1 };
+    let counts = counts.iter().map(|count| count.parse()).collect::<Result<Vec<u32>, _>>()?;
+    let counts = if counts.is_empty() { vec![1_000, 10_000, 19_000] } else { counts };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    println!(
+        "| devices | server | B each, gentle | B each, storm | B each, peak | median, s | last, s | failures | CPU us each |"
+    );
+    println!("|---|---|---|---|---|---|---|---|---|");
+    for count in counts {
+        let dir = tempfile::tempdir()?;
+        let dir = dir.path().join("server");
+        let devices: Vec<_> = runtime.block_on(plant_fleet(&dir, count))?.into_iter().map(Arc::new).collect();
+        pin(LOAD_CPU)?;
+        for kind in [Kind::Bare, Kind::Gateway] {
+            let seen = runtime.block_on(storm::measure(kind, &dir, &devices, sources))?;
+            println!(
+                "| {} | {} | {:.0} | {:.0} | {:.0} | {:.2} | {:.2} | {} | {} |",
+                seen.devices,
+                kind.name(),
+                seen.gentle_bytes,
+                seen.storm_bytes,
+                seen.peak_bytes,
+                seen.median.as_secs_f64(),
+                seen.last.as_secs_f64(),
+                seen.failures,
+                seen.cpu_each.as_micros()
+            );
+        }
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 /// The servers side by side over one folder.
