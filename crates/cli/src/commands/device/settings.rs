@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use clap::Args;
 use device::config::{DeviceConfig, ProxyConfig, ProxyCredentials};
 use device::connect::diary::Diary;
@@ -149,6 +149,8 @@ fn show_proxy(config: &DeviceConfig, output: &Output) {
 
 /// Reads HOST:PORT, and the password of that user from its file.
 pub(super) fn parse_proxy(option: &str, text: &str, credentials: Option<(&str, &Path)>) -> Result<ProxyConfig> {
+    // A password that was written in the wrong place is not repeated.
+    ensure!(!text.contains('@'), "{option} takes HOST:PORT; the user name and the password have options of their own");
     let (host, port) = text.rsplit_once(':').ok_or_else(|| anyhow!("{option} {text}: write HOST:PORT"))?;
     let port = port.parse().with_context(|| format!("{option} {text}: {port:?} is no port"))?;
     let credentials = match credentials {
@@ -187,6 +189,16 @@ impl ShowDiary {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_password_in_the_wrong_place_is_not_repeated() {
+        for text in ["me:secret@proxy.example:3128", "http://me:secret@proxy.example"] {
+            let error = parse_proxy("--proxy", text, None).unwrap_err();
+            assert!(!format!("{error:#}").contains("secret"), "{error:#}");
+        }
+        let proxy = parse_proxy("--proxy", "[2001:db8::1]:3128", None).unwrap();
+        assert_eq!((proxy.host.as_str(), proxy.port), ("2001:db8::1", 3128));
+    }
 
     #[test]
     fn a_netmask_may_be_written_either_way() {
