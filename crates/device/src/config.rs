@@ -68,7 +68,7 @@ pub enum ConfigError {
     #[error("the proxy's password may have no control character and at most 255 bytes")]
     ProxyPassword,
     /// The model is empty or too long.
-    #[error("the model must have 1 to 64 printable characters")]
+    #[error("the model must have 1 to {} bytes of printable characters", protocol::limits::LIMITS.label)]
     Model,
     /// The profile is unknown.
     #[error("`{0}` is no TLS profile; it is classic or modern")]
@@ -81,7 +81,8 @@ impl DeviceConfig {
         if !is_host(&self.server) {
             return Err(ConfigError::Server(self.server.clone()));
         }
-        let model_fits = (1..=64).contains(&self.model.chars().count());
+        // The server counts bytes.
+        let model_fits = (1..=protocol::limits::LIMITS.label).contains(&self.model.len());
         if !model_fits || self.model.chars().any(char::is_control) {
             return Err(ConfigError::Model);
         }
@@ -280,6 +281,15 @@ mod tests {
             let mut good = config();
             good.server = host.into();
             assert_eq!(good.check(), Ok(()), "{host}");
+        }
+    }
+
+    #[test]
+    fn a_model_is_as_long_as_the_server_takes_it() {
+        let with = |model: String| DeviceConfig { model, ..config() }.check();
+        assert_eq!(with("ä".repeat(32)), Ok(()));
+        for bad in [String::new(), "ä".repeat(32) + "a", "a\n".into()] {
+            assert_eq!(with(bad.clone()), Err(ConfigError::Model), "{bad}");
         }
     }
 
