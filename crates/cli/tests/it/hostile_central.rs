@@ -170,12 +170,12 @@ fn a_token_is_made_only_when_there_is_a_file_for_it_and_the_file_only_stays_with
 #[test]
 fn logs_end_when_nobody_reads_them_any_more() {
     let folder = tempfile::tempdir().unwrap();
-    let device = list(json!([{ "id": "d", "type": "device", "attributes": {} }]));
+    let device = json!({ "data": { "id": "d", "type": "device", "attributes": {} } }).to_string();
     let event = format!("event: message\ndata: {}\n\n", json!({ "ts": "t", "type": "server.log", "msg": "m" }));
     let _central = FalseCentral::logged_in(
         folder.path(),
         &[
-            ("GET /v5/devices", 200, device),
+            ("GET /v5/devices/d", 200, device),
             ("POST /v5/logstream", 201, json!({ "data": { "id": "s" } }).to_string()),
             ("PUT /v5/logstream/s/d", 204, String::new()),
             ("GET /v5/logstream/s", 200, event.repeat(10_000)),

@@ -80,7 +80,7 @@ fn a_reader_that_stops_reading_stops_no_device() {
     /// More than a pipe holds, at a quarter of a kilobyte each.
     const LINES: u32 = 1000;
     let root = tempfile::tempdir().unwrap();
-    let server = Server::start(root.path(), &["127.70.11.1"]);
+    let server = Server::start(root.path(), &["127.70.31.1"]);
     let (device, agent) = (root.path().join("device.nut"), root.path().join("agent.nut"));
     let words = "a".repeat(256);
     let app = "local n = 0; function tick() { for (local i = 0; i < 20; i++) server.log((n++) + \" WORDS\"); imp.wakeup(0.1, tick); } tick();";
@@ -88,7 +88,7 @@ fn a_reader_that_stops_reading_stops_no_device() {
     std::fs::write(&agent, "").unwrap();
     server.deploy_files(&device, &agent);
     let dir = root.path().join("device");
-    let id = server.provision(&dir, "modern", &["--address", "127.70.11.1"])["device_id"].as_str().unwrap().to_owned();
+    let id = server.provision(&dir, "modern", &["--address", "127.70.31.1"])["device_id"].as_str().unwrap().to_owned();
     let mut run = vouch();
     run.args(["device", "run", "--dir"]).arg(&dir);
     let mut run = Running(run.stdout(Stdio::piped()).spawn().unwrap());

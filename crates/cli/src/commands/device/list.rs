@@ -64,12 +64,21 @@ impl List {
             return Ok(());
         }
         if devices.is_empty() {
-            output.say("no such device: make a token for one with `vouch enrolment-token`");
+            output.say(self.none());
             return Ok(());
         }
         let groups = groups(&mut central)?;
         table(&devices, &groups, Timestamp::now())?.lines(None).iter().for_each(|line| output.say(line));
         Ok(())
+    }
+
+    fn none(&self) -> &'static str {
+        let all = self.group.is_none() && self.product.is_none() && !self.unassigned && !self.online && !self.offline;
+        if all {
+            "no device yet: make a token for one with `vouch enrolment-token`"
+        } else {
+            "none of the devices: `vouch device list` shows all"
+        }
     }
 
     fn path(&self, central: &mut Central) -> Result<String> {
