@@ -122,7 +122,7 @@ async fn fleet(
             Ok(None) => anyhow::bail!("a device's task ended"),
             Err(_) => {}
         }
-        if back.times.len() % 256 == 0 {
+        if back.times.len().is_multiple_of(256) {
             peak = peak.max(server.anonymous()?);
         }
     }
