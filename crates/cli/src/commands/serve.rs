@@ -139,7 +139,9 @@ impl Serve {
         });
         // Whatever still works after that is not waited for.
         runtime.shutdown_background();
-        printer.map(Printer::finish);
+        if let Some(printer) = printer {
+            printer.finish();
+        }
         ended
     }
 

@@ -98,7 +98,7 @@ mod tests {
     }
 
     fn question(logins: &Logins, spki: &SpkiHash) -> Before {
-        logins.get(spki).err().expect("it is not remembered")
+        logins.get(spki).expect_err("it is not remembered")
     }
 
     #[test]
