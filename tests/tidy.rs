@@ -16,7 +16,7 @@ const LONG_FILES: [&str; 1] = ["crates/squirrel/src/vm/dispatch.rs"];
 const SANS_IO: [&str; 4] = ["protocol", "vault", "apphost", "squirrel"];
 
 /// Libraries that implement or wrap cryptography; `keys` composes them for everybody.
-const CRYPTOGRAPHY: [&str; 12] = [
+const CRYPTOGRAPHY: [&str; 13] = [
     "argon2",
     "aws-lc-rs",
     "coset",
@@ -28,6 +28,7 @@ const CRYPTOGRAPHY: [&str; 12] = [
     "rsa",
     "rustls",
     "sha2",
+    "vsss-rs",
     "x509-parser",
 ];
 

@@ -12,6 +12,7 @@
 //! | [`private_file`] | files only their owner may read, written whole or not at all |
 //! | [`public`] | public keys, their hashes, the device id |
 //! | [`storage`] | keys for what a device stores |
+//! | `shares` | secrets split over several people (feature `shares`) |
 //! | [`signer`] | private keys behind one seam |
 //! | [`cose`] | COSE_Sign1 with ES256 and a purpose |
 //! | [`profile`] | `classic` and `modern` |
@@ -32,6 +33,8 @@ pub mod profile;
 pub mod public;
 pub mod purpose;
 pub mod secret;
+#[cfg(feature = "shares")]
+pub mod shares;
 pub mod signer;
 pub mod storage;
 pub mod time;

@@ -21,6 +21,10 @@ pub struct Limits {
     pub token: usize,
     /// Names a gateway certificate may carry.
     pub server_names: usize,
+    /// People a secret may be split over.
+    pub quorum_people: usize,
+    /// Longest secret that is split, in bytes.
+    pub split_secret: usize,
     /// TLS sessions a device keeps for resumption.
     pub client_sessions: usize,
 }
@@ -36,5 +40,7 @@ pub const LIMITS: Limits = Limits {
     password: 1024,
     token: 256,
     server_names: 32,
+    quorum_people: 16,
+    split_secret: 64,
     client_sessions: 4,
 };
