@@ -11,7 +11,8 @@ use device::events::{DeviceEvent, Observer};
 use device::folder::{Folder, KEYS_FOLDER};
 use device::limits::{LIMITS, Limits};
 use device::store::Record;
-use device::{KeyBackEnd, ProvisionError, ProvisionOptions, Provisioned, RunOptions, provision, run};
+use device::{ProvisionError, ProvisionOptions, Provisioned, RunOptions, provision, run};
+use keys::keystore::KeystoreSpec;
 use keys::pki::Credential;
 use keys::profile::Profile;
 use keys::purpose::KeyPurpose;
@@ -64,7 +65,7 @@ pub async fn provision_with(
         dir: root.path().join("device"),
         config,
         token,
-        keys: KeyBackEnd::DangerSoftware,
+        keys: KeystoreSpec::DangerSoftware,
         limits: QUICK,
     };
     let done = provision(options, &Observer::nobody()).await;

@@ -10,11 +10,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use keys::keystore::{Keystore, KeystoreError};
 use keys::pki::{Credential, PkiError, RootsBundle};
-use keys::private_file::{Existing, PrivateFileError};
-use keys::purpose::KeyPurpose;
-use keys::signer::{self, KeyError, Signer};
-use keys::storage::{self, StorageRoot, StorageRootError};
+use keys::private_file::Existing;
+use keys::profile::Profile;
 use rustix::fs::{FlockOperation, flock};
 
 use crate::config::DeviceConfig;
@@ -22,7 +21,7 @@ use crate::store::{Store, StoreError};
 
 /// The vault: all that the device stores, encrypted.
 pub const VAULT_FOLDER: &str = "vault";
-/// The private keys, the TLS certificate chain and the storage root, each in a file named after its purpose.
+/// What the key store keeps, and the TLS certificate chain in a file named after its key's purpose.
 pub const KEYS_FOLDER: &str = "keys";
 /// The configuration of devices that were made before there was a vault.
 const CONFIG_WITHOUT_VAULT: &str = "config.json";
@@ -38,7 +37,9 @@ pub struct Folder {
     /// How to reach the server.
     pub config: DeviceConfig,
     /// The keys born on this device.
-    pub keys: DeviceKeys,
+    pub keys: Arc<Keystore>,
+    /// The TLS key of its profile, with the certificate chain that the server issued.
+    pub tls: Credential,
     /// The roots that the server must come from.
     pub roots: RootsBundle,
     /// The time floor of the last session: milliseconds since 1970.
@@ -46,17 +47,6 @@ pub struct Folder {
     /// What it keeps.
     pub store: Store,
     _lock: File,
-}
-
-/// The keys born on this device.
-#[derive(Debug)]
-pub struct DeviceKeys {
-    /// Proves who the device is; signs only.
-    pub identity: Arc<Signer>,
-    /// For key agreement only.
-    pub agreement: Signer,
-    /// For TLS only, of the device's profile, with the certificate chain that the server issued.
-    pub tls: Credential,
 }
 
 /// Why a folder cannot be used.
@@ -77,9 +67,6 @@ pub enum FolderError {
     /// Others can look into the folder.
     #[error("others can open {0}; close it with `chmod 700`")]
     Open(PathBuf),
-    /// A part of the device is missing.
-    #[error("{0} is missing; restore the folder from a copy, or provision the device again in a new folder")]
-    Missing(PathBuf),
     /// It was made by a version that stored everything in clear.
     #[error(
         "{0} was made before devices had a vault, and is not read any more; provision the device again in a new folder"
@@ -93,22 +80,9 @@ pub enum FolderError {
         /// What is wrong with it.
         source: StoreError,
     },
-    /// The storage root cannot be used, or not be made.
-    #[error("{file}: {source}; restore it from a copy, or provision the device again in a new folder")]
-    StorageRoot {
-        /// The root's file.
-        file: PathBuf,
-        /// What is wrong with it.
-        source: StorageRootError,
-    },
-    /// A key cannot be used, or not be made.
-    #[error("{file}: {source}; restore it from a copy, or provision the device again in a new folder")]
-    Key {
-        /// The key's file.
-        file: PathBuf,
-        /// What is wrong with it.
-        source: KeyError,
-    },
+    /// The keys cannot be used, or not be made.
+    #[error(transparent)]
+    Keys(#[from] KeystoreError),
     /// The TLS key or its certificate cannot be used.
     #[error("{folder}: {source}; restore the folder from a copy, or provision the device again in a new one")]
     Credential {
@@ -117,9 +91,6 @@ pub enum FolderError {
         /// What is wrong with them.
         source: PkiError,
     },
-    /// A private file cannot be used, or not be written.
-    #[error(transparent)]
-    PrivateFile(#[from] PrivateFileError),
     /// The disk refused.
     #[error("{file}: {source}")]
     Io {
@@ -145,15 +116,13 @@ impl Folder {
         }
         let lock = lock(dir)?;
         let in_vault = |source| store_error(dir, source);
-        let store = Store::open(&dir.join(VAULT_FOLDER), &read_storage_root(dir)?).map_err(in_vault)?;
+        let keys = Keystore::open(&dir.join(KEYS_FOLDER))?;
+        let store = open_store(dir, &keys)?;
         let config = store.config().map_err(in_vault)?;
         Ok(Folder {
             dir: dir.to_owned(),
-            keys: DeviceKeys {
-                identity: Arc::new(read_key(dir, KeyPurpose::DeviceIdentity)?),
-                agreement: read_key(dir, KeyPurpose::DeviceKeyAgreement)?,
-                tls: read_credential(dir, KeyPurpose::device_tls(config.profile))?,
-            },
+            tls: read_credential(dir, &keys, config.profile)?,
+            keys: Arc::new(keys),
             roots: store.roots().map_err(in_vault)?,
             time_floor_unix_ms: store.time_floor_unix_ms().map_err(in_vault)?,
             config,
@@ -167,8 +136,7 @@ impl Folder {
         if !holds_device(dir) {
             return Err(FolderError::NoDevice(dir.to_owned()));
         }
-        let root = read_storage_root(dir)?;
-        Store::open(&dir.join(VAULT_FOLDER), &root).map_err(|source| store_error(dir, source))
+        open_store(dir, &Keystore::open(&dir.join(KEYS_FOLDER))?)
     }
 
     /// Keeps this configuration from now on.
@@ -223,23 +191,28 @@ impl Unfinished {
         &self.dir
     }
 
+    /// Where the keys are to be made.
+    pub fn keys_folder(&self) -> PathBuf {
+        self.dir.join(KEYS_FOLDER)
+    }
+
     /// Writes everything down and makes it a device in one step.
     pub fn finish(
         self,
         config: &DeviceConfig,
-        keys: &DeviceKeys,
+        keys: &Keystore,
+        tls: &Credential,
         roots: &RootsBundle,
         time_floor_unix_ms: i64,
     ) -> Result<(), FolderError> {
         let dir = &self.dir;
-        let keys_folder = dir.join(KEYS_FOLDER);
-        write_keys(&keys_folder, keys)?;
-        let root = StorageRoot::generate();
-        let file = keys_folder.join(storage::file_name());
-        root.danger_save(&keys_folder).map_err(|source| FolderError::StorageRoot { file, source })?;
+        let folder = self.keys_folder();
+        let saved = tls.save_chain(&folder, Existing::Refuse);
+        saved.map_err(|source| FolderError::Credential { folder, source })?;
         let vault = dir.join(VAULT_FOLDER);
         DirBuilder::new().mode(0o700).create(&vault).map_err(|source| io_error(&vault, source))?;
-        let store = Store::create(&vault, &root, config, roots, time_floor_unix_ms);
+        let epoch = keys.counter()?.unwrap_or_default();
+        let store = Store::create(&vault, &keys.storage_root()?, epoch, config, roots, time_floor_unix_ms);
         store.map_err(|source| store_error(dir, source))?;
         // The names of the two folders, before the whole gets its own.
         File::open(dir).and_then(|dir| dir.sync_all()).map_err(|source| io_error(dir, source))?;
@@ -282,37 +255,15 @@ fn lock(dir: &Path) -> Result<File, FolderError> {
     Err(FolderError::InUse(dir.to_owned()))
 }
 
-fn read_storage_root(dir: &Path) -> Result<StorageRoot, FolderError> {
-    let folder = dir.join(KEYS_FOLDER);
-    let file = folder.join(storage::file_name());
-    if !file.exists() {
-        return Err(FolderError::Missing(file));
-    }
-    StorageRoot::danger_load(&folder).map_err(|source| FolderError::StorageRoot { file, source })
+fn open_store(dir: &Path, keys: &Keystore) -> Result<Store, FolderError> {
+    let store = Store::open(&dir.join(VAULT_FOLDER), &keys.storage_root()?, keys.counter()?);
+    store.map_err(|source| store_error(dir, source))
 }
 
-fn read_key(dir: &Path, purpose: KeyPurpose) -> Result<Signer, FolderError> {
+fn read_credential(dir: &Path, keys: &Keystore, profile: Profile) -> Result<Credential, FolderError> {
     let folder = dir.join(KEYS_FOLDER);
-    let file = folder.join(signer::file_name(purpose));
-    if !file.exists() {
-        return Err(FolderError::Missing(file));
-    }
-    Signer::load(&folder, purpose).map_err(|source| FolderError::Key { file, source })
-}
-
-fn read_credential(dir: &Path, purpose: KeyPurpose) -> Result<Credential, FolderError> {
-    let folder = dir.join(KEYS_FOLDER);
-    Credential::load(&folder, purpose).map_err(|source| FolderError::Credential { folder, source })
-}
-
-fn write_keys(folder: &Path, keys: &DeviceKeys) -> Result<(), FolderError> {
-    DirBuilder::new().mode(0o700).create(folder).map_err(|source| io_error(folder, source))?;
-    for key in [&*keys.identity, &keys.agreement] {
-        let file = folder.join(signer::file_name(key.purpose()));
-        key.save(folder, Existing::Refuse).map_err(|source| FolderError::Key { file, source })?;
-    }
-    let saved = keys.tls.save(folder, Existing::Refuse);
-    saved.map_err(|source| FolderError::Credential { folder: folder.to_owned(), source })
+    let credential = Credential::load_chain(&folder, keys.tls_key(profile)?);
+    credential.map_err(|source| FolderError::Credential { folder, source })
 }
 
 fn io_error(file: &Path, source: io::Error) -> FolderError {

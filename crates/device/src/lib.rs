@@ -36,5 +36,5 @@ pub mod store;
 
 pub use crate::device::SOFTWARE_VERSION;
 pub use connect::ports;
-pub use provision::{KeyBackEnd, ProvisionError, ProvisionOptions, Provisioned, provision};
+pub use provision::{ProvisionError, ProvisionOptions, Provisioned, provision};
 pub use run::{RunError, RunOptions, run};

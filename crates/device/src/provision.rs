@@ -3,16 +3,14 @@
 pub(crate) mod enrol;
 
 use std::fmt;
-use std::path::PathBuf;
-use std::str::FromStr;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use keys::keystore::{Keystore, KeystoreError, KeystoreSpec};
 use keys::pki::{CertDer, CertificateFacts, Credential, Csr, PkiError, RootsBundle};
 use keys::profile::Profile;
-use keys::purpose::KeyPurpose;
-use keys::signer::{KeyError, Signer};
+use keys::signer::Signer;
 use keys::tls::{SeenServer, ServerName, TlsError, danger_client_enrolment};
-use protocol::eat::AttestationLevel;
 use protocol::enrol::{DeviceEnrolmentConfig, Enrolled, EnrolmentToken, TokenError};
 use protocol::reason::EnrolRefusal;
 use zeroize::Zeroizing;
@@ -22,34 +20,9 @@ use crate::config::{ConfigError, DeviceConfig};
 use crate::connect::attempt::{Attempt, AttemptResult, ConnectionPurpose};
 use crate::connect::{Connection, Dialer, Security};
 use crate::events::{DeviceEvent, Observer};
-use crate::folder::{DeviceKeys, FolderError, Unfinished};
+use crate::folder::{FolderError, Unfinished};
 use crate::limits::Limits;
 use crate::provision::enrol::{EnrolEnd, Enrolling};
-
-/// What makes and holds the device's secret keys.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum KeyBackEnd {
-    /// Files that whoever reads the disk can copy: nothing but their mode protects the keys, the storage root included.
-    DangerSoftware,
-}
-
-/// A text that names no key back end.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "`{0}` is no key back end; there is danger-software, which keeps the device's secret keys in files that can be copied"
-)]
-pub struct UnknownKeyBackEnd(String);
-
-impl FromStr for KeyBackEnd {
-    type Err = UnknownKeyBackEnd;
-
-    fn from_str(text: &str) -> Result<KeyBackEnd, UnknownKeyBackEnd> {
-        match text {
-            "danger-software" => Ok(KeyBackEnd::DangerSoftware),
-            other => Err(UnknownKeyBackEnd(other.to_owned())),
-        }
-    }
-}
 
 /// What is needed to make a folder a device.
 #[derive(Debug)]
@@ -59,7 +32,7 @@ pub struct ProvisionOptions {
     /// How to reach the server and what to call this device.
     pub config: DeviceConfig,
     /// Where its secret keys are born and kept.
-    pub keys: KeyBackEnd,
+    pub keys: KeystoreSpec,
     /// The enrolment token `id.secret.roots-hash`; white space around it is ignored.
     pub token: Zeroizing<String>,
     /// The bounds.
@@ -91,7 +64,7 @@ pub enum ProvisionError {
     Folder(#[from] FolderError),
     /// A key could not be made.
     #[error(transparent)]
-    Key(#[from] KeyError),
+    Key(#[from] KeystoreError),
     /// The certificate request could not be made, or what came back is no certificate of this device.
     #[error("the TLS certificate: {0}")]
     Certificate(#[from] PkiError),
@@ -121,8 +94,7 @@ pub struct AttemptList(pub Vec<Attempt>);
 
 /// The keys of a device in the making.
 struct NewKeys {
-    identity: Arc<Signer>,
-    agreement: Signer,
+    store: Arc<Keystore>,
     tls: Signer,
     csr: Vec<u8>,
 }
@@ -153,8 +125,8 @@ pub async fn provision(options: ProvisionOptions, observer: &Observer) -> Result
     let token = EnrolmentToken::parse(&options.token)?;
     let unfinished = Unfinished::begin(&options.dir)?;
     let profile = options.config.profile;
-    let KeyBackEnd::DangerSoftware = options.keys;
-    let keys = tokio::task::spawn_blocking(move || NewKeys::make(profile));
+    let (spec, folder) = (options.keys.clone(), unfinished.keys_folder());
+    let keys = tokio::task::spawn_blocking(move || NewKeys::make(&spec, &folder, profile));
     let keys = keys.await.map_err(|_| ProvisionError::Interrupted)??;
     let server = &options.config.server;
     let name = ServerName::try_from(server.clone()).map_err(|_| ConfigError::Server(server.clone()))?;
@@ -167,11 +139,11 @@ impl Provisioning<'_> {
     async fn finish(self, unfinished: Unfinished) -> Result<Provisioned, ProvisionError> {
         let Success { enrolled, roots, server } = self.enrol().await?;
         let chain = enrolled.tls_chain.into_iter().map(CertDer::from).collect();
-        let NewKeys { identity, agreement, tls, .. } = self.keys;
+        let NewKeys { store, tls, .. } = self.keys;
         let floor = self.clock.told_by(enrolled.unix_ms, &server).unwrap_or_else(|_| self.clock.floor_unix_ms());
-        let identity_spki_sha256 = identity.public().spki_hash().to_string();
-        let keys = DeviceKeys { identity, agreement, tls: Credential::new(tls, chain)? };
-        unfinished.finish(&self.options.config, &keys, &roots, floor)?;
+        let identity_spki_sha256 = store.identity().spki_hash().to_string();
+        let tls = Credential::new(tls, chain)?;
+        unfinished.finish(&self.options.config, &store, &tls, &roots, floor)?;
         Ok(Provisioned {
             device_id: enrolled.device_id.to_string(),
             identity_spki_sha256,
@@ -216,15 +188,15 @@ impl Provisioning<'_> {
             token: self.token.clone(),
             exporter,
             profile: self.options.config.profile,
-            identity: self.keys.identity.public().clone(),
-            key_agreement: self.keys.agreement.public().clone(),
+            identity: self.keys.store.identity().clone(),
+            key_agreement: self.keys.store.agreement().clone(),
             csr: self.keys.csr.clone(),
             model: self.options.config.model.clone(),
-            attestation: AttestationLevel::Software,
+            attestation: self.keys.store.level(),
             limits: protocol::limits::LIMITS,
         };
-        let identity = Arc::clone(&self.keys.identity);
-        let end = Enrolling::new(stream, config, identity, &self.name, &self.clock).drive().await;
+        let keys = Arc::clone(&self.keys.store);
+        let end = Enrolling::new(stream, config, keys, &self.name, &self.clock).drive().await;
         let result = match &end {
             EnrolEnd::Enrolled(..) => AttemptResult::Enrolled,
             EnrolEnd::Refused(reason) => AttemptResult::Refused { reason: reason.to_string() },
@@ -251,14 +223,10 @@ impl Provisioning<'_> {
 }
 
 impl NewKeys {
-    fn make(profile: Profile) -> Result<NewKeys, ProvisionError> {
-        let tls = Signer::generate(KeyPurpose::device_tls(profile))?;
-        Ok(NewKeys {
-            identity: Arc::new(Signer::generate(KeyPurpose::DeviceIdentity)?),
-            agreement: Signer::generate(KeyPurpose::DeviceKeyAgreement)?,
-            csr: Csr::create(&tls)?,
-            tls,
-        })
+    fn make(spec: &KeystoreSpec, folder: &Path, profile: Profile) -> Result<NewKeys, ProvisionError> {
+        let store = Keystore::create(spec, folder, profile)?;
+        let tls = store.tls_key(profile)?;
+        Ok(NewKeys { csr: Csr::create(&tls)?, store: Arc::new(store), tls })
     }
 }
 

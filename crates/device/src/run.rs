@@ -87,7 +87,7 @@ pub async fn run(options: RunOptions, shutdown: impl Future<Output = ()>, observ
     let board = DeviceBoard::open(&options.dir, &options.limits)?;
     let (runner, app) = AppRunner::new(AppContext {
         board,
-        device_id: folder.keys.identity.public().device_id().to_string(),
+        device_id: folder.keys.identity().device_id().to_string(),
         software_version: SOFTWARE_VERSION.to_owned(),
         limits: options.limits,
         clock: Arc::clone(&clock),
@@ -138,17 +138,17 @@ fn dialer(folder: &Folder, clock: &Arc<DeviceClock>, limits: Limits) -> Result<D
     let tls = client_session(SessionMaterial {
         profile: folder.config.profile,
         roots: &folder.roots,
-        credential: &folder.keys.tls,
+        credential: &folder.tls,
         time,
         seen: Arc::clone(&seen),
     })?;
-    let client_spki_sha256 = Some(Sha256Hex(*folder.keys.tls.spki_hash().as_bytes()));
+    let client_spki_sha256 = Some(Sha256Hex(*folder.tls.spki_hash().as_bytes()));
     let security = Security { purpose: ConnectionPurpose::Session, tls, seen, client_spki_sha256 };
     Ok(Dialer::new(folder.config.clone(), security, Arc::clone(clock), limits))
 }
 
 fn started(device: &Device) -> Started {
-    let identity = device.folder.keys.identity.public();
+    let identity = device.folder.keys.identity();
     Started {
         device_id: identity.device_id().to_string(),
         identity_spki_sha256: Sha256Hex(*identity.spki_hash().as_bytes()),

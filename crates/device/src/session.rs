@@ -11,7 +11,6 @@ use std::time::Duration;
 
 use apphost::{Code, End, NotSent};
 use keys::pki::CertificateFacts;
-use protocol::eat::AttestationLevel;
 use protocol::error::SendError;
 use protocol::message::AppRef;
 use protocol::reason::{CloseReason, Refusal, RestartReason};
@@ -133,12 +132,12 @@ impl<'a> Session<'a> {
     pub(crate) fn new(device: &'a mut Device, connection: Connection, is_visit: bool) -> Session<'a> {
         let Connection { stream, attempt, server, exporter } = connection;
         let config = DeviceSessionConfig {
-            identity: device.folder.keys.identity.public().clone(),
+            identity: device.folder.keys.identity().clone(),
             exporter,
             profile: device.folder.config.profile,
             model: device.folder.config.model.clone(),
             os_version: SOFTWARE_VERSION.to_owned(),
-            attestation: AttestationLevel::Software,
+            attestation: device.folder.keys.level(),
             boot: None,
             vault_generation: NonZeroU64::new(device.folder.store.generation()),
             limits: protocol::limits::LIMITS,
@@ -299,8 +298,8 @@ impl<'a> Session<'a> {
 
     /// Signing may be slow (a TPM takes most of a second), so it has a thread of its own.
     async fn sign(&mut self, request: SignRequest) {
-        let identity = Arc::clone(&self.device.folder.keys.identity);
-        let signing = tokio::task::spawn_blocking(move || identity.sign(&request.to_be_signed()));
+        let keys = Arc::clone(&self.device.folder.keys);
+        let signing = tokio::task::spawn_blocking(move || keys.sign(request.purpose(), request.payload()));
         let wait = Duration::from_millis(protocol::limits::LIMITS.proof_ms);
         // Without a signature the machine's own time limit ends the login.
         if let Ok(Ok(Ok(signature))) = timeout(wait, signing).await {

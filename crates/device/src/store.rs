@@ -50,10 +50,11 @@ struct Floors {
 }
 
 impl Store {
-    /// Makes the vault of a new device.
+    /// Makes the vault of a new device; it begins in `epoch`, the key store's counter, or 0 where there is none.
     pub(crate) fn create(
         dir: &Path,
         root: &StorageRoot,
+        epoch: u64,
         config: &DeviceConfig,
         roots: &RootsBundle,
         time_floor_unix_ms: i64,
@@ -68,15 +69,14 @@ impl Store {
             Change { record: Record::Proxy, to: proxy.as_ref().map(|text| text.as_bytes()) },
         ];
         let keys = VaultKeys::derive(root).map_err(VaultError::from)?;
-        let vault = Vault::create(DurableFiles(FolderDisk::new(dir)), keys, 0, &first)?;
+        let vault = Vault::create(DurableFiles(FolderDisk::new(dir)), keys, epoch, &first)?;
         Ok(Store(Arc::new(Mutex::new(vault))))
     }
 
-    /// Opens the vault in a folder.
-    pub(crate) fn open(dir: &Path, root: &StorageRoot) -> Result<Store, StoreError> {
+    /// Opens the vault in a folder. Without a counter, setting the whole folder back is seen by the server alone.
+    pub(crate) fn open(dir: &Path, root: &StorageRoot, counter: Option<u64>) -> Result<Store, StoreError> {
         let keys = VaultKeys::derive(root).map_err(VaultError::from)?;
-        // A root in a file comes with no counter: setting the whole folder back is seen by the server alone.
-        let vault = Vault::open(DurableFiles(FolderDisk::new(dir)), keys, None)?;
+        let vault = Vault::open(DurableFiles(FolderDisk::new(dir)), keys, counter)?;
         Ok(Store(Arc::new(Mutex::new(vault))))
     }
 
@@ -199,19 +199,19 @@ pub(crate) mod tests {
 
     /// The store of a new device in an empty folder.
     pub(crate) fn store(dir: &Path) -> Store {
-        Store::create(dir, &StorageRoot::generate(), &config(), roots(), 7).unwrap()
+        Store::create(dir, &StorageRoot::generate(), 0, &config(), roots(), 7).unwrap()
     }
 
     #[tokio::test]
     async fn what_is_kept_is_there_after_the_next_opening() {
         let dir = tempfile::tempdir().unwrap();
         let root = StorageRoot::generate();
-        let store = Store::create(dir.path(), &root, &config(), roots(), 7).unwrap();
+        let store = Store::create(dir.path(), &root, 0, &config(), roots(), 7).unwrap();
         let generation = store.generation();
         store.keep(Record::UserConfiguration, Some(Zeroizing::new(b"mine".to_vec()))).await.unwrap();
         store.set_time_floor_unix_ms(8).unwrap();
         drop(store);
-        let store = Store::open(dir.path(), &root).unwrap();
+        let store = Store::open(dir.path(), &root, None).unwrap();
         assert_eq!(store.generation(), generation + 2);
         assert_eq!(store.time_floor_unix_ms().unwrap(), 8);
         assert_eq!(store.read(Record::UserConfiguration).unwrap().unwrap().expose(), b"mine");

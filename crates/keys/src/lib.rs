@@ -14,6 +14,7 @@
 //! | [`storage`] | keys for what a device stores |
 //! | `shares` | secrets split over several people (feature `shares`) |
 //! | [`signer`] | private keys behind one seam |
+//! | [`keystore`] | the secret keys of one device, wherever they live |
 //! | [`cose`] | COSE_Sign1 with ES256 and a purpose |
 //! | [`profile`] | `classic` and `modern` |
 //! | [`pki`] | the operator's roots, certificates, requests, the roots bundle |
@@ -25,6 +26,7 @@
 pub mod app_hashes;
 pub mod cose;
 pub mod hashes;
+pub mod keystore;
 pub mod limits;
 pub mod password;
 pub mod pki;

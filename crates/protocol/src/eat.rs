@@ -6,6 +6,7 @@
 
 use std::num::NonZeroU64;
 
+pub use keys::keystore::AttestationLevel;
 use keys::profile::Profile;
 use keys::public::SpkiHash;
 use minicbor::bytes::ByteArray;
@@ -35,21 +36,6 @@ pub const CLAIM_PROFILE: i32 = -70005;
 pub const CLAIM_BOOT: i32 = -70006;
 /// The generation of the vault.
 pub const CLAIM_VAULT: i32 = -70007;
-
-/// Where the identity key lives, as the device claims it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Encode, Decode)]
-#[cbor(index_only)]
-pub enum AttestationLevel {
-    /// In a file: whoever copies the file is the device.
-    #[n(1)]
-    Software,
-    /// In a TPM 2.0.
-    #[n(2)]
-    Tpm,
-    /// In another chip reached over PKCS#11.
-    #[n(3)]
-    SecureElement,
-}
 
 /// The claims of one answer to one challenge.
 #[derive(Clone, Debug, PartialEq, Eq)]

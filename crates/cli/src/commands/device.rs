@@ -18,7 +18,8 @@ use device::events::Observer;
 use device::limits::{LIMITS, Limits};
 use device::parent::ParentLink;
 use device::ports::PortMap;
-use device::{KeyBackEnd, ProvisionOptions, RunOptions};
+use device::{ProvisionOptions, RunOptions};
+use keys::keystore::KeystoreSpec;
 use keys::profile::Profile;
 use serde_json::json;
 
@@ -89,7 +90,7 @@ pub(crate) struct Provision {
 
     /// What makes and holds the device's secret keys. There is `danger-software`: files that can be copied off the disk.
     #[arg(long, value_name = "danger-software")]
-    keys: KeyBackEnd,
+    keys: KeystoreSpec,
 
     /// `modern` (TLS 1.3, P-256, hybrid post-quantum) or `classic` (TLS 1.2, RSA-2048).
     #[arg(long, default_value = "modern", value_name = "PROFILE")]
@@ -123,8 +124,13 @@ pub(crate) struct Provision {
 impl Provision {
     fn run(self, output: &Output) -> Result<()> {
         let token = password::read_secret(&self.token_file)?;
-        let options =
-            ProvisionOptions { dir: self.dir.clone(), config: self.config()?, keys: self.keys, token, limits: LIMITS };
+        let options = ProvisionOptions {
+            dir: self.dir.clone(),
+            config: self.config()?,
+            keys: self.keys.clone(),
+            token,
+            limits: LIMITS,
+        };
         let (observer, mut events) = Observer::channel(&LIMITS);
         let runtime = runtime()?;
         let provisioned = runtime.block_on(async {

@@ -3,8 +3,8 @@
 use std::io;
 use std::sync::Arc;
 
+use keys::keystore::Keystore;
 use keys::pki::RootsBundle;
-use keys::signer::Signer;
 use keys::tls::{ServerName, check_deferred_server};
 use protocol::enrol::{DeviceEnrolment, DeviceEnrolmentConfig, DeviceEnrolmentEvent as Event, Enrolled};
 use protocol::reason::EnrolRefusal;
@@ -38,7 +38,7 @@ pub(crate) enum EnrolEnd {
 pub(crate) struct Enrolling<'a> {
     stream: TlsStream<Wire>,
     machine: DeviceEnrolment,
-    identity: Arc<Signer>,
+    keys: Arc<Keystore>,
     name: &'a ServerName<'static>,
     profile: keys::profile::Profile,
     clock: &'a DeviceClock,
@@ -51,13 +51,13 @@ impl<'a> Enrolling<'a> {
     pub(crate) fn new(
         stream: TlsStream<Wire>,
         config: DeviceEnrolmentConfig,
-        identity: Arc<Signer>,
+        keys: Arc<Keystore>,
         name: &'a ServerName<'static>,
         clock: &'a DeviceClock,
     ) -> Enrolling<'a> {
         let profile = config.profile;
         let machine = DeviceEnrolment::new(config, clock.now());
-        Enrolling { stream, machine, identity, name, profile, clock, roots: None, sent: false }
+        Enrolling { stream, machine, keys, name, profile, clock, roots: None, sent: false }
     }
 
     /// Drives the enrolment to its end.
@@ -131,8 +131,8 @@ impl<'a> Enrolling<'a> {
     }
 
     async fn sign(&mut self, request: SignRequest) {
-        let identity = Arc::clone(&self.identity);
-        let signing = tokio::task::spawn_blocking(move || identity.sign(&request.to_be_signed()));
+        let keys = Arc::clone(&self.keys);
+        let signing = tokio::task::spawn_blocking(move || keys.sign(request.purpose(), request.payload()));
         let deadline = self.clock.instant(self.machine.poll_timeout().unwrap_or_default());
         // Without a signature the machine's own time limit ends the enrolment.
         if let Ok(Ok(Ok(signature))) = timeout_at(deadline, signing).await {

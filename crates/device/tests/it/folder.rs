@@ -3,21 +3,23 @@
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
+use keys::keystore::KeystoreSpec;
 use keys::profile::Profile;
 use protocol::reason::EnrolRefusal;
+use vouch_device::ProvisionError;
 use vouch_device::config::{DeviceConfig, ProxyConfig, ProxyCredentials};
 use vouch_device::connect::attempt::AttemptResult;
 use vouch_device::folder::{Folder, FolderError};
-use vouch_device::{KeyBackEnd, ProvisionError};
 use zeroize::Zeroizing;
 
 use crate::server::{Seen, TestServer, true_roots};
 
-const FILES: [&str; 9] = [
+const FILES: [&str; 10] = [
     "vault/index",
     "vault/configuration.1",
     "vault/roots.1",
     "vault/floors.1",
+    "keys/keystore",
     "keys/storage-root.key",
     "keys/device-identity.key",
     "keys/device-key-agreement.key",
@@ -130,7 +132,7 @@ async fn a_false_enrolment_server_gets_nothing() {
             dir: dir.path().join("d"),
             config: foreign.config(Profile::Modern),
             token: server.token(),
-            keys: KeyBackEnd::DangerSoftware,
+            keys: KeystoreSpec::DangerSoftware,
             limits: crate::server::QUICK,
         };
         options.config.ports = crate::server::ports([foreign.address.port(); 3]);
@@ -154,7 +156,7 @@ async fn a_damaged_token_is_refused_before_anything_is_done() {
         dir: dir.path().join("d"),
         config: server.config(Profile::Modern),
         token: Zeroizing::new("abc.def".to_owned()),
-        keys: KeyBackEnd::DangerSoftware,
+        keys: KeystoreSpec::DangerSoftware,
         limits: crate::server::QUICK,
     };
     let failed = vouch_device::provision(options, &vouch_device::events::Observer::nobody()).await.unwrap_err();

@@ -4,6 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use keys::keystore::KeystoreSpec;
 use keys::profile::Profile;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
@@ -13,7 +14,7 @@ use vouch_device::connect::attempt::{Attempt, AttemptResult};
 use vouch_device::connect::diary::Diary;
 use vouch_device::folder::Folder;
 use vouch_device::limits::Limits;
-use vouch_device::{KeyBackEnd, ProvisionOptions, provision};
+use vouch_device::{ProvisionOptions, provision};
 use zeroize::Zeroizing;
 
 use crate::connect::{attempts_until_welcome, closed_port};
@@ -97,7 +98,7 @@ async fn failed_attempts(server: &TestServer, config: DeviceConfig, limits: Limi
         dir: dir.path().join("d"),
         config,
         token: server.token(),
-        keys: KeyBackEnd::DangerSoftware,
+        keys: KeystoreSpec::DangerSoftware,
         limits,
     };
     match provision(options, &vouch_device::events::Observer::nobody()).await {

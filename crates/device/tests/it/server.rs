@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use keys::hashes::{random, sha256};
+use keys::keystore::KeystoreSpec;
 use keys::pki::{Csr, OperatorPki, ServerName, ServingPki, lifetime};
 use keys::profile::Profile;
 use keys::public::SpkiHash;
@@ -31,7 +32,7 @@ use vouch_device::config::DeviceConfig;
 use vouch_device::connect::ports::PortMap;
 use vouch_device::events::{DeviceEvent, Observer};
 use vouch_device::limits::{LIMITS, Limits};
-use vouch_device::{KeyBackEnd, ProvisionError, ProvisionOptions, Provisioned, RunOptions, provision, run};
+use vouch_device::{ProvisionError, ProvisionOptions, Provisioned, RunOptions, provision, run};
 use zeroize::Zeroizing;
 
 /// The name in the server's certificate.
@@ -214,7 +215,7 @@ impl TestServer {
             dir: dir.to_owned(),
             config,
             token: self.token(),
-            keys: KeyBackEnd::DangerSoftware,
+            keys: KeystoreSpec::DangerSoftware,
             limits: QUICK,
         };
         provision(options, &Observer::nobody()).await

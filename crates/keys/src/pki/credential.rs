@@ -31,14 +31,25 @@ impl Credential {
         Ok(Credential { key, chain })
     }
 
+    /// Joins a key and the chain that `folder` holds for it.
+    pub fn load_chain(folder: &Path, key: Signer) -> Result<Credential, PkiError> {
+        let chain = read_chain(folder, key.purpose())?;
+        Credential::new(key, chain)
+    }
+
     /// Reads key and chain of this purpose from `folder`.
     pub fn load(folder: &Path, purpose: KeyPurpose) -> Result<Credential, PkiError> {
-        Credential::new(Signer::load(folder, purpose)?, read_chain(folder, purpose)?)
+        Credential::load_chain(folder, Signer::load(folder, purpose)?)
     }
 
     /// Writes key and chain into `folder`, named after the purpose.
     pub fn save(&self, folder: &Path, existing: Existing) -> Result<(), PkiError> {
         self.key.save(folder, existing)?;
+        self.save_chain(folder, existing)
+    }
+
+    /// Writes the chain alone into `folder`.
+    pub fn save_chain(&self, folder: &Path, existing: Existing) -> Result<(), PkiError> {
         write_chain(folder, self.key.purpose(), &self.chain, existing)
     }
 

@@ -62,11 +62,11 @@ pub(super) fn refusal(stage: &Stage, index: usize, recorded: &Value, attack: Att
 }
 
 async fn log_in(folder: Folder, target: SocketAddr, recorded: &[u8], attack: Attack) -> Result<String> {
-    let (identity, profile) = (folder.keys.identity.public().spki_hash(), folder.config.profile);
+    let (identity, profile) = (folder.keys.identity().spki_hash(), folder.config.profile);
     let config = client_session(SessionMaterial {
         profile,
         roots: &folder.roots,
-        credential: &folder.keys.tls,
+        credential: &folder.tls,
         time: Arc::new(FloorClock::new(folder.time_floor_unix_ms)),
         seen: Arc::default(),
     })?;

@@ -1,0 +1,218 @@
+//! The secret keys of one device, wherever they live: made once, used for their purposes, never handed out.
+//!
+//! A device has an identity key that signs, a separate key for agreement, a TLS key, a storage root and, where the back end
+//! has one, a counter that only goes up. The folder of its keys says in `keystore` which back end holds them; with the
+//! software back end the private keys are in files beside it, and whoever copies these has the device.
+
+mod software;
+mod spec;
+
+use std::{
+    fs::DirBuilder,
+    io,
+    os::unix::fs::DirBuilderExt as _,
+    path::{Path, PathBuf},
+};
+
+use minicbor::{Decode, Encode};
+
+use crate::{
+    cose::{self, CosePurpose},
+    private_file::{self, Existing, PrivateFileError},
+    profile::Profile,
+    public::PublicKey,
+    signer::{KeyError, SignError, Signer},
+    storage::{StorageRoot, StorageRootError},
+};
+
+pub use spec::{KeystoreSpec, SpecError};
+
+/// The file that names the back end.
+pub const SPEC_FILE: &str = "keystore";
+
+/// Where the identity key lives, as the device claims it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Encode, Decode)]
+#[cbor(index_only)]
+pub enum AttestationLevel {
+    /// In a file: whoever copies the file is the device.
+    #[n(1)]
+    Software,
+    /// In a TPM 2.0.
+    #[n(2)]
+    Tpm,
+    /// In another chip reached over PKCS#11.
+    #[n(3)]
+    SecureElement,
+}
+
+/// The secret keys of one device.
+#[derive(Debug)]
+pub struct Keystore {
+    folder: PathBuf,
+    spec: KeystoreSpec,
+    identity: Signer,
+    agreement: Signer,
+}
+
+/// Why the keys of a device cannot be made or used.
+#[derive(Debug, thiserror::Error)]
+pub enum KeystoreError {
+    /// A file of the back end is missing.
+    #[error("{0} is missing; restore the folder from a copy, or provision the device again in a new folder")]
+    Missing(PathBuf),
+    /// The file that names the back end holds something else.
+    #[error("{file}: {source}; restore it from a copy, or provision the device again in a new folder")]
+    Spec {
+        /// The file.
+        file: PathBuf,
+        /// What is wrong with it.
+        source: SpecError,
+    },
+    /// A key in a file cannot be used, or not be made.
+    #[error("{file}: {source}; restore it from a copy, or provision the device again in a new folder")]
+    Key {
+        /// The key's file.
+        file: PathBuf,
+        /// What is wrong with it.
+        source: KeyError,
+    },
+    /// The storage root in a file cannot be used, or not be made.
+    #[error("{file}: {source}; restore it from a copy, or provision the device again in a new folder")]
+    StorageRoot {
+        /// The root's file.
+        file: PathBuf,
+        /// What is wrong with it.
+        source: StorageRootError,
+    },
+    /// A private file cannot be used, or not be written.
+    #[error(transparent)]
+    File(#[from] PrivateFileError),
+    /// The folder of the keys cannot be made.
+    #[error("{folder}: {source}")]
+    Folder {
+        /// The folder.
+        folder: PathBuf,
+        /// What the operating system said.
+        source: io::Error,
+    },
+    /// The back end has no counter that could be stepped.
+    #[error("the keys are in {0}, which has no counter")]
+    NoCounter(KeystoreSpec),
+}
+
+impl Keystore {
+    /// Makes all keys of a new device in a new folder, the TLS key for this profile.
+    ///
+    /// # Errors
+    /// [`KeystoreError`]: then the folder is of no use and can be removed.
+    pub fn create(spec: &KeystoreSpec, folder: &Path, profile: Profile) -> Result<Keystore, KeystoreError> {
+        let made = DirBuilder::new().mode(0o700).create(folder);
+        made.map_err(|source| KeystoreError::Folder { folder: folder.to_owned(), source })?;
+        let KeystoreSpec::DangerSoftware = spec;
+        software::create(folder, profile)?;
+        private_file::write(&folder.join(SPEC_FILE), format!("{spec}\n").as_bytes(), Existing::Refuse)?;
+        Keystore::open(folder)
+    }
+
+    /// Opens the keys of a device.
+    ///
+    /// # Errors
+    /// [`KeystoreError`]; each says what to do next.
+    pub fn open(folder: &Path) -> Result<Keystore, KeystoreError> {
+        let spec = read_spec(folder)?;
+        let KeystoreSpec::DangerSoftware = spec;
+        let [identity, agreement] = software::open(folder)?;
+        Ok(Keystore { folder: folder.to_owned(), spec, identity, agreement })
+    }
+
+    /// Which back end holds the keys.
+    pub fn spec(&self) -> &KeystoreSpec {
+        &self.spec
+    }
+
+    /// How well the identity key is kept.
+    pub fn level(&self) -> AttestationLevel {
+        match self.spec {
+            KeystoreSpec::DangerSoftware => AttestationLevel::Software,
+        }
+    }
+
+    /// The public half of the identity key.
+    pub fn identity(&self) -> &PublicKey {
+        self.identity.public()
+    }
+
+    /// The public half of the key for agreement.
+    pub fn agreement(&self) -> &PublicKey {
+        self.agreement.public()
+    }
+
+    /// Signs with the identity key: r and s of ES256 over the Sig_structure that is built here from purpose and payload, so
+    /// that nobody obtains a signature over bytes of their own. It waits for the back end: a TPM takes most of a second.
+    ///
+    /// # Errors
+    /// [`SignError`] when the back end fails.
+    pub fn sign(&self, purpose: CosePurpose, payload: &[u8]) -> Result<[u8; 64], SignError> {
+        self.identity.sign(&cose::to_be_signed(purpose, payload))
+    }
+
+    /// The TLS key of this profile.
+    ///
+    /// # Errors
+    /// [`KeystoreError`] when there is none.
+    pub fn tls_key(&self, profile: Profile) -> Result<Signer, KeystoreError> {
+        software::tls_key(&self.folder, profile)
+    }
+
+    /// The secret that all storage keys of the device are derived from.
+    ///
+    /// # Errors
+    /// [`KeystoreError`] when the back end does not give it, for instance since something else than before was booted.
+    pub fn storage_root(&self) -> Result<StorageRoot, KeystoreError> {
+        software::storage_root(&self.folder)
+    }
+
+    /// The counter that never goes back; `None` where the back end has none.
+    ///
+    /// # Errors
+    /// [`KeystoreError`] when the back end fails.
+    pub fn counter(&self) -> Result<Option<u64>, KeystoreError> {
+        match self.spec {
+            KeystoreSpec::DangerSoftware => Ok(None),
+        }
+    }
+
+    /// Steps the counter to `to`, which must be its value or the next one.
+    ///
+    /// # Errors
+    /// [`KeystoreError::NoCounter`] where there is none, or when the back end fails.
+    pub fn advance_counter(&self, _to: u64) -> Result<(), KeystoreError> {
+        match self.spec {
+            KeystoreSpec::DangerSoftware => Err(KeystoreError::NoCounter(self.spec.clone())),
+        }
+    }
+
+    /// Tells the back end what is about to run, by the SHA-256 of its manifest: a TPM extends a register with it, others
+    /// have none. To be called after [`Keystore::storage_root`], once for each start of the machine's software.
+    ///
+    /// # Errors
+    /// [`KeystoreError`] when the back end fails.
+    pub fn measure(&self, _manifest_sha256: &[u8; 32]) -> Result<(), KeystoreError> {
+        match self.spec {
+            KeystoreSpec::DangerSoftware => Ok(()),
+        }
+    }
+}
+
+fn read_spec(folder: &Path) -> Result<KeystoreSpec, KeystoreError> {
+    let file = present(folder.join(SPEC_FILE))?;
+    let bytes = private_file::read(&file)?;
+    let text = std::str::from_utf8(bytes.expose()).ok().and_then(|text| text.strip_suffix('\n'));
+    let spec = text.ok_or(SpecError::Form).and_then(str::parse);
+    spec.map_err(|source| KeystoreError::Spec { file, source })
+}
+
+/// The path, if there is something at it.
+fn present(file: PathBuf) -> Result<PathBuf, KeystoreError> {
+    if file.exists() { Ok(file) } else { Err(KeystoreError::Missing(file)) }
+}
