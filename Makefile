@@ -1,15 +1,20 @@
 # The commands a person uses. CI calls the same ones (.ci/run).
-.PHONY: help demo test bench lint
+.PHONY: help demo test bench lint os-image
 
 help:
 	@echo "make demo   build, then show the whole path on this machine: connect, prove, fetch the app, run it"
 	@echo "make test   run every test, attacks included"
 	@echo "make bench  measure the gateway beside a bare TLS server, and the language beside Lua (several minutes)"
+	@echo "make os-image   build the program that a device boots: the runtime alone, linked statically"
 	@echo "make lint   formatting and lints, warnings are errors"
 
 demo:
 	@scripts/setup build
 	cargo run --release --locked --package vouch -- demo
+
+os-image:
+	@scripts/setup build
+	@scripts/os-image
 
 test:
 	@scripts/setup test

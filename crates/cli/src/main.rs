@@ -1,11 +1,15 @@
 //! The command `vouch`: reads arguments and the environment, calls the crates below, prints what they say.
 
+#[cfg(feature = "server")]
 mod central;
 mod commands;
+#[cfg(feature = "server")]
 mod moment;
+#[cfg(feature = "server")]
 mod names;
 mod output;
 mod printer;
+#[cfg(feature = "server")]
 mod table;
 
 use std::process::ExitCode;
@@ -31,25 +35,39 @@ struct Vouch {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    #[cfg(feature = "server")]
     Demo(commands::demo::Demo),
+    #[cfg(feature = "server")]
     Init(commands::init::Init),
+    #[cfg(feature = "server")]
     Serve(commands::serve::Serve),
+    #[cfg(feature = "server")]
     Login(commands::login::Login),
+    #[cfg(feature = "server")]
     Status(commands::status::Status),
+    #[cfg(feature = "server")]
     #[command(subcommand)]
     Product(commands::product::Product),
+    #[cfg(feature = "server")]
     #[command(subcommand)]
     Group(commands::group::Group),
+    #[cfg(feature = "server")]
     EnrolmentToken(commands::enrolment_token::EnrolmentToken),
     #[command(subcommand)]
     Device(commands::device::Device),
+    #[cfg(feature = "server")]
     Deploy(commands::deploy::Deploy),
+    #[cfg(feature = "server")]
     #[command(subcommand)]
     Deployment(commands::deployment::Deployment),
+    #[cfg(feature = "server")]
     #[command(subcommand)]
     Library(commands::library::Library),
+    #[cfg(feature = "server")]
     Logs(commands::logs::Logs),
+    #[cfg(feature = "server")]
     Keys(commands::keys::Keys),
+    #[cfg(feature = "server")]
     #[command(subcommand)]
     Squirrel(commands::squirrel::Squirrel),
 }
@@ -58,20 +76,34 @@ fn main() -> ExitCode {
     let vouch = Vouch::parse();
     let output = Output::new(vouch.json);
     let result = match vouch.command {
+        #[cfg(feature = "server")]
         Command::Demo(command) => command.run(&output),
+        #[cfg(feature = "server")]
         Command::Init(command) => command.run(&output),
+        #[cfg(feature = "server")]
         Command::Serve(command) => command.run(&output),
+        #[cfg(feature = "server")]
         Command::Login(command) => command.run(&output),
+        #[cfg(feature = "server")]
         Command::Status(command) => command.run(&output),
+        #[cfg(feature = "server")]
         Command::Product(command) => command.run(&output),
+        #[cfg(feature = "server")]
         Command::Group(command) => command.run(&output),
+        #[cfg(feature = "server")]
         Command::EnrolmentToken(command) => command.run(&output),
         Command::Device(command) => command.run(&output),
+        #[cfg(feature = "server")]
         Command::Deploy(command) => command.run(&output),
+        #[cfg(feature = "server")]
         Command::Deployment(command) => command.run(&output),
+        #[cfg(feature = "server")]
         Command::Library(command) => command.run(&output),
+        #[cfg(feature = "server")]
         Command::Logs(command) => command.run(&output),
+        #[cfg(feature = "server")]
         Command::Keys(command) => command.run(&output),
+        #[cfg(feature = "server")]
         Command::Squirrel(command) => command.run(&output),
     };
     match result {

@@ -101,6 +101,7 @@ impl Output {
     }
 
     /// Prints a result: one JSON object on one line, or the text.
+    #[cfg(feature = "parent")]
     pub(crate) fn result(&self, value: &Value, text: &str) {
         let _ = self.record(value, text);
     }
@@ -109,6 +110,7 @@ impl Output {
     ///
     /// # Errors
     /// Nobody reads any more.
+    #[cfg(feature = "parent")]
     pub(crate) fn record(&self, value: &Value, text: &str) -> io::Result<()> {
         if self.json { write_line(stdout(), &json_text(value)) } else { write_line(stdout(), &harmless(text)) }
     }
@@ -128,6 +130,7 @@ impl Output {
     ///
     /// # Errors
     /// Nobody reads any more.
+    #[cfg(feature = "server")]
     pub(crate) fn redraw(&self, lines: &[String]) -> io::Result<()> {
         // Home, each line to its end, the rest of the screen (ECMA-48): nothing flickers, and nothing is left to undo.
         let rows: Vec<_> = lines.iter().map(|line| format!("{}\x1b[K", harmless(line))).collect();

@@ -28,6 +28,7 @@ pub mod folder;
 pub mod limits;
 pub mod network;
 pub mod parent;
+#[cfg(feature = "parent")]
 pub mod provision;
 pub mod run;
 pub mod session;
@@ -36,5 +37,6 @@ pub mod store;
 
 pub use crate::device::SOFTWARE_VERSION;
 pub use connect::ports;
+#[cfg(feature = "parent")]
 pub use provision::{ProvisionError, ProvisionOptions, Provisioned, provision};
 pub use run::{RunError, RunOptions, run};

@@ -4,8 +4,11 @@
 //! input, so that no number of a file descriptor has to be agreed on, and keeps nothing else of its parent.
 
 mod message;
+#[cfg(feature = "parent")]
 mod privileges;
+#[cfg(feature = "parent")]
 mod rtnetlink;
+#[cfg(feature = "parent")]
 mod supervisor;
 
 use std::io;
@@ -20,7 +23,9 @@ use crate::limits::Limits;
 use crate::network::StaticNetwork;
 use crate::parent::message::{Answer, Request};
 
+#[cfg(feature = "parent")]
 pub use privileges::PrivilegeError;
+#[cfg(feature = "parent")]
 pub use supervisor::{Boot, BootError, boot};
 
 /// The child's end of the socketpair.

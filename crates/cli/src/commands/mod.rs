@@ -1,20 +1,35 @@
 //! One file per sub-command, named as the command; each is a struct of arguments with a `run`.
 
+#[cfg(feature = "server")]
 pub(crate) mod demo;
+#[cfg(feature = "server")]
 pub(crate) mod deploy;
+#[cfg(feature = "server")]
 pub(crate) mod deployment;
 pub(crate) mod device;
+#[cfg(feature = "server")]
 pub(crate) mod enrolment_token;
+#[cfg(feature = "server")]
 pub(crate) mod group;
+#[cfg(feature = "server")]
 pub(crate) mod init;
+#[cfg(feature = "server")]
 pub(crate) mod keys;
+#[cfg(feature = "server")]
 pub(crate) mod library;
+#[cfg(feature = "server")]
 pub(crate) mod login;
+#[cfg(feature = "server")]
 pub(crate) mod logs;
+#[cfg(feature = "parent")]
 pub(crate) mod password;
+#[cfg(feature = "server")]
 pub(crate) mod product;
+#[cfg(feature = "server")]
 pub(crate) mod serve;
+#[cfg(feature = "server")]
 pub(crate) mod squirrel;
+#[cfg(feature = "server")]
 pub(crate) mod status;
 
 /// Resolves when the process is asked to end: Ctrl-C or SIGTERM.

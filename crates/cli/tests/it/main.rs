@@ -11,6 +11,7 @@ mod fleet;
 mod hostile_apps;
 mod hostile_central;
 mod network;
+mod os_image;
 mod restart;
 mod squirrel;
 mod support;

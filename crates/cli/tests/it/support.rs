@@ -3,6 +3,7 @@
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -15,6 +16,17 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 /// The binary under test.
 pub(crate) fn vouch() -> Command {
     Command::new(env!("CARGO_BIN_EXE_vouch"))
+}
+
+/// The OS image, built by the first test that asks for it.
+pub(crate) fn os_image() -> &'static Path {
+    static IMAGE: OnceLock<PathBuf> = OnceLock::new();
+    IMAGE.get_or_init(|| {
+        let mut build = Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../scripts/os-image"));
+        // All that it needs is here already, and a test reaches no network.
+        build.env("CARGO", env!("CARGO")).env("CARGO_NET_OFFLINE", "true");
+        PathBuf::from(output(build).trim_end())
+    })
 }
 
 /// Runs a command to its end and returns its standard output; fails the test when it fails.

@@ -1,0 +1,137 @@
+//! `vouch device provision`: keys are born, the server enrols them, and the folder is a device.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+
+use anyhow::Result;
+use clap::Args;
+use device::ProvisionOptions;
+use device::config::DeviceConfig;
+use device::events::Observer;
+use device::limits::LIMITS;
+use device::ports::PortMap;
+use keys::keystore::KeystoreSpec;
+use keys::profile::Profile;
+use serde_json::json;
+
+use super::{runtime, settings};
+use crate::commands::password;
+use crate::output::{Output, Tone, paint};
+
+/// Make a folder a device: its keys are born here and the server that the token pins enrols them.
+#[derive(Args, Debug)]
+pub(crate) struct Provision {
+    /// The server's name; its certificate must be for exactly this name.
+    #[arg(long, value_name = "NAME")]
+    server: String,
+
+    /// The file that holds the enrolment token, or - for standard input.
+    #[arg(long, value_name = "FILE|-")]
+    token_file: PathBuf,
+
+    /// The folder that becomes the device; made when missing, refused when it holds one already.
+    #[arg(long, value_name = "DIR")]
+    dir: PathBuf,
+
+    /// The product's model, as central shows it.
+    #[arg(long, value_name = "NAME")]
+    model: String,
+
+    /// What makes and holds the device's secret keys. There is `danger-software`: files that can be copied off the disk.
+    #[arg(long, value_name = "danger-software")]
+    keys: KeystoreSpec,
+
+    /// `modern` (TLS 1.3, P-256, hybrid post-quantum) or `classic` (TLS 1.2, RSA-2048).
+    #[arg(long, default_value = "modern", value_name = "PROFILE")]
+    profile: Profile,
+
+    /// Dial this address instead of looking the name up; the certificate must still be for the name.
+    #[arg(long, value_name = "IP")]
+    address: Option<IpAddr>,
+
+    /// Where the ports of the rule really are, such as 31314=10314,993=10993,443=10443; the order stays.
+    #[arg(long, default_value = "", hide_default_value = true, value_name = "MAP")]
+    ports: PortMap,
+
+    /// An HTTP CONNECT proxy; there is then no direct attempt and no look-up of the server's name.
+    #[arg(long, value_name = "HOST:PORT")]
+    proxy: Option<String>,
+
+    /// The proxy's user name (Basic authentication).
+    #[arg(long, requires = "proxy", requires = "proxy_password_file", value_name = "NAME")]
+    proxy_user: Option<String>,
+
+    /// The file that holds the proxy's password.
+    #[arg(long, requires = "proxy_user", value_name = "FILE")]
+    proxy_password_file: Option<PathBuf>,
+
+    /// A name server to ask, instead of the system's; may be given several times.
+    #[arg(long, value_name = "IP[:PORT]", value_parser = name_server)]
+    dns: Vec<SocketAddr>,
+}
+
+impl Provision {
+    pub(super) fn run(self, output: &Output) -> Result<()> {
+        let token = password::read_secret(&self.token_file)?;
+        let options = ProvisionOptions {
+            dir: self.dir.clone(),
+            config: self.config()?,
+            keys: self.keys.clone(),
+            token,
+            limits: LIMITS,
+        };
+        let (observer, mut events) = Observer::channel(&LIMITS);
+        let runtime = runtime()?;
+        let provisioned = runtime.block_on(async {
+            let printing = async {
+                while let Some(event) = events.recv().await {
+                    output.say(&paint(Tone::Quiet, &event.to_string()));
+                }
+            };
+            let work = async {
+                let result = device::provision(options, &observer).await;
+                drop(observer);
+                result
+            };
+            tokio::join!(work, printing).0
+        })?;
+        let dir = self.dir.display().to_string();
+        output.result(
+            &json!({ "device_id": provisioned.device_id, "identity_spki_sha256": provisioned.identity_spki_sha256, "dir": dir }),
+            &format!("{} device {}\nnext: vouch device run --dir {dir}", paint(Tone::Good, "enrolled"), provisioned.device_id),
+        );
+        Ok(())
+    }
+
+    fn config(&self) -> Result<DeviceConfig> {
+        let credentials = self.proxy_user.as_deref().zip(self.proxy_password_file.as_deref());
+        let proxy =
+            self.proxy.as_deref().map(|text| settings::parse_proxy("--proxy", text, credentials)).transpose()?;
+        Ok(DeviceConfig {
+            server: self.server.clone(),
+            address: self.address,
+            ports: self.ports,
+            proxy,
+            dns: self.dns.clone(),
+            model: self.model.clone(),
+            profile: self.profile,
+        })
+    }
+}
+
+fn name_server(text: &str) -> Result<SocketAddr, String> {
+    let address = text.parse::<IpAddr>().map(|ip| SocketAddr::new(ip, 53)).or_else(|_| text.parse());
+    address.map_err(|_| format!("{text:?} is no address of a name server: write 192.0.2.53 or 192.0.2.53:53"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_server_may_have_a_port() {
+        assert_eq!(name_server("192.0.2.53"), Ok("192.0.2.53:53".parse().unwrap()));
+        assert_eq!(name_server("[2001:db8::1]:5353"), Ok("[2001:db8::1]:5353".parse().unwrap()));
+        assert!(name_server("dns.example").is_err());
+    }
+}
