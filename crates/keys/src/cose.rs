@@ -1,8 +1,8 @@
-//! COSE_Sign1 (RFC 9052) with ES256, where the purpose of a signature is part of what is signed.
+//! COSE_Sign1 (RFC 9052), where the purpose of a signature is part of what is signed.
 
 use coset::{
     CborSerializable, CoseSign1, CoseSign1Builder, Header, HeaderBuilder, ProtectedHeader, SignatureContext,
-    TaggedCborSerializable, iana, sig_structure_data,
+    TaggedCborSerializable, iana::Algorithm, sig_structure_data,
 };
 
 use crate::{limits::LIMITS, public::PublicKey};
@@ -42,8 +42,8 @@ pub enum CoseError {
     /// More than [`LIMITS`]`.cose` bytes.
     #[error("the COSE message is too long")]
     TooLong,
-    /// Not exactly the one encoding this crate makes: tagged, ES256 alone in the headers, nothing after it.
-    #[error("the COSE message has not the one permitted form (tag 18, protected alg ES256, no other headers)")]
+    /// Not exactly the one encoding this crate makes: tagged, the one algorithm alone in the headers, nothing after it.
+    #[error("the COSE message has not the one permitted form (tag 18, the algorithm alone in the protected headers)")]
     Form,
     /// Signed by another key, for another purpose, or altered.
     #[error("the COSE signature does not verify for this key and purpose")]
@@ -52,33 +52,60 @@ pub enum CoseError {
 
 /// The bytes to sign: the Sig_structure of RFC 9052 section 4.4.
 pub fn to_be_signed(purpose: CosePurpose, payload: &[u8]) -> Vec<u8> {
-    sig_structure_data(SignatureContext::CoseSign1, protected(), None, purpose.external_aad(), payload)
+    sig_structure(Algorithm::ES256, purpose.external_aad(), payload)
 }
 
 /// The COSE_Sign1, tagged (18), with the payload inside.
 pub fn assemble(payload: &[u8], signature: [u8; 64]) -> Vec<u8> {
-    let sign1 =
-        CoseSign1Builder::new().protected(es256()).payload(payload.to_vec()).signature(signature.to_vec()).build();
-    // Encoding into memory has no way to fail; an empty message would be refused by every reader.
-    sign1.to_tagged_vec().unwrap_or_default()
+    sign1(Algorithm::ES256, payload, &signature)
 }
 
 /// Checks a COSE_Sign1 and gives its payload.
 ///
+/// # Errors
+/// [`CoseError`].
+pub fn verify(purpose: CosePurpose, key: &PublicKey, cose: &[u8]) -> Result<Vec<u8>, CoseError> {
+    let (payload, signature) = parts::<64>(Algorithm::ES256, cose)?;
+    key.verify(&to_be_signed(purpose, &payload), &signature).map_err(|_| CoseError::BadSignature)?;
+    Ok(payload)
+}
+
+/// The Sig_structure of a message that names its algorithm in the protected header, and nothing else.
+pub(crate) fn sig_structure(algorithm: Algorithm, external_aad: &[u8], payload: &[u8]) -> Vec<u8> {
+    let header = header(algorithm);
+    let protected = ProtectedHeader { original_data: header.clone().to_vec().ok(), header };
+    sig_structure_data(SignatureContext::CoseSign1, protected, None, external_aad, payload)
+}
+
+/// The tagged message of these parts.
+pub(crate) fn sign1(algorithm: Algorithm, payload: &[u8], signature: &[u8]) -> Vec<u8> {
+    let sign1 = CoseSign1Builder::new()
+        .protected(header(algorithm))
+        .payload(payload.to_vec())
+        .signature(signature.to_vec())
+        .build();
+    // Encoding into memory has no way to fail; an empty message would be refused by every reader.
+    sign1.to_tagged_vec().unwrap_or_default()
+}
+
+/// The payload and the signature, not yet to be believed.
+///
 /// The form is checked by making the message again from its payload and signature: whatever differs in a
 /// single byte (other headers, longer encodings, trailing bytes) is refused before any signature is looked at.
-pub fn verify(purpose: CosePurpose, key: &PublicKey, cose: &[u8]) -> Result<Vec<u8>, CoseError> {
+pub(crate) fn parts<const SIGNATURE: usize>(
+    algorithm: Algorithm,
+    cose: &[u8],
+) -> Result<(Vec<u8>, [u8; SIGNATURE]), CoseError> {
     if cose.len() > LIMITS.cose {
         return Err(CoseError::TooLong);
     }
-    let sign1 = CoseSign1::from_tagged_slice(cose).map_err(|_| CoseError::Form)?;
-    let payload = sign1.payload.ok_or(CoseError::Form)?;
-    let signature: [u8; 64] = sign1.signature.try_into().map_err(|_| CoseError::Form)?;
-    if assemble(&payload, signature) != cose {
+    let message = CoseSign1::from_tagged_slice(cose).map_err(|_| CoseError::Form)?;
+    let payload = message.payload.ok_or(CoseError::Form)?;
+    let signature: [u8; SIGNATURE] = message.signature.try_into().map_err(|_| CoseError::Form)?;
+    if sign1(algorithm, &payload, &signature) != cose {
         return Err(CoseError::Form);
     }
-    key.verify(&to_be_signed(purpose, &payload), &signature).map_err(|_| CoseError::BadSignature)?;
-    Ok(payload)
+    Ok((payload, signature))
 }
 
 /// Whether the bytes begin as [`to_be_signed`] makes them, for some purpose, and hold one payload and no more.
@@ -94,10 +121,6 @@ pub(crate) fn is_to_be_signed(bytes: &[u8]) -> bool {
     })
 }
 
-fn es256() -> Header {
-    HeaderBuilder::new().algorithm(iana::Algorithm::ES256).build()
-}
-
-fn protected() -> ProtectedHeader {
-    ProtectedHeader { original_data: es256().to_vec().ok(), header: es256() }
+fn header(algorithm: Algorithm) -> Header {
+    HeaderBuilder::new().algorithm(algorithm).build()
 }

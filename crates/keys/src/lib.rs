@@ -15,7 +15,10 @@
 //! | `shares` | secrets split over several people (feature `shares`) |
 //! | [`signer`] | private keys behind one seam |
 //! | [`keystore`] | the secret keys of one device, wherever they live |
+//! | [`cbor`] | values whose one encoding is signed or compared |
+//! | [`chunks`] | long content encrypted in chunks; content keys |
 //! | [`cose`] | COSE_Sign1 with ES256 and a purpose |
+//! | [`release_key`] | the RSA-4096 key that signs OS manifests |
 //! | [`profile`] | `classic` and `modern` |
 //! | [`pki`] | the operator's roots, certificates, requests, the roots bundle |
 //! | [`tls`] | TLS configurations, channel binding, what was negotiated |
@@ -24,6 +27,8 @@
 //! | [`limits`] | every bound of this crate |
 
 pub mod app_hashes;
+pub mod cbor;
+pub mod chunks;
 pub mod cose;
 pub mod hashes;
 pub mod keystore;
@@ -34,6 +39,7 @@ pub mod private_file;
 pub mod profile;
 pub mod public;
 pub mod purpose;
+pub mod release_key;
 pub mod secret;
 #[cfg(feature = "shares")]
 pub mod shares;

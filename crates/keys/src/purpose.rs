@@ -43,6 +43,10 @@ pub enum KeyPurpose {
     VaultFloors,
     /// Encrypts the connection diary.
     VaultDiary,
+    /// Signs OS manifests; devices hold its public half.
+    Release,
+    /// Encrypts one OS image.
+    ImageContent,
     /// The secret part of an enrolment token.
     EnrolmentSecret,
     /// Makes agent ids that cannot be guessed.
@@ -66,6 +70,8 @@ pub enum PurposeAlgorithm {
     EcdhP256,
     /// RSA with 2048 bits and SHA-256 (RFC 8017).
     Rsa2048,
+    /// RSA with 4096 bits, PSS with SHA-256 and 32 bytes of salt (RFC 8017).
+    Rsa4096Pss,
     /// HMAC-SHA256 (RFC 2104) with a 32-byte key.
     HmacSha256,
     /// A random bearer secret of 32 bytes, kept as its SHA-256 where it is checked.
@@ -78,6 +84,8 @@ pub enum PurposeAlgorithm {
     Hkdf128,
     /// AES-128-GCM (SP 800-38D), each write under a one-time key by HKDF-SHA256 (RFC 5869).
     Aes128Gcm,
+    /// AES-128-GCM (SP 800-38D) in chunks of the STREAM construction, under a key for one image.
+    Aes128GcmStream,
 }
 
 impl PurposeAlgorithm {
@@ -87,12 +95,14 @@ impl PurposeAlgorithm {
             PurposeAlgorithm::EcdsaP256 => "ECDSA P-256 with SHA-256",
             PurposeAlgorithm::EcdhP256 => "ECDH P-256",
             PurposeAlgorithm::Rsa2048 => "RSA-2048 with SHA-256",
+            PurposeAlgorithm::Rsa4096Pss => "RSA-4096, PSS with SHA-256",
             PurposeAlgorithm::HmacSha256 => "HMAC-SHA256, 256-bit key",
             PurposeAlgorithm::Bearer256 => "256 random bits, checked by SHA-256",
             PurposeAlgorithm::TicketAes256 => "AES-256-CBC with HMAC-SHA256 (RFC 5077)",
             PurposeAlgorithm::Argon2id => "Argon2id (RFC 9106)",
             PurposeAlgorithm::Hkdf128 => "128 random bits, input of HKDF-SHA256",
             PurposeAlgorithm::Aes128Gcm => "AES-128-GCM, a one-time key by HKDF-SHA256 for each write",
+            PurposeAlgorithm::Aes128GcmStream => "AES-128-GCM in chunks (STREAM), a key for each image",
         }
     }
 }
@@ -146,7 +156,7 @@ const DEVICE_TLS_LOSS: &str =
 
 impl KeyPurpose {
     /// Every purpose, in the order documents list them.
-    pub const ALL: [KeyPurpose; 25] = [
+    pub const ALL: [KeyPurpose; 27] = [
         KeyPurpose::ServerRootClassic,
         KeyPurpose::ServerRootModern,
         KeyPurpose::DeviceRootClassic,
@@ -166,6 +176,8 @@ impl KeyPurpose {
         KeyPurpose::VaultApp,
         KeyPurpose::VaultFloors,
         KeyPurpose::VaultDiary,
+        KeyPurpose::Release,
+        KeyPurpose::ImageContent,
         KeyPurpose::EnrolmentSecret,
         KeyPurpose::AgentIdSecret,
         KeyPurpose::SessionTicket,
@@ -196,6 +208,8 @@ impl KeyPurpose {
             KeyPurpose::VaultApp => "vault-app",
             KeyPurpose::VaultFloors => "vault-floors",
             KeyPurpose::VaultDiary => "vault-diary",
+            KeyPurpose::Release => "release",
+            KeyPurpose::ImageContent => "image-content",
             KeyPurpose::EnrolmentSecret => "enrolment-secret",
             KeyPurpose::AgentIdSecret => "agent-id-secret",
             KeyPurpose::SessionTicket => "session-ticket",
@@ -275,6 +289,23 @@ impl KeyPurpose {
             }
             KeyPurpose::VaultFloors => vault("its holder can set this one device's time floor, given its storage"),
             KeyPurpose::VaultDiary => vault("its holder can read and change this one device's connection diary"),
+            KeyPurpose::Release => KeyFacts {
+                algorithm: PurposeAlgorithm::Rsa4096Pss,
+                birthplace: "the maker's HSM, in a ceremony; a file for development only",
+                storage: "the HSM, non-extractable (PKCS#11); for development a PKCS#8 file with mode 0600",
+                lifetime: Lifetime::UntilRevoked,
+                rotation: "a device knows up to three, each of which can be revoked by the custodians",
+                loss: "its holder can sign OS manifests, which a device with all layers takes only with the custodians' \
+                    approval as well, and a device named `danger-l1-only` without it. Revoke it in a ceremony",
+            },
+            KeyPurpose::ImageContent => KeyFacts {
+                algorithm: PurposeAlgorithm::Aes128GcmStream,
+                birthplace: "whoever builds the image, fresh for each",
+                storage: "the server, wrapped to a key of its own; a device while it installs",
+                lifetime: Lifetime::UntilRevoked,
+                rotation: "with the next image",
+                loss: "its holder can read this one image; none can be forged, since each is signed. Build the next one",
+            },
             KeyPurpose::EnrolmentSecret => KeyFacts {
                 algorithm: PurposeAlgorithm::Bearer256,
                 birthplace: SERVER,

@@ -1,27 +1,20 @@
 //! Keys for what a device stores: one root, a key for each purpose derived from it, and a one-time key for each write.
 //!
-//! Root, purpose key and one-time key all have 128 bits. A one-time key encrypts one sequence of chunks and is never used
-//! again, so that the position of a chunk, with a mark on the last one, is its nonce (the construction of STREAM, Hoang
-//! et al. 2015, in its BE32 form).
+//! Root, purpose key and one-time key all have 128 bits. A one-time key encrypts one sequence of [`chunks`](crate::chunks)
+//! and is never used again.
 
 use std::{fmt, path::Path};
 
-use aws_lc_rs::{
-    aead::{AES_128_GCM, Aad, LessSafeKey, Nonce, UnboundKey},
-    hkdf::{HKDF_SHA256, KeyType, Salt},
-};
+use aws_lc_rs::hkdf::{HKDF_SHA256, KeyType, Salt};
 use zeroize::Zeroizing;
 
+pub use crate::chunks::KEY_BYTES;
 use crate::{
+    chunks::{ChunkKey, PREFIX_BYTES, Refused},
     hashes::fill_random,
     private_file::{self, Existing, PrivateFileError},
     purpose::{KeyPurpose, PurposeAlgorithm},
 };
-
-/// Bytes of a root, of a purpose key and of the salt of a write.
-pub const KEY_BYTES: usize = 16;
-/// Bytes that sealing adds to a chunk.
-pub const TAG_BYTES: usize = 16;
 
 /// Separates the derivation of purpose keys from every other use of a root.
 const PURPOSE_SALT: &[u8] = b"vouch/storage/1";
@@ -37,9 +30,6 @@ pub struct PurposeKey {
     purpose: KeyPurpose,
     key: Zeroizing<[u8; KEY_BYTES]>,
 }
-
-/// The key of one write, for chunks in order.
-pub struct WriteKey(LessSafeKey);
 
 /// Why there is no storage root.
 #[derive(Debug, thiserror::Error)]
@@ -58,15 +48,10 @@ pub enum StorageKeyError {
     /// Keys of this purpose are not derived from a storage root.
     #[error("`{0}` is not a purpose of storage")]
     WrongPurpose(KeyPurpose),
-    /// The cryptographic library refused; nothing from outside can cause it.
-    #[error("the cryptographic library refused")]
-    Refused,
+    /// The cryptographic library refused.
+    #[error(transparent)]
+    Refused(#[from] Refused),
 }
-
-/// A chunk was changed, moved, cut, or sealed under another key.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("a chunk is not what was sealed under this key at this position")]
-pub struct BadChunk;
 
 impl StorageRoot {
     /// A new random root.
@@ -125,44 +110,14 @@ impl PurposeKey {
     /// The one-time key of the write that drew this salt.
     ///
     /// # Errors
-    /// [`StorageKeyError::Refused`], which nothing from outside can cause.
-    pub fn write_key(&self, salt: &[u8; KEY_BYTES]) -> Result<WriteKey, StorageKeyError> {
-        let key = hkdf(salt, &*self.key, WRITE_INFO)?;
-        let key = UnboundKey::new(&AES_128_GCM, &*key).map_err(|_| StorageKeyError::Refused)?;
-        Ok(WriteKey(LessSafeKey::new(key)))
+    /// [`Refused`], which nothing from outside can cause.
+    pub fn write_key(&self, salt: &[u8; KEY_BYTES]) -> Result<ChunkKey, Refused> {
+        ChunkKey::new(&*hkdf(salt, &*self.key, WRITE_INFO)?, [0; PREFIX_BYTES])
     }
-}
-
-impl WriteKey {
-    /// Encrypts the chunk at `position` in place and appends its tag; `last` marks the end of the sequence.
-    ///
-    /// # Errors
-    /// [`StorageKeyError::Refused`], which nothing from outside can cause.
-    pub fn seal(&self, position: u32, last: bool, aad: &[u8], chunk: &mut Vec<u8>) -> Result<(), StorageKeyError> {
-        let sealed = self.0.seal_in_place_append_tag(nonce(position, last), Aad::from(aad), chunk);
-        sealed.map_err(|_| StorageKeyError::Refused)
-    }
-
-    /// Checks and decrypts the chunk at `position` in place; returns the plain part of the buffer.
-    ///
-    /// # Errors
-    /// [`BadChunk`]: then the buffer holds nothing of use.
-    pub fn open<'a>(&self, position: u32, last: bool, aad: &[u8], chunk: &'a mut [u8]) -> Result<&'a [u8], BadChunk> {
-        let opened = self.0.open_in_place(nonce(position, last), Aad::from(aad), chunk);
-        opened.map(|plain| &*plain).map_err(|_| BadChunk)
-    }
-}
-
-/// Seven zero bytes, the position, and whether it is the last: unique under a one-time key.
-fn nonce(position: u32, last: bool) -> Nonce {
-    let mut bytes = [0; 12];
-    bytes[7..11].copy_from_slice(&position.to_be_bytes());
-    bytes[11] = last.into();
-    Nonce::assume_unique_for_key(bytes)
 }
 
 /// HKDF-SHA256 to 16 bytes.
-fn hkdf(salt: &[u8], input: &[u8], info: &[u8]) -> Result<Zeroizing<[u8; KEY_BYTES]>, StorageKeyError> {
+fn hkdf(salt: &[u8], input: &[u8], info: &[u8]) -> Result<Zeroizing<[u8; KEY_BYTES]>, Refused> {
     struct Length;
     impl KeyType for Length {
         fn len(&self) -> usize {
@@ -172,8 +127,8 @@ fn hkdf(salt: &[u8], input: &[u8], info: &[u8]) -> Result<Zeroizing<[u8; KEY_BYT
     let mut out = Zeroizing::new([0; KEY_BYTES]);
     let prk = Salt::new(HKDF_SHA256, salt).extract(input);
     let info = [info];
-    let okm = prk.expand(&info, Length).map_err(|_| StorageKeyError::Refused)?;
-    okm.fill(&mut *out).map_err(|_| StorageKeyError::Refused)?;
+    let okm = prk.expand(&info, Length).map_err(|_| Refused)?;
+    okm.fill(&mut *out).map_err(|_| Refused)?;
     Ok(out)
 }
 
@@ -189,21 +144,16 @@ impl fmt::Debug for PurposeKey {
     }
 }
 
-impl fmt::Debug for WriteKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("WriteKey(..)")
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::chunks::{BadChunk, TAG_BYTES};
 
-    fn write_key(root: &StorageRoot, purpose: KeyPurpose, salt: u8) -> WriteKey {
+    fn write_key(root: &StorageRoot, purpose: KeyPurpose, salt: u8) -> ChunkKey {
         root.purpose_key(purpose).unwrap().write_key(&[salt; KEY_BYTES]).unwrap()
     }
 
-    fn sealed(key: &WriteKey) -> Vec<u8> {
+    fn sealed(key: &ChunkKey) -> Vec<u8> {
         let mut chunk = b"plain".to_vec();
         key.seal(3, true, b"where", &mut chunk).unwrap();
         chunk
@@ -215,7 +165,7 @@ mod tests {
         let key = write_key(&root, KeyPurpose::VaultApp, 1);
         let chunk = sealed(&key);
         assert_eq!(chunk.len(), 5 + TAG_BYTES);
-        let open = |key: &WriteKey, position, last, aad: &[u8]| {
+        let open = |key: &ChunkKey, position, last, aad: &[u8]| {
             key.open(position, last, aad, &mut chunk.clone()).map(<[u8]>::to_vec)
         };
         assert_eq!(open(&key, 3, true, b"where").unwrap(), b"plain");

@@ -6,6 +6,7 @@
 
 use std::num::NonZeroU64;
 
+use keys::cbor;
 pub use keys::keystore::AttestationLevel;
 use keys::profile::Profile;
 use keys::public::SpkiHash;
@@ -14,7 +15,7 @@ use minicbor::decode::{self, Decoder};
 use minicbor::encode::{self, Encoder, Write};
 use minicbor::{Decode, Encode};
 
-use crate::codec::{CodecError, at_most, decode_exact, encode_exact};
+use crate::codec::{CodecError, at_most};
 use crate::facts::{EXPORTER_LEN, NONCE_LEN, UEID_TYPE};
 use crate::limits::Limits;
 
@@ -63,7 +64,7 @@ pub struct Eat {
 impl Eat {
     /// The payload to sign.
     pub fn to_cbor(&self) -> Vec<u8> {
-        encode_exact(self)
+        cbor::encode(self)
     }
 
     /// Reads a payload whose signature was verified.
@@ -71,7 +72,7 @@ impl Eat {
     /// # Errors
     /// [`CodecError`] when it is not exactly one set of claims within the bounds.
     pub fn from_cbor(payload: &[u8], limits: &Limits) -> Result<Self, CodecError> {
-        let eat: Self = decode_exact(payload)?;
+        let eat: Self = cbor::decode(payload)?;
         eat.check(limits)?;
         Ok(eat)
     }

@@ -13,9 +13,10 @@
 //! The key of the chunks is HKDF(purpose key, salt) and used for this one write; the nonce is the chunk's position with a
 //! mark on the last. So no chunk can be moved, dropped, added, or taken from another write, record, version, vault or device.
 
+use keys::chunks::{KEY_BYTES, Refused, TAG_BYTES};
 use keys::hashes::{ct_eq, random};
 use keys::secret::Secret;
-use keys::storage::{KEY_BYTES, PurposeKey, StorageKeyError, TAG_BYTES};
+use keys::storage::PurposeKey;
 
 use crate::limits::LIMITS;
 
@@ -75,7 +76,7 @@ pub enum SealError {
     },
     /// The cryptographic library refused; nothing from outside can cause it.
     #[error(transparent)]
-    Key(#[from] StorageKeyError),
+    Key(#[from] Refused),
 }
 
 /// What identifies one write of one record.

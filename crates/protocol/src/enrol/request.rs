@@ -1,5 +1,6 @@
 //! What a device signs to be enrolled, and the server's check of it.
 
+use keys::cbor;
 use keys::cose::{self, CosePurpose};
 use keys::hashes::{ct_eq, sha256};
 use keys::pki::Csr;
@@ -11,7 +12,7 @@ use minicbor::decode::{self, Decoder};
 use minicbor::encode::{self, Encoder, Write};
 use minicbor::{Decode, Encode};
 
-use crate::codec::{CodecError, at_most, decode_exact, encode_exact};
+use crate::codec::{CodecError, at_most};
 use crate::eat::{AttestationLevel, profile_number, profile_of};
 use crate::enrol::token::{SECRET_LEN, TokenId};
 use crate::facts::EXPORTER_LEN;
@@ -60,11 +61,11 @@ pub struct VerifiedRequest {
 impl EnrolmentRequest {
     /// The payload to sign.
     pub(crate) fn to_cbor(&self) -> Vec<u8> {
-        encode_exact(self)
+        cbor::encode(self)
     }
 
     fn from_cbor(payload: &[u8], limits: &Limits) -> Result<Self, CodecError> {
-        let request: Self = decode_exact(payload)?;
+        let request: Self = cbor::decode(payload)?;
         at_most("the model name", request.model.len(), limits.label)?;
         Ok(request)
     }
