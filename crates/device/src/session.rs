@@ -13,7 +13,8 @@ use apphost::{Code, End, NotSent};
 use keys::pki::CertificateFacts;
 use protocol::error::SendError;
 use protocol::message::AppRef;
-use protocol::reason::{CloseReason, Refusal, RestartReason};
+use protocol::os::OsState;
+use protocol::reason::{CloseReason, OsTrouble, Refusal, RestartReason};
 use protocol::session::{DeviceEvent as Event, DeviceSession, DeviceSessionConfig, Welcomed};
 use protocol::sign::SignRequest;
 use tokio::io::{AsyncReadExt, ReadHalf, WriteHalf};
@@ -282,6 +283,12 @@ impl<'a> Session<'a> {
                 Event::DiaryKept(next) => self.device.diary.kept(next),
                 Event::AppRemoved => self.assigned(None).await,
                 Event::Restart(reason) => self.restart(reason),
+                Event::OsAvailable(os) => {
+                    let state = OsState::refused(OsTrouble::Other, "this device runs without a verified boot");
+                    let _ = self.machine.os_state(os.image, state);
+                }
+                // Answers to questions that this device does not ask.
+                Event::OsRemoved | Event::OsChunk { .. } | Event::OsKey { .. } | Event::Trust { .. } => {}
                 Event::Refused { reason, retry_after_ms } => {
                     let retry_after = retry_after_ms.map(|ms| Duration::from_millis(ms.into()));
                     return Some(self.refused(reason, retry_after));

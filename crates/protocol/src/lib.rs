@@ -10,7 +10,8 @@
 //! - [`frame`]: a length and that many bytes, nothing held while no frame is pending.
 //! - [`codec`]: frames to messages and back; only the one deterministic encoding of a message is accepted.
 //! - [`message`]: what each end may say in a session.
-//! - [`reason`]: the stable numbers behind refusals, closings and restarts.
+//! - [`os`]: OS updates as they travel.
+//! - [`reason`]: the stable numbers behind refusals, closings, restarts and troubles.
 //! - [`report`]: log lines, the connect diary and the state of the app, as the device sends them.
 //! - [`eat`]: the claims that a device signs to answer the challenge.
 //! - [`sign`]: "sign these bytes", as the machines ask for it.
@@ -28,6 +29,7 @@ pub mod frame;
 pub mod limits;
 mod link;
 pub mod message;
+pub mod os;
 pub mod reason;
 pub mod report;
 pub mod session;

@@ -19,8 +19,22 @@ pub struct Limits {
     pub outbox: usize,
     /// The longest VM application.
     pub app: u32,
-    /// The longest piece of an application in one message.
+    /// The longest piece of an application or OS image in one message.
     pub chunk: usize,
+    /// The longest encrypted OS image.
+    pub os_image: u32,
+    /// How many pieces of an OS image a device asks for before the first of them has come.
+    pub os_window: u32,
+    /// The longest signed OS manifest.
+    pub os_manifest: usize,
+    /// The longest wrapped content key.
+    pub wrapped_key: usize,
+    /// The longest text about a trouble with an OS image.
+    pub os_text: usize,
+    /// The most metadata in one answer, all parts together.
+    pub trust: usize,
+    /// The most root metadata in one answer.
+    pub trust_roots: usize,
     /// The most log lines in one message.
     pub log_lines: usize,
     /// The longest text of a log line.
@@ -45,7 +59,7 @@ pub struct Limits {
     pub lookup_ms: u64,
     /// How long the server waits for the proof, and the device for its own signature and for the verdict.
     pub proof_ms: u64,
-    /// How long the device waits for a piece of an app that it asked for.
+    /// How long the device waits for something that it asked for: a piece, a key, metadata.
     pub chunk_ms: u64,
     /// How long each side waits for the next message of an enrolment.
     pub enrol_ms: u64,
@@ -73,6 +87,13 @@ pub const LIMITS: Limits = Limits {
     outbox: 2 * (256 * 1024 + 1024),
     app: 4 * 1024 * 1024,
     chunk: 64 * 1024,
+    os_image: 256 * 1024 * 1024,
+    os_window: 4,
+    os_manifest: 8 * 1024,
+    wrapped_key: 128,
+    os_text: 512,
+    trust: 224 * 1024,
+    trust_roots: 16,
     log_lines: 64,
     log_text: 8 * 1024,
     report_number: (1 << 48) - 1,
@@ -104,3 +125,5 @@ const _: () = assert!(LIMITS.app_value + LIMITS.app_name + 16 <= LIMITS.frame);
 const _: () = assert!(LIMITS.chunk + 64 <= LIMITS.frame);
 const _: () = assert!(LIMITS.frame + 4 <= LIMITS.outbox);
 const _: () = assert!(LIMITS.roots_bundle + 16 <= LIMITS.enrol_frame);
+const _: () = assert!(LIMITS.trust + 1024 <= LIMITS.frame);
+const _: () = assert!(LIMITS.os_manifest + 1024 <= LIMITS.frame);

@@ -7,6 +7,7 @@ use keys::public::{DeviceId, SpkiHash};
 
 use crate::codec::{CodecError, Message, at_most};
 use crate::limits::Limits;
+use crate::os::{OsRef, OsState, Trust};
 use crate::reason::{CloseReason, Refusal, RestartReason};
 use crate::report::{AppState, DiaryEntry, LogLine, RingId, check_diary, check_logs, check_next};
 
@@ -97,6 +98,43 @@ pub enum ToServer {
     /// I am here.
     #[n(9)]
     Pong,
+    /// Asks for bytes of an encrypted OS image; one answer comes.
+    #[n(10)]
+    WantOs {
+        /// Which image.
+        #[cbor(n(0), with = "minicbor::bytes")]
+        image: [u8; 32],
+        /// From which byte on.
+        #[n(1)]
+        offset: u32,
+    },
+    /// Asks for the content key of an OS image.
+    #[n(11)]
+    WantOsKey {
+        /// Which image.
+        #[cbor(n(0), with = "minicbor::bytes")]
+        image: [u8; 32],
+    },
+    /// Asks for what proves an OS image or an app.
+    #[n(12)]
+    WantTrust {
+        /// The OS image, or the SHA-256 of the app.
+        #[cbor(n(0), with = "minicbor::bytes")]
+        subject: [u8; 32],
+        /// The version of the newest root metadata that the device trusts.
+        #[n(1)]
+        root_version: u64,
+    },
+    /// How far the device is with an OS image.
+    #[n(13)]
+    OsState {
+        /// Which image.
+        #[cbor(n(0), with = "minicbor::bytes")]
+        image: [u8; 32],
+        /// How far.
+        #[n(1)]
+        state: OsState,
+    },
 }
 
 /// What a server says.
@@ -189,6 +227,45 @@ pub enum ToDevice {
         #[n(0)]
         next: u64,
     },
+    /// This OS image is to be installed.
+    #[n(14)]
+    OsAvailable(#[n(0)] OsRef),
+    /// No OS image is to be installed; what has come of one may be kept.
+    #[n(15)]
+    OsRemoved,
+    /// The bytes asked for: up to the next multiple of `Limits::chunk`, or the end.
+    #[n(16)]
+    OsChunk {
+        /// Of which image.
+        #[cbor(n(0), with = "minicbor::bytes")]
+        image: [u8; 32],
+        /// From which byte on.
+        #[n(1)]
+        offset: u32,
+        /// The bytes.
+        #[cbor(n(2), with = "minicbor::bytes")]
+        data: Vec<u8>,
+    },
+    /// The content key of an OS image, for this device alone.
+    #[n(17)]
+    OsKey {
+        /// Of which image.
+        #[cbor(n(0), with = "minicbor::bytes")]
+        image: [u8; 32],
+        /// The key, wrapped by HPKE to the device's key-agreement key.
+        #[cbor(n(1), with = "minicbor::bytes")]
+        wrapped: Vec<u8>,
+    },
+    /// What proves an OS image or an app.
+    #[n(18)]
+    Trust {
+        /// The OS image, or the SHA-256 of the app.
+        #[cbor(n(0), with = "minicbor::bytes")]
+        subject: [u8; 32],
+        /// The metadata.
+        #[n(1)]
+        trust: Trust,
+    },
 }
 
 /// What a server tells a device that has proved itself.
@@ -233,6 +310,10 @@ impl Message for ToServer {
             Self::AppState(_) => "app-state",
             Self::Ping => "ping-to-server",
             Self::Pong => "pong-to-server",
+            Self::WantOs { .. } => "want-os",
+            Self::WantOsKey { .. } => "want-os-key",
+            Self::WantTrust { .. } => "want-trust",
+            Self::OsState { .. } => "os-state",
         }
     }
 
@@ -242,7 +323,15 @@ impl Message for ToServer {
             Self::Logs { first, lines, .. } => check_logs(*first, lines, limits),
             Self::Diary { first, entries, .. } => check_diary(*first, entries, limits),
             Self::AppState(state) => state.check(limits),
-            Self::Hello { .. } | Self::Proof { .. } | Self::WantApp { .. } | Self::Ping | Self::Pong => Ok(()),
+            Self::OsState { state, .. } => state.check(limits),
+            Self::Hello { .. }
+            | Self::Proof { .. }
+            | Self::WantApp { .. }
+            | Self::WantOs { .. }
+            | Self::WantOsKey { .. }
+            | Self::WantTrust { .. }
+            | Self::Ping
+            | Self::Pong => Ok(()),
         }
     }
 }
@@ -263,6 +352,11 @@ impl Message for ToDevice {
             Self::Close { .. } => "close",
             Self::LogsKept { .. } => "logs-kept",
             Self::DiaryKept { .. } => "diary-kept",
+            Self::OsAvailable(_) => "os-available",
+            Self::OsRemoved => "os-removed",
+            Self::OsChunk { .. } => "os-chunk",
+            Self::OsKey { .. } => "os-key",
+            Self::Trust { .. } => "trust",
         }
     }
 
@@ -271,11 +365,15 @@ impl Message for ToDevice {
             Self::Welcome(welcome) => welcome.check(limits),
             Self::App { name, value } => check_app(name, value, limits),
             Self::AppAvailable(app) => app.check(limits),
-            Self::AppChunk { data, .. } => check_chunk(data, limits),
+            Self::AppChunk { data, .. } | Self::OsChunk { data, .. } => check_chunk(data, limits),
+            Self::OsAvailable(os) => os.check(limits),
+            Self::OsKey { wrapped, .. } => at_most("a wrapped content key", wrapped.len(), limits.wrapped_key),
+            Self::Trust { trust, .. } => trust.check(limits),
             Self::LogsKept { next } | Self::DiaryKept { next } => check_next(*next, limits),
             Self::Challenge { .. }
             | Self::Refused { .. }
             | Self::AppRemoved
+            | Self::OsRemoved
             | Self::Restart { .. }
             | Self::Ping
             | Self::Pong
@@ -313,15 +411,17 @@ impl<C> Encode<C> for AppMessage<'_> {
     }
 }
 
-/// A piece of an app that borrows, so that sending copies it once, into the outbox.
+/// A piece of an app or an OS image that borrows, so that sending copies it once, into the outbox.
 pub(crate) struct ChunkMessage<'a> {
-    pub(crate) sha256: &'a [u8; 32],
+    pub(crate) number: u8,
+    pub(crate) name: &'a [u8; 32],
     pub(crate) offset: u32,
     pub(crate) data: &'a [u8],
 }
 
 impl ChunkMessage<'_> {
-    const NUMBER: u8 = 7;
+    pub(crate) const APP: u8 = 7;
+    pub(crate) const OS: u8 = 16;
 
     pub(crate) fn check(&self, limits: &Limits) -> Result<(), CodecError> {
         check_chunk(self.data, limits)
@@ -330,7 +430,7 @@ impl ChunkMessage<'_> {
 
 impl<C> Encode<C> for ChunkMessage<'_> {
     fn encode<W: Write>(&self, e: &mut Encoder<W>, _: &mut C) -> Result<(), encode::Error<W::Error>> {
-        e.array(4)?.u8(Self::NUMBER)?.bytes(self.sha256)?.u32(self.offset)?.bytes(self.data)?.ok()
+        e.array(4)?.u8(self.number)?.bytes(self.name)?.u32(self.offset)?.bytes(self.data)?.ok()
     }
 }
 
@@ -341,9 +441,9 @@ fn check_app(name: &str, value: &[u8], limits: &Limits) -> Result<(), CodecError
 
 fn check_chunk(data: &[u8], limits: &Limits) -> Result<(), CodecError> {
     if data.is_empty() {
-        return Err(CodecError::Meaningless("an empty piece of an app"));
+        return Err(CodecError::Meaningless("an empty piece of an app or OS image"));
     }
-    at_most("a piece of an app", data.len(), limits.chunk)
+    at_most("a piece of an app or OS image", data.len(), limits.chunk)
 }
 
 /// A key's hash as a byte string.

@@ -1,4 +1,4 @@
-//! The stable numbers behind refusals, closings and restarts. A number, once given, is never given again.
+//! The stable numbers behind refusals, closings, restarts and troubles. A number, once given, is never given again.
 
 use std::fmt;
 
@@ -82,6 +82,54 @@ pub enum RestartReason {
     WhenReady,
 }
 
+/// Why an OS image was not installed, or did not stay.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Encode, Decode)]
+#[cbor(index_only)]
+pub enum OsTrouble {
+    /// The bytes are not those of the manifest.
+    #[n(1)]
+    Damaged,
+    /// The manifest is not signed by a release key that the device trusts.
+    #[n(2)]
+    BadSignature,
+    /// Too few custodians signed.
+    #[n(3)]
+    NoQuorum,
+    /// Metadata or assignment have expired.
+    #[n(4)]
+    Stale,
+    /// Something is older than what the device has seen already.
+    #[n(5)]
+    Rollback,
+    /// The image is for another product or model.
+    #[n(6)]
+    OtherModel,
+    /// The image is not assigned to this device.
+    #[n(7)]
+    NotAssigned,
+    /// The image is not in the transparency log.
+    #[n(8)]
+    NotLogged,
+    /// The content key does not open.
+    #[n(9)]
+    BadKey,
+    /// The device has no room for it.
+    #[n(10)]
+    NoRoom,
+    /// The image could not be started.
+    #[n(11)]
+    NotStarted,
+    /// The image ended too often.
+    #[n(12)]
+    Ended,
+    /// The image had no authenticated session in time.
+    #[n(13)]
+    NotConnected,
+    /// Something else, that the text tells.
+    #[n(14)]
+    Other,
+}
+
 /// Why an enrolment was refused. The request is judged before the token, so that a bad request uses none up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Encode, Decode)]
 #[cbor(index_only)]
@@ -161,6 +209,27 @@ impl fmt::Display for RestartReason {
             Self::Asked => "a restart was asked for",
             Self::AgentRestarted => "the agent restarted",
             Self::WhenReady => "there is a new deployment, to be taken when the app is ready",
+        })
+    }
+}
+
+impl fmt::Display for OsTrouble {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Damaged => "the image is not what its manifest says",
+            Self::BadSignature => "the manifest is not signed by a release key of this product",
+            Self::NoQuorum => "too few custodians signed",
+            Self::Stale => "the metadata or the assignment have expired",
+            Self::Rollback => "it is older than what the device has seen",
+            Self::OtherModel => "it is for another product or model",
+            Self::NotAssigned => "it is not assigned to this device",
+            Self::NotLogged => "it is not in the transparency log",
+            Self::BadKey => "its content key does not open",
+            Self::NoRoom => "the device has no room for it",
+            Self::NotStarted => "it could not be started",
+            Self::Ended => "it ended too often",
+            Self::NotConnected => "it had no session in time",
+            Self::Other => "something else went wrong",
         })
     }
 }

@@ -209,7 +209,7 @@ pub(crate) fn fitting(sizes: impl Iterator<Item = usize>, room: usize, most: usi
 }
 
 /// Cuts `text` to at most `max` bytes at a character's end and marks the cut.
-fn cut(mut text: String, max: usize) -> String {
+pub(crate) fn cut(mut text: String, max: usize) -> String {
     const MARK: &str = "...";
     if text.len() > max {
         text.truncate(text.floor_char_boundary(max.saturating_sub(MARK.len())));

@@ -484,6 +484,7 @@ impl Shared {
                 }
                 machine.send_chunk(sha256, offset, &piece).unwrap();
             }
+            other => panic!("{other:?}"),
         }
     }
 

@@ -1,6 +1,7 @@
 //! The device's end of a session.
 
 mod event;
+mod os;
 
 use std::num::NonZeroU64;
 
@@ -21,6 +22,7 @@ use crate::report::{AppState, DiaryEntry, LogLine, RingId, fitting};
 use crate::session::challenge::ChallengeRecord;
 use crate::session::download::{Fetching, PartialApp, Progress};
 use crate::session::keepalive::{KeepAlive, Silence};
+use crate::session::os_download::OsFetching;
 use crate::sign::SignRequest;
 
 pub use self::event::{DeviceEvent, Welcomed};
@@ -55,6 +57,7 @@ pub struct DeviceSession {
     link: Link,
     events: Events<DeviceEvent>,
     fetching: Fetching,
+    os: OsFetching,
     limits: Limits,
 }
 
@@ -88,6 +91,7 @@ impl DeviceSession {
             link,
             events: Events::new(),
             fetching: Fetching::default(),
+            os: OsFetching::default(),
             limits,
         }
     }
@@ -128,8 +132,8 @@ impl DeviceSession {
                 }
             }
         }
-        if !self.is_closed() && self.chunk_due().is_some_and(|deadline| at >= deadline) {
-            self.broken(ProtocolError::TimedOut { waiting: "waiting for a piece of the app" });
+        if !self.is_closed() && self.answer_due().is_some_and(|deadline| at >= deadline) {
+            self.broken(ProtocolError::TimedOut { waiting: "waiting for an answer" });
         }
     }
 
@@ -149,6 +153,7 @@ impl DeviceSession {
         {
             keepalive.resume(now.mono_ms);
             self.fetching.postpone(deadline);
+            self.os.postpone(deadline);
         }
     }
 
@@ -262,7 +267,7 @@ impl DeviceSession {
             State::Closed => return None,
             waiting => waiting.deadline(),
         };
-        [main, self.chunk_due()].into_iter().flatten().min()
+        [main, self.answer_due()].into_iter().flatten().min()
     }
 
     /// Whether app messages can be sent.
@@ -370,6 +375,23 @@ impl DeviceSession {
             ToDevice::Restart { reason } => self.events.push(DeviceEvent::Restart(reason)),
             ToDevice::LogsKept { next } => self.events.push(DeviceEvent::LogsKept(next)),
             ToDevice::DiaryKept { next } => self.events.push(DeviceEvent::DiaryKept(next)),
+            ToDevice::OsAvailable(os) => {
+                self.os.keep_only(Some(os.image));
+                self.events.push(DeviceEvent::OsAvailable(os));
+            }
+            ToDevice::OsRemoved => {
+                self.os.keep_only(None);
+                self.events.push(DeviceEvent::OsRemoved);
+            }
+            ToDevice::OsChunk { image, offset, data } => self.handle_os_chunk(image, offset, data, now),
+            ToDevice::OsKey { image, wrapped } if self.os.take_key(image) => {
+                self.events.push(DeviceEvent::OsKey { image, wrapped });
+            }
+            ToDevice::Trust { subject, trust } if self.os.take_trust(subject) => {
+                self.events.push(DeviceEvent::Trust { subject, trust: Box::new(trust) });
+            }
+            // Late mail of an earlier question.
+            ToDevice::OsKey { .. } | ToDevice::Trust { .. } => {}
             ToDevice::Ping => self.link.pong(&ToServer::Pong),
             ToDevice::Pong => {}
             ToDevice::Close { reason, come_back_after_ms } => {
@@ -400,10 +422,12 @@ impl DeviceSession {
         }
     }
 
-    /// When the piece that was asked for must be here; none while nothing is read.
-    fn chunk_due(&self) -> Option<u64> {
+    /// When what was asked for must be here; none while nothing is read.
+    fn answer_due(&self) -> Option<u64> {
         match &self.state {
-            State::Open(keepalive) if !keepalive.is_paused() => self.fetching.deadline(),
+            State::Open(keepalive) if !keepalive.is_paused() => {
+                self.fetching.deadline().into_iter().chain(self.os.deadline()).min()
+            }
             _ => None,
         }
     }

@@ -11,6 +11,7 @@ pub mod challenge;
 pub mod device;
 mod download;
 mod keepalive;
+mod os_download;
 pub mod server;
 
 pub use challenge::{Authenticated, ChallengeRecord, Device, KnownDevice, RefusedDevice, Standing};

@@ -1,6 +1,8 @@
 //! The server's end of a session.
 
+mod app;
 mod event;
+mod os;
 
 use keys::profile::Profile;
 use keys::public::SpkiHash;
@@ -12,7 +14,7 @@ use crate::events::Events;
 use crate::facts::{EXPORTER_LEN, NONCE_LEN, PROTOCOL_VERSION};
 use crate::limits::Limits;
 use crate::link::Link;
-use crate::message::{AppMessage, AppRef, ChunkMessage, ToDevice, ToServer, Welcome};
+use crate::message::{AppMessage, AppRef, ToDevice, ToServer, Welcome};
 use crate::reason::{CloseReason, Refusal, RestartReason};
 use crate::session::challenge::{Authenticated, Connection, Device, KnownDevice, RefusedDevice};
 use crate::session::keepalive::{KeepAlive, Silence};
@@ -217,36 +219,6 @@ impl ServerSession {
         self.link.send(&message, name.len() + value.len())
     }
 
-    /// Tells the device which app is to run from now on. May change `poll_transmit`.
-    ///
-    /// # Errors
-    /// [`SendError`]; nothing is sent then.
-    pub fn app_available(&mut self, app: AppRef) -> Result<(), SendError> {
-        self.send(&ToDevice::AppAvailable(app))
-    }
-
-    /// Tells the device that no app is to run from now on. May change `poll_transmit`.
-    ///
-    /// # Errors
-    /// [`SendError`]; nothing is sent then.
-    pub fn app_removed(&mut self) -> Result<(), SendError> {
-        self.send(&ToDevice::AppRemoved)
-    }
-
-    /// Answers [`ServerEvent::WantApp`] with the bytes of the app from `offset` on, at most `Limits::chunk` of
-    /// them. May change `poll_transmit`.
-    ///
-    /// # Errors
-    /// [`SendError`]; nothing is sent then.
-    pub fn send_chunk(&mut self, sha256: [u8; 32], offset: u32, data: &[u8]) -> Result<(), SendError> {
-        self.open()?;
-        let message = ChunkMessage { sha256: &sha256, offset, data };
-        message.check(&self.limits)?;
-        self.link.send(&message, data.len())?;
-        self.app_bytes = self.app_bytes.saturating_add(data.len() as u64);
-        Ok(())
-    }
-
     /// Asks the device to start its app again. May change `poll_transmit`.
     ///
     /// # Errors
@@ -404,6 +376,12 @@ impl ServerSession {
             ToServer::Diary { ring, first, entries } => self.events.push(ServerEvent::Diary { ring, first, entries }),
             ToServer::WantApp { sha256, offset } => self.events.push(ServerEvent::WantApp { sha256, offset }),
             ToServer::AppState(state) => self.events.push(ServerEvent::AppState(state)),
+            ToServer::WantOs { image, offset } => self.events.push(ServerEvent::WantOs { image, offset }),
+            ToServer::WantOsKey { image } => self.events.push(ServerEvent::WantOsKey { image }),
+            ToServer::WantTrust { subject, root_version } => {
+                self.events.push(ServerEvent::WantTrust { subject, root_version });
+            }
+            ToServer::OsState { image, state } => self.events.push(ServerEvent::OsState { image, state }),
             ToServer::Ping => self.link.pong(&ToDevice::Pong),
             ToServer::Pong => {}
             ToServer::Hello { .. } | ToServer::Proof { .. } => {
@@ -416,7 +394,12 @@ impl ServerSession {
     /// What a device sent before it heard that it is to go. It gets no answer any more.
     fn handle_last(&mut self, message: ToServer) {
         match message {
-            ToServer::Ping | ToServer::Pong | ToServer::WantApp { .. } => {}
+            ToServer::Ping
+            | ToServer::Pong
+            | ToServer::WantApp { .. }
+            | ToServer::WantOs { .. }
+            | ToServer::WantOsKey { .. }
+            | ToServer::WantTrust { .. } => {}
             other => self.handle_open(other),
         }
     }

@@ -13,7 +13,8 @@ use vouch_protocol::eat::{AttestationLevel, Eat};
 use vouch_protocol::enrol::{EnrolToDevice, EnrolToServer, Enrolled};
 use vouch_protocol::limits::LIMITS;
 use vouch_protocol::message::{AppRef, ToDevice, ToServer, Welcome};
-use vouch_protocol::reason::{CloseReason, EnrolRefusal, Refusal, RestartReason};
+use vouch_protocol::os::{OsRef, OsState, Trust};
+use vouch_protocol::reason::{CloseReason, EnrolRefusal, OsTrouble, Refusal, RestartReason};
 use vouch_protocol::report::{AppState, DiaryEntry, DiaryStage, LogLevel, LogLine, SeenCertificate};
 
 fn folder() -> PathBuf {
@@ -30,6 +31,23 @@ fn vector(name: &str) -> Vec<u8> {
 
 fn app() -> AppRef {
     AppRef { sha256: [0xa9; 32], len: 1_000_000 }
+}
+
+const IMAGE: [u8; 32] = [0x05; 32];
+
+/// All parts at once, which no answer has.
+fn trust() -> Trust {
+    let part = |text: &str| Some(text.as_bytes().to_vec().into());
+    Trust {
+        roots: vec![b"root 4".to_vec().into(), b"root 5".to_vec().into()],
+        timestamp: part("timestamp"),
+        snapshot: part("snapshot"),
+        targets: part("targets"),
+        delegated: part("delegated"),
+        path: Some("apps/owner/app".to_owned()),
+        assignment: part("assignment"),
+        log_proof: part("proof"),
+    }
 }
 
 fn to_server() -> Vec<(&'static str, ToServer)> {
@@ -79,6 +97,15 @@ fn to_server() -> Vec<(&'static str, ToServer)> {
         ("app-state-of-no-app", ToServer::AppState(nothing)),
         ("ping-to-server", ToServer::Ping),
         ("pong-to-server", ToServer::Pong),
+        ("want-os", ToServer::WantOs { image: IMAGE, offset: 65_536 }),
+        ("want-os-key", ToServer::WantOsKey { image: IMAGE }),
+        ("want-trust", ToServer::WantTrust { subject: IMAGE, root_version: 3 }),
+        ("os-state", ToServer::OsState { image: IMAGE, state: OsState::Confirmed }),
+        ("os-state-downloading", ToServer::OsState { image: IMAGE, state: OsState::Downloading { received: 65_536 } }),
+        (
+            "os-state-fell-back",
+            ToServer::OsState { image: IMAGE, state: OsState::fell_back(OsTrouble::NotConnected, "no session") },
+        ),
     ]
 }
 
@@ -104,6 +131,12 @@ fn to_device() -> Vec<(&'static str, ToDevice)> {
         ("close-for-a-while", ToDevice::Close { reason: CloseReason::Drain, come_back_after_ms: Some(90_000) }),
         ("logs-kept", ToDevice::LogsKept { next: 1_000_003 }),
         ("diary-kept", ToDevice::DiaryKept { next: 2 }),
+        ("os-available", ToDevice::OsAvailable(OsRef { image: IMAGE, len: 10_000_000, manifest: vec![0xd2, 0x84] })),
+        ("os-removed", ToDevice::OsRemoved),
+        ("os-chunk", ToDevice::OsChunk { image: IMAGE, offset: 65_536, data: b"piece".to_vec() }),
+        ("os-key", ToDevice::OsKey { image: IMAGE, wrapped: vec![0x0e; 97] }),
+        ("trust", ToDevice::Trust { subject: IMAGE, trust: trust() }),
+        ("trust-of-nothing", ToDevice::Trust { subject: IMAGE, trust: Trust::default() }),
     ]
 }
 

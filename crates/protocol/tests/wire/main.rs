@@ -8,6 +8,7 @@ mod golden;
 mod login;
 #[cfg(test)]
 mod open_session;
+mod os_update;
 #[cfg(test)]
 mod pair;
 #[cfg(test)]

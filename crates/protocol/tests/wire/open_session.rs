@@ -476,7 +476,7 @@ fn a_server_that_does_not_answer_for_an_app_is_given_up() {
     pair.drive_for(LIMITS.chunk_ms - 1);
     assert!(pair.device.is_open());
     pair.drive_for(1);
-    let waiting = "waiting for a piece of the app";
+    let waiting = "waiting for an answer";
     assert_eq!(broken_device(pair.device_events.pop_front()), ProtocolError::TimedOut { waiting });
 }
 

@@ -14,7 +14,8 @@ use vouch_protocol::enrol::{EnrolToDevice, EnrolToServer, Enrolled, EnrolmentTok
 use vouch_protocol::frame::FrameDecoder;
 use vouch_protocol::limits::{LIMITS, Limits};
 use vouch_protocol::message::{AppRef, ToDevice, ToServer, Welcome};
-use vouch_protocol::reason::{CloseReason, EnrolRefusal, Refusal, RestartReason};
+use vouch_protocol::os::{OsRef, OsState, Trust};
+use vouch_protocol::reason::{CloseReason, EnrolRefusal, OsTrouble, Refusal, RestartReason};
 use vouch_protocol::report::{AppState, DiaryEntry, DiaryStage, LogLevel, LogLine, SeenCertificate};
 use vouch_protocol::session::{DeviceEvent, ServerEvent};
 
@@ -60,6 +61,33 @@ fn diary_entry() -> impl Strategy<Value = DiaryEntry> {
 /// A report that begins below this has room for the few lines of these tests.
 const NUMBER_MAX: u64 = LIMITS.report_number - 4;
 
+fn os_state() -> impl Strategy<Value = OsState> {
+    let trouble = prop::sample::select(vec![OsTrouble::Damaged, OsTrouble::NotConnected, OsTrouble::Other]);
+    prop_oneof![
+        any::<u32>().prop_map(|received| OsState::Downloading { received }),
+        prop::sample::select(vec![OsState::Installed, OsState::Trying, OsState::Confirmed]),
+        (trouble.clone(), ".{0,40}").prop_map(|(trouble, text)| OsState::fell_back(trouble, text)),
+        (trouble, ".{0,40}").prop_map(|(trouble, text)| OsState::refused(trouble, text)),
+    ]
+}
+
+fn trust() -> impl Strategy<Value = Trust> {
+    let part = || prop::option::of(bytes().prop_map(Into::into));
+    let roots = prop::collection::vec(bytes().prop_map(Into::into), 0..4);
+    (roots, [part(), part(), part(), part(), part(), part()], prop::option::of("[a-z/]{0,40}")).prop_map(
+        |(roots, [timestamp, snapshot, targets, delegated, assignment, log_proof], path)| Trust {
+            roots,
+            timestamp,
+            snapshot,
+            targets,
+            delegated,
+            path,
+            assignment,
+            log_proof,
+        },
+    )
+}
+
 fn to_server() -> impl Strategy<Value = ToServer> {
     let state = (any::<(Option<[u8; 32]>, u8, u32)>(), prop::option::of(".{0,40}".prop_map(String::from))).prop_map(
         |((sha256, wake_reason, free_memory), error)| {
@@ -77,6 +105,10 @@ fn to_server() -> impl Strategy<Value = ToServer> {
             .prop_map(|(ring, first, entries)| ToServer::Diary { ring, first, entries }),
         any::<([u8; 32], u32)>().prop_map(|(sha256, offset)| ToServer::WantApp { sha256, offset }),
         state,
+        any::<([u8; 32], u32)>().prop_map(|(image, offset)| ToServer::WantOs { image, offset }),
+        any::<[u8; 32]>().prop_map(|image| ToServer::WantOsKey { image }),
+        any::<([u8; 32], u64)>().prop_map(|(subject, root_version)| ToServer::WantTrust { subject, root_version }),
+        (any::<[u8; 32]>(), os_state()).prop_map(|(image, state)| ToServer::OsState { image, state }),
         Just(ToServer::Ping),
         Just(ToServer::Pong),
     ]
@@ -106,6 +138,14 @@ fn to_device() -> impl Strategy<Value = ToDevice> {
             .prop_map(|(reason, come_back_after_ms)| ToDevice::Close { reason, come_back_after_ms }),
         (0..=LIMITS.report_number).prop_map(|next| ToDevice::LogsKept { next }),
         (0..=LIMITS.report_number).prop_map(|next| ToDevice::DiaryKept { next }),
+        (any::<[u8; 32]>(), 1..=LIMITS.os_image, bytes())
+            .prop_map(|(image, len, manifest)| ToDevice::OsAvailable(OsRef { image, len, manifest })),
+        Just(ToDevice::OsRemoved),
+        (any::<([u8; 32], u32)>(), prop::collection::vec(any::<u8>(), 1..300))
+            .prop_map(|((image, offset), data)| ToDevice::OsChunk { image, offset, data }),
+        (any::<[u8; 32]>(), prop::collection::vec(any::<u8>(), 0..=LIMITS.wrapped_key))
+            .prop_map(|(image, wrapped)| ToDevice::OsKey { image, wrapped }),
+        (any::<[u8; 32]>(), trust()).prop_map(|(subject, trust)| ToDevice::Trust { subject, trust }),
     ]
 }
 
@@ -201,6 +241,10 @@ enum Operation {
     SendApp(Vec<u8>),
     WantApp(AppRef),
     AppAvailable(AppRef),
+    WantOs([u8; 32], u32, u32),
+    WantTrust([u8; 32]),
+    OsChunk([u8; 32], u32, Vec<u8>),
+    OsKey([u8; 32]),
     Chunk([u8; 32], u32, Vec<u8>),
     Close,
     Refuse,
@@ -220,6 +264,10 @@ fn operation() -> impl Strategy<Value = Operation> {
         3 => bytes().prop_map(Operation::SendApp),
         1 => app_ref().prop_map(Operation::WantApp),
         1 => app_ref().prop_map(Operation::AppAvailable),
+        1 => any::<([u8; 32], u32, u32)>().prop_map(|(image, len, from)| Operation::WantOs(image, len, from)),
+        1 => any::<[u8; 32]>().prop_map(Operation::WantTrust),
+        1 => (any::<([u8; 32], u32)>(), bytes()).prop_map(|((image, at), data)| Operation::OsChunk(image, at, data)),
+        1 => any::<[u8; 32]>().prop_map(Operation::OsKey),
         1 => (any::<([u8; 32], u32)>(), bytes()).prop_map(|((sha, at), data)| Operation::Chunk(sha, at, data)),
         1 => Just(Operation::Close),
         1 => Just(Operation::Refuse),
@@ -351,6 +399,18 @@ proptest! {
                 Operation::WantApp(app) => drop(pair.device.want_app(app, None, pair.now)),
                 Operation::AppAvailable(app) => drop(pair.server.app_available(app)),
                 Operation::Chunk(sha256, offset, data) => drop(pair.server.send_chunk(sha256, offset, &data)),
+                Operation::WantOs(image, len, from) => {
+                    let _not_open = pair.device.want_os(image, len, from, pair.now);
+                },
+                Operation::WantTrust(subject) => {
+                    let _not_open = pair.device.want_trust(subject, 1, pair.now);
+                },
+                Operation::OsChunk(image, offset, data) => {
+                    let _refused = pair.server.send_os_chunk(image, offset, &data);
+                },
+                Operation::OsKey(image) => {
+                    let _refused = pair.server.os_key(image, vec![1; 97]);
+                },
                 Operation::Close => pair.server.close(CloseReason::Drain, Some(1)),
                 Operation::Refuse => pair.server.refuse(Refusal::Busy, None),
                 Operation::Eof => pair.device.handle_eof(),

@@ -1,5 +1,7 @@
 //! An authenticated device: a small task that waits, and works in batches when woken.
 
+mod update;
+
 use std::future::{Future, pending, poll_fn};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -277,6 +279,7 @@ impl Session {
             ServerEvent::Broken(error) => return Some(End::Device(error.to_string())),
             // The machine yields these before the welcome only.
             ServerEvent::Identify { .. } | ServerEvent::Authenticated(_) | ServerEvent::Refused(_) => {}
+            update => self.act_on_update(&update),
         }
         None
     }

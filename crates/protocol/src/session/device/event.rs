@@ -2,6 +2,7 @@
 
 use crate::error::ProtocolError;
 use crate::message::{AppRef, Welcome};
+use crate::os::{OsRef, Trust};
 use crate::reason::{CloseReason, Refusal, RestartReason};
 use crate::session::challenge::ChallengeRecord;
 use crate::sign::SignRequest;
@@ -46,6 +47,33 @@ pub enum DeviceEvent {
     LogsKept(u64),
     /// The same for diary entries.
     DiaryKept(u64),
+    /// This OS image is to be installed: check its manifest, then fetch it with [`want_os`](super::DeviceSession::want_os).
+    OsAvailable(OsRef),
+    /// No OS image is to be installed; what has come of one may be kept for later.
+    OsRemoved,
+    /// The next bytes of the OS image asked for. Nothing has checked them.
+    OsChunk {
+        /// Of which image.
+        image: [u8; 32],
+        /// From which byte on.
+        offset: u32,
+        /// The bytes.
+        data: Vec<u8>,
+    },
+    /// The content key asked for, still wrapped.
+    OsKey {
+        /// Of which image.
+        image: [u8; 32],
+        /// The key, wrapped by HPKE to this device's key-agreement key.
+        wrapped: Vec<u8>,
+    },
+    /// The metadata asked for. Nothing has checked them.
+    Trust {
+        /// The OS image, or the SHA-256 of the app.
+        subject: [u8; 32],
+        /// The metadata.
+        trust: Box<Trust>,
+    },
     /// The server ends the session; it is over.
     Closed {
         /// Why.

@@ -3,6 +3,7 @@
 use keys::public::SpkiHash;
 
 use crate::error::ProtocolError;
+use crate::os::OsState;
 use crate::report::{AppState, DiaryEntry, LogLine, RingId};
 use crate::session::challenge::{Authenticated, Device, RefusedDevice};
 
@@ -53,6 +54,33 @@ pub enum ServerEvent {
     },
     /// The state of the device's app.
     AppState(AppState),
+    /// The device asks for bytes of an OS image: answer with [`send_os_chunk`](super::ServerSession::send_os_chunk), or, when it is to install
+    /// that one no more, with [`os_available`](super::ServerSession::os_available) or [`os_removed`](super::ServerSession::os_removed).
+    WantOs {
+        /// Which image.
+        image: [u8; 32],
+        /// From which byte on.
+        offset: u32,
+    },
+    /// The device asks for the content key of an OS image: answer with [`os_key`](super::ServerSession::os_key), or as to `WantOs`.
+    WantOsKey {
+        /// Which image.
+        image: [u8; 32],
+    },
+    /// The device asks for what proves an OS image or an app: answer with [`trust`](super::ServerSession::trust).
+    WantTrust {
+        /// The OS image, or the SHA-256 of the app.
+        subject: [u8; 32],
+        /// The version of the newest root metadata that the device trusts.
+        root_version: u64,
+    },
+    /// How far the device is with an OS image.
+    OsState {
+        /// Which image.
+        image: [u8; 32],
+        /// How far.
+        state: OsState,
+    },
     /// The device broke the protocol, or is gone; the session is over.
     Broken(ProtocolError),
 }
