@@ -1,3 +1,26 @@
 //! OS images: their manifest, their encryption, and the layers of signatures that a device demands.
 //!
 //! Reading and verifying need nothing but bytes and a time, which are handed in. Making images is behind the feature `author`.
+//! The formats are described in `docs/image.cddl`.
+//!
+//! # Layout
+//! - [`manifest`]: what an image is; [`version`]: its number.
+//! - [`header`], [`cipher`]: the encrypted image, decrypted as it arrives.
+//! - [`anchors`]: what a device believes from the factory on, and the layers that it demands.
+//! - [`l1`]: the release key's signature; [`floors`]: what a device never goes below.
+//! - [`image`]: the checkers of an image's bytes; [`verified`]: what only a checker can make.
+//! - `author`: building releases.
+//! - [`limits`]: every bound.
+
+pub mod anchors;
+#[cfg(feature = "author")]
+pub mod author;
+pub mod cipher;
+pub mod floors;
+pub mod header;
+pub mod image;
+pub mod l1;
+pub mod limits;
+pub mod manifest;
+pub mod verified;
+pub mod version;

@@ -1,0 +1,37 @@
+//! Every bound of this crate, in one place.
+
+/// The bounds of releases, in bytes unless they say otherwise.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// The longest OS manifest.
+    pub manifest: usize,
+    /// The longest name of a product or a model.
+    pub name: usize,
+    /// Models that one image is for.
+    pub models: usize,
+    /// Deltas that one manifest describes.
+    pub deltas: usize,
+    /// The longest description of a delta.
+    pub delta: usize,
+    /// The longest OS image, decrypted.
+    pub image: u64,
+    /// log2 of the smallest and of the largest chunk.
+    pub chunk_log2: (u8, u8),
+    /// Release keys that a device knows.
+    pub release_keys: usize,
+    /// The longest anchors.
+    pub anchors: usize,
+}
+
+/// The bounds in force.
+pub const LIMITS: Limits = Limits {
+    manifest: 4 * 1024,
+    name: 64,
+    models: 16,
+    deltas: 8,
+    delta: 256,
+    image: 256 * 1024 * 1024,
+    chunk_log2: (12, 20),
+    release_keys: 3,
+    anchors: 64 * 1024,
+};
