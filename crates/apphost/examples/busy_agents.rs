@@ -37,7 +37,7 @@ fn main() {
             sleep(early);
         }
         let agent = agents.get_mut((event % count) as usize).expect("one of them");
-        let message = Input::Message { name: "tick".to_owned(), value: MESSAGE.to_vec() };
+        let message = Input::Message { name: "tick".to_owned(), value: MESSAGE.to_vec(), to_handle: false };
         agent.input(message, now(began)).expect("room for one message");
         lines += settle(agent, now(began));
     }

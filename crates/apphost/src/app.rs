@@ -110,6 +110,8 @@ pub struct App {
     pub(crate) link: Link,
     /// A device's alone.
     pub(crate) hardware: Option<Box<Hardware>>,
+    /// Whether the event under way is a message whose sender wants to know of its end.
+    pub(crate) handling: bool,
     pub(crate) restart_wanted: bool,
     pub(crate) timers: Timers<Pin>,
     pub(crate) idle: VecDeque<IdleCall>,
@@ -155,6 +157,7 @@ impl App {
             wake,
             now,
             phase: Phase::Fresh,
+            handling: false,
             restart_wanted: false,
             timers: Timers::new(limits.timers),
             idle: VecDeque::new(),
@@ -316,6 +319,9 @@ impl App {
 
     fn end_event(&mut self) -> Turn {
         self.phase = Phase::Resting;
+        if std::mem::take(&mut self.handling) {
+            self.put(Output::Handled(true));
+        }
         if self.restart_wanted {
             self.end(Output::RestartRequested);
             return Turn::Ended;
@@ -421,6 +427,7 @@ fn weight(output: &Output) -> usize {
         Output::Save(bytes) | Output::SaveUserConfiguration(bytes) => bytes.len(),
         Output::HttpRequest(request) => request.weight(),
         Output::HttpCancel(_)
+        | Output::Handled(_)
         | Output::Connect
         | Output::Disconnect
         | Output::Flush { .. }

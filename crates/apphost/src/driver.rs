@@ -7,8 +7,9 @@
 //!     turn = app.run(now)                            // one slice of one event, at most
 //!     while let Some(output) = app.poll_output() {   // after every run and every input
 //!         Log                 -> keep or send the line, with the time of now
-//!         Send                -> hand to the session; answer Input::Sent(Ok) once it is queued there, or acknowledged where that is wanted;
-//!                                Err(NotConnected), Err(Disconnected) or, after its time, Err(TimedOut) otherwise
+//!         Send                -> hand to the session; answer Input::Sent(Ok) once it is queued there, or handled where that is wanted;
+//!                                Err(NotConnected), Err(Disconnected), Err(NotHandled) or, after its time, Err(TimedOut) otherwise
+//!         Handled             -> tell the sender of that message
 //!         Flush               -> Input::Flushed once everything is sent, or acknowledged; the same errors
 //!         Connect, Disconnect -> see to it that there is a session, or none; Input::Unreached after each try that failed
 //!         Save                -> store durably, then Input::Saved(Ok) or Err(why)

@@ -58,7 +58,7 @@ impl App {
     /// Begins the event that an input means; false when the script has none for it.
     fn begin_input(&mut self, input: Input) -> Result<bool, Throw> {
         match input {
-            Input::Message { name, value } => self.begin_message(&name, &value),
+            Input::Message { name, value, to_handle } => self.begin_message(&name, &value, to_handle),
             Input::Http(request) => self.begin_request(&request),
             Input::Connected => Ok(self.begin_connection(true)),
             Input::Disconnected => Ok(self.begin_connection(false)),
@@ -74,7 +74,17 @@ impl App {
         }
     }
 
-    fn begin_message(&mut self, name: &str, value: &[u8]) -> Result<bool, Throw> {
+    fn begin_message(&mut self, name: &str, value: &[u8], to_handle: bool) -> Result<bool, Throw> {
+        let begun = self.call_handler(name, value);
+        match begun {
+            Ok(true) => self.handling = to_handle,
+            Ok(false) | Err(_) if to_handle => self.put(Output::Handled(false)),
+            Ok(false) | Err(_) => {}
+        }
+        begun
+    }
+
+    fn call_handler(&mut self, name: &str, value: &[u8]) -> Result<bool, Throw> {
         let Some(&handler) = self.handlers.get(name) else { return Ok(false) };
         let value = self.vm.build(|heap| decode_cbor(heap, value, NESTING))?;
         self.call(Some(handler), &[value]);

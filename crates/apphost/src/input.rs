@@ -13,6 +13,8 @@ pub enum Input {
         name: String,
         /// One encoded value.
         value: Vec<u8>,
+        /// Whether [`crate::Output::Handled`] must tell what became of it.
+        to_handle: bool,
     },
     /// A session between device and server is open.
     Connected,
@@ -62,10 +64,12 @@ pub enum ShutdownReason {
 pub enum NotSent {
     /// No session is open.
     NotConnected = 1,
-    /// There was no room for it, or no acknowledgement, in time.
+    /// There was no room for it, or no word that it was handled, in time.
     TimedOut = 2,
     /// The session ended first.
     Disconnected = 3,
+    /// It came to the other end, but no handler there took it and returned.
+    NotHandled = 5,
 }
 
 /// Why the server was not reached; the numbers are those `server.connect` gives.

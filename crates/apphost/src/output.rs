@@ -16,18 +16,21 @@ pub enum Output {
         name: String,
         /// One encoded value.
         value: Vec<u8>,
-        /// Whether it counts as sent only once the other end has it.
+        /// Whether it counts as sent only once a handler of the other end took it and returned.
         acknowledged: bool,
         /// The longest wait, milliseconds.
         timeout_ms: u64,
     },
+    /// What became of the oldest message [to be handled](crate::Input::Message) that this was not told of: whether a handler took it and
+    /// returned. Nothing is told of those that the app has not handled when it is over.
+    Handled(bool),
     /// The device app wants a session: connect if there is none, without waiting for the end of a pause.
     Connect,
     /// The device app wants no session: close it once everything is sent, and open none before [`Output::Connect`].
     Disconnect,
     /// The script waits for [`crate::Input::Flushed`]: until everything is sent.
     Flush {
-        /// Whether that counts only once the other end has it.
+        /// Whether that counts only once the other end has it, and handled what was to be handled.
         acknowledged: bool,
         /// The longest wait, milliseconds.
         timeout_ms: u64,

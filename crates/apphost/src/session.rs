@@ -128,7 +128,10 @@ impl App {
                 let until = self.now.mono_ms.saturating_add(GRACE_MS);
                 return self.await_session(until, AfterConnect::Send(message));
             }
-            (Err(NotSent::TimedOut), _) if self.link.policy == Policy::ReturnKeeping => WOULD_BLOCK,
+            // A message that is to be handled may have gone; then it found room.
+            (Err(NotSent::TimedOut), _) if self.link.policy == Policy::ReturnKeeping && !self.link.acknowledged => {
+                WOULD_BLOCK
+            }
             (Err(NotSent::TimedOut), _) if self.link.policy == Policy::Return => {
                 self.give_up_session();
                 // A session that does not take a message in time is lost.

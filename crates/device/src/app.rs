@@ -298,7 +298,7 @@ impl AppRunner {
                 self.input(Input::Disconnected);
             }
             ToApp::Unreached(why) => self.input(Input::Unreached(why)),
-            ToApp::Message { name, value } => self.input(Input::Message { name, value }),
+            ToApp::Message { name, value } => self.input(Input::Message { name, value, to_handle: false }),
             ToApp::Run { app, when: When::Ready } if matches!(self.slot, Slot::Running(_)) => {
                 self.ask_to_leave(Some(app));
             }

@@ -1,5 +1,6 @@
 //! The driver of one session: bytes between the connection and the protocol's machine, its events to those who act on them.
 
+mod handed;
 pub(crate) mod writer;
 
 use std::collections::VecDeque;
@@ -9,20 +10,19 @@ use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::time::Duration;
 
-use apphost::{Code, End, NotSent};
+use apphost::{Code, End};
 use keys::pki::CertificateFacts;
-use protocol::error::SendError;
 use protocol::message::AppRef;
 use protocol::os::OsState;
 use protocol::reason::{CloseReason, OsTrouble, Refusal, RestartReason};
 use protocol::session::{DeviceEvent as Event, DeviceSession, DeviceSessionConfig, Welcomed};
 use protocol::sign::SignRequest;
 use tokio::io::{AsyncReadExt, ReadHalf, WriteHalf};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_rustls::client::TlsStream;
 
-use crate::app::sending::{FromApp, Outgoing};
+use crate::app::sending::FromApp;
 use crate::app::wish::unwanted;
 use crate::app::{Assigned, ToApp, When};
 use crate::connect::attempt::{Attempt, AttemptResult};
@@ -30,6 +30,7 @@ use crate::connect::wire::Wire;
 use crate::connect::{Connection, tls_result};
 use crate::device::{Device, SOFTWARE_VERSION, stopped};
 use crate::events::{Base64, ChallengeRecord, DeviceEvent, Sha256Hex, Welcomed as WelcomeSeen};
+use crate::session::handed::Handed;
 use crate::session::writer::Writer;
 
 /// The bytes read from the connection at once.
@@ -107,8 +108,7 @@ pub(crate) struct Session<'a> {
     to_app: VecDeque<ToApp>,
     from_app: Option<mpsc::Receiver<FromApp>>,
     state_told: bool,
-    /// What the app waits for until everything before it is sent.
-    flushing: Option<oneshot::Sender<Result<(), NotSent>>>,
+    handed: Handed,
     /// An app is being fetched.
     fetching: bool,
     /// Whether the app that runs is asked when it makes room for the one that is fetched.
@@ -157,7 +157,7 @@ impl<'a> Session<'a> {
             to_app: VecDeque::new(),
             from_app: None,
             state_told: false,
-            flushing: None,
+            handed: Handed::default(),
             fetching: false,
             when: When::Ready,
             visit_until: if is_visit { Instant::now() + visit } else { Instant::now() },
@@ -177,7 +177,9 @@ impl<'a> Session<'a> {
             {
                 self.writer.start(bytes);
             }
-            self.flushed();
+            if !self.writer.is_busy() {
+                self.handed.sent(self.device.logs.is_empty());
+            }
             self.breathe();
             match self.wait(&mut buffer).await {
                 Woken::Read(Ok(0)) => self.machine.handle_eof(),
@@ -187,7 +189,7 @@ impl<'a> Session<'a> {
                 }
                 Woken::Read(Err(error)) | Woken::Written(Err(error)) => break self.broken_by(&error),
                 Woken::Time => self.machine.handle_timeout(self.device.clock.now()),
-                Woken::Message(message) => self.send(message),
+                Woken::Message(message) => self.handed.take(&mut self.machine, message),
                 Woken::Unwanted => break SessionEnd::Left,
                 Woken::AppTook | Woken::SomethingToTell | Woken::Written(Ok(())) => {}
             }
@@ -201,7 +203,7 @@ impl<'a> Session<'a> {
         self.device.partial = self.machine.take_partial();
         // With these gone, the app learns that its message did not go.
         self.from_app = None;
-        self.flushing = None;
+        self.handed = Handed::default();
         self.to_app.push_back(ToApp::Disconnected);
         for command in self.to_app {
             // The app's task ends only together with this one.
@@ -252,7 +254,8 @@ impl<'a> Session<'a> {
                 Woken::AppTook
             }
             read = self.reader.read(buffer), if self.to_app.is_empty() => Woken::Read(read),
-            message = next_message(&mut self.from_app), if room && self.flushing.is_none() => Woken::Message(message),
+            message = next_message(&mut self.from_app), if room && !self.handed.is_flushing() => Woken::Message(message),
+            () = self.handed.flush_given_up() => Woken::SomethingToTell,
             () = logs.arrived(), if room => Woken::SomethingToTell,
             Ok(()) = app_state.changed(), if open => {
                 self.state_told = false;
@@ -279,6 +282,7 @@ impl<'a> Session<'a> {
                     let why = "what came has another SHA-256 than was promised; it is thrown away".to_owned();
                     self.device.app_unusable(app.sha256, why);
                 }
+                Event::AppHandled { next, handled } => self.handed.handled(next, handled),
                 Event::LogsKept(next) => self.device.logs.kept(next),
                 Event::DiaryKept(next) => self.device.diary.kept(next),
                 Event::AppRemoved => self.assigned(None).await,
@@ -409,37 +413,6 @@ impl<'a> Session<'a> {
         }
         let machine = &mut self.machine;
         self.device.logs.offer(|ring, first, lines| machine.send_logs(ring, first, lines).unwrap_or(0));
-    }
-
-    fn send(&mut self, FromApp { what, taken, .. }: FromApp) {
-        // The app may have given it up, or be gone.
-        if taken.is_closed() {
-            return;
-        }
-        let (name, value) = match what {
-            Outgoing::Message { name, value } => (name, value),
-            Outgoing::Flush => {
-                self.flushing = Some(taken);
-                return;
-            }
-        };
-        let result = match self.machine.send_app(&name, &value) {
-            Ok(()) => Ok(()),
-            Err(SendError::NotOpen) => Err(NotSent::NotConnected),
-            // There was room for the largest message, and the app host keeps the bounds.
-            Err(SendError::Full | SendError::Invalid(_)) => Err(NotSent::TimedOut),
-        };
-        // The app may have been replaced meanwhile; then nobody waits for the answer.
-        let _ = taken.send(result);
-    }
-
-    /// Answers a flush once nothing is left to be sent.
-    fn flushed(&mut self) {
-        if !self.writer.is_busy()
-            && let Some(taken) = self.flushing.take()
-        {
-            let _ = taken.send(Ok(()));
-        }
     }
 
     fn refused(&mut self, reason: Refusal, retry_after: Option<Duration>) -> SessionEnd {

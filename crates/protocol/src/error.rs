@@ -35,6 +35,19 @@ pub enum ProtocolError {
     /// The stream ended within a frame.
     #[error("the connection ended within a message")]
     Truncated,
+    /// More app messages wait for the word that they were handled than the bound allows.
+    #[error("more than {0} messages wait to be handled")]
+    TooManyToHandle(u64),
+    /// The server answered for an app message that was answered before or never sent.
+    #[error("the server says what became of messages below {next}, but {answered} were answered and {sent} sent")]
+    HandledOutOfOrder {
+        /// The number that the server names.
+        next: u64,
+        /// How many were answered before.
+        answered: u64,
+        /// How many were sent.
+        sent: u64,
+    },
     /// The server welcomed or enrolled another device than this one.
     #[error("the server answered for another device")]
     WrongDevice,

@@ -15,6 +15,8 @@ pub struct Limits {
     pub app_value: usize,
     /// The longest name of an app message.
     pub app_name: usize,
+    /// The most app messages of a session that wait for the word that they were handled.
+    pub unhandled: u64,
     /// What may wait to be sent before senders are told that there is no room.
     pub outbox: usize,
     /// The longest VM application.
@@ -84,6 +86,7 @@ pub const LIMITS: Limits = Limits {
     roots_bundle: 8 * 1024,
     app_value: 256 * 1024,
     app_name: 512,
+    unhandled: 1024,
     outbox: 2 * (256 * 1024 + 1024),
     app: 4 * 1024 * 1024,
     chunk: 64 * 1024,

@@ -1,6 +1,7 @@
 //! What each end may say in a session; the numbers are those of `docs/wire.cddl`.
 
-use minicbor::encode::{self, Encoder, Write};
+mod borrowed;
+
 use minicbor::{Decode, Encode};
 
 use keys::public::{DeviceId, SpkiHash};
@@ -10,6 +11,8 @@ use crate::limits::Limits;
 use crate::os::{OsRef, OsState, Trust};
 use crate::reason::{CloseReason, Refusal, RestartReason};
 use crate::report::{AppState, DiaryEntry, LogLine, RingId, check_diary, check_logs, check_next};
+
+pub(crate) use self::borrowed::{AppMessage, ChunkMessage};
 
 /// A VM application, named by its hash.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Encode, Decode)]
@@ -134,6 +137,16 @@ pub enum ToServer {
         /// How far.
         #[n(1)]
         state: OsState,
+    },
+    /// A message of the device app to its agent whose handling is to be acknowledged. Such messages are counted from 0 on in each session.
+    #[n(14)]
+    AppToHandle {
+        /// Its name.
+        #[n(0)]
+        name: String,
+        /// Its value, encoded by the app host.
+        #[cbor(n(1), with = "minicbor::bytes")]
+        value: Vec<u8>,
     },
 }
 
@@ -266,6 +279,16 @@ pub enum ToDevice {
         #[n(1)]
         trust: Trust,
     },
+    /// What became of the [`ToServer::AppToHandle`] that were not answered before and have lower numbers than `next`.
+    #[n(19)]
+    AppHandled {
+        /// The number of the first that this does not answer.
+        #[n(0)]
+        next: u64,
+        /// Whether a handler of the agent took each of them and returned; otherwise none did.
+        #[n(1)]
+        handled: bool,
+    },
 }
 
 /// What a server tells a device that has proved itself.
@@ -304,6 +327,7 @@ impl Message for ToServer {
             Self::Hello { .. } => "hello",
             Self::Proof { .. } => "proof",
             Self::App { .. } => "app-to-server",
+            Self::AppToHandle { .. } => "app-to-handle",
             Self::Logs { .. } => "logs",
             Self::Diary { .. } => "diary",
             Self::WantApp { .. } => "want-app",
@@ -319,7 +343,7 @@ impl Message for ToServer {
 
     fn check(&self, limits: &Limits) -> Result<(), CodecError> {
         match self {
-            Self::App { name, value } => check_app(name, value, limits),
+            Self::App { name, value } | Self::AppToHandle { name, value } => check_app(name, value, limits),
             Self::Logs { first, lines, .. } => check_logs(*first, lines, limits),
             Self::Diary { first, entries, .. } => check_diary(*first, entries, limits),
             Self::AppState(state) => state.check(limits),
@@ -357,6 +381,7 @@ impl Message for ToDevice {
             Self::OsChunk { .. } => "os-chunk",
             Self::OsKey { .. } => "os-key",
             Self::Trust { .. } => "trust",
+            Self::AppHandled { .. } => "app-handled",
         }
     }
 
@@ -369,7 +394,9 @@ impl Message for ToDevice {
             Self::OsAvailable(os) => os.check(limits),
             Self::OsKey { wrapped, .. } => at_most("a wrapped content key", wrapped.len(), limits.wrapped_key),
             Self::Trust { trust, .. } => trust.check(limits),
-            Self::LogsKept { next } | Self::DiaryKept { next } => check_next(*next, limits),
+            Self::LogsKept { next } | Self::DiaryKept { next } | Self::AppHandled { next, .. } => {
+                check_next(*next, limits)
+            }
             Self::Challenge { .. }
             | Self::Refused { .. }
             | Self::AppRemoved
@@ -386,51 +413,6 @@ impl Welcome {
     fn check(&self, limits: &Limits) -> Result<(), CodecError> {
         self.app.map_or(Ok(()), |app| app.check(limits))?;
         at_most("the agent's URL", self.agent_url.as_ref().map_or(0, String::len), limits.agent_url)
-    }
-}
-
-/// An app message that borrows, so that sending copies its value once, into the outbox.
-pub(crate) struct AppMessage<'a> {
-    pub(crate) number: u8,
-    pub(crate) name: &'a str,
-    pub(crate) value: &'a [u8],
-}
-
-impl AppMessage<'_> {
-    pub(crate) const TO_SERVER: u8 = 3;
-    pub(crate) const TO_DEVICE: u8 = 4;
-
-    pub(crate) fn check(&self, limits: &Limits) -> Result<(), CodecError> {
-        check_app(self.name, self.value, limits)
-    }
-}
-
-impl<C> Encode<C> for AppMessage<'_> {
-    fn encode<W: Write>(&self, e: &mut Encoder<W>, _: &mut C) -> Result<(), encode::Error<W::Error>> {
-        e.array(3)?.u8(self.number)?.str(self.name)?.bytes(self.value)?.ok()
-    }
-}
-
-/// A piece of an app or an OS image that borrows, so that sending copies it once, into the outbox.
-pub(crate) struct ChunkMessage<'a> {
-    pub(crate) number: u8,
-    pub(crate) name: &'a [u8; 32],
-    pub(crate) offset: u32,
-    pub(crate) data: &'a [u8],
-}
-
-impl ChunkMessage<'_> {
-    pub(crate) const APP: u8 = 7;
-    pub(crate) const OS: u8 = 16;
-
-    pub(crate) fn check(&self, limits: &Limits) -> Result<(), CodecError> {
-        check_chunk(self.data, limits)
-    }
-}
-
-impl<C> Encode<C> for ChunkMessage<'_> {
-    fn encode<W: Write>(&self, e: &mut Encoder<W>, _: &mut C) -> Result<(), encode::Error<W::Error>> {
-        e.array(4)?.u8(self.number)?.bytes(self.name)?.u32(self.offset)?.bytes(self.data)?.ok()
     }
 }
 

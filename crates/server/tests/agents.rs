@@ -21,7 +21,7 @@ use tokio::time::{sleep, timeout};
 use tower::Service;
 use vouch_server::agents::{self, AgentLimits, Agents};
 use vouch_server::bus::{
-    AgentControl, AppMessage, Bus, SessionInbox, SessionTicket, StreamEvent, StreamReader, ToSession,
+    AgentControl, AppMessage, Bus, DeviceMessage, SessionInbox, SessionTicket, StreamEvent, StreamReader, ToSession,
 };
 use vouch_server::fleet::{
     AccountId, AgentId, AgentIdSecret, AgentUrls, DeploymentId, EnvVars, GroupId, GroupType, LogType, NewDeployment,
@@ -210,8 +210,8 @@ async fn to_device(inbox: &mut SessionInbox) -> AppMessage {
     }
 }
 
-fn message(name: &str, value: &[u8]) -> Box<AppMessage> {
-    Box::new(AppMessage { name: name.to_owned(), value: value.to_vec() })
+fn message(name: &str, value: &[u8]) -> Box<DeviceMessage> {
+    Box::new(DeviceMessage { message: AppMessage { name: name.to_owned(), value: value.to_vec() }, to_handle: None })
 }
 
 #[tokio::test]

@@ -10,7 +10,7 @@ use keys::secret::Secret;
 use protocol::reason::CloseReason;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
-use vouch_server::bus::{AppMessage, Bus, Delivery, Full, HttpCall, ToAgent, ToSession};
+use vouch_server::bus::{AppMessage, Bus, Delivery, DeviceMessage, Full, HttpCall, ToAgent, ToSession, Unhandled};
 use vouch_server::fleet::{AccountId, AgentId, AgentIdSecret};
 use vouch_server::limits::{LIMITS, Limits};
 use vouch_server::store::Store;
@@ -38,6 +38,10 @@ fn agent_id(device: SpkiHash) -> AgentId {
 
 fn message(name: &str) -> Box<AppMessage> {
     Box::new(AppMessage { name: name.to_owned(), value: vec![0xf6] })
+}
+
+fn of_device(name: &str) -> Box<DeviceMessage> {
+    Box::new(DeviceMessage { message: *message(name), to_handle: None })
 }
 
 #[tokio::test]
@@ -117,7 +121,7 @@ async fn an_agent_hears_of_its_device_in_order() {
     let (bus, _dir) = bus(LIMITS).await;
     let (_agent, mut inbox) = bus.register_agent(DEVICE, agent_id(DEVICE));
     let (first, _first_inbox) = bus.attach(DEVICE, PEER);
-    bus.try_to_agent(&DEVICE, message("hello")).unwrap();
+    bus.try_to_agent(&DEVICE, of_device("hello")).unwrap();
     let (second, _second_inbox) = bus.attach(DEVICE, PEER);
     drop(first);
     drop(second);
@@ -137,13 +141,13 @@ async fn an_agent_hears_of_its_device_in_order() {
 async fn an_agent_that_does_not_listen_holds_its_bound_whatever_its_device_does() {
     let (bus, _dir) = bus(Limits { agent_inbox: 2, ..LIMITS }).await;
     let (_agent, mut inbox) = bus.register_agent(DEVICE, agent_id(DEVICE));
-    bus.try_to_agent(&DEVICE, message("m")).unwrap();
-    bus.try_to_agent(&DEVICE, message("m")).unwrap();
+    bus.try_to_agent(&DEVICE, of_device("m")).unwrap();
+    bus.try_to_agent(&DEVICE, of_device("m")).unwrap();
     for _ in 0..1_000 {
         drop(bus.attach(DEVICE, PEER));
     }
     let (_ticket, _session) = bus.attach(DEVICE, PEER);
-    assert_eq!(bus.try_to_agent(&DEVICE, message("m")), Err(Full(message("m"))));
+    assert!(matches!(bus.try_to_agent(&DEVICE, of_device("m")), Err(Full(back)) if back.message.name == "m"));
     let mut last = None;
     let mut count = 0;
     while let Some(event) = inbox.try_recv() {
@@ -163,7 +167,7 @@ async fn a_newer_agent_replaces_the_older_whose_ticket_then_ends_nothing() {
     assert!(timeout(PATIENCE, old_inbox.recv()).await.unwrap().is_none());
     drop(old);
     assert!(bus.agent_runs(&DEVICE));
-    bus.try_to_agent(&DEVICE, message("m")).unwrap();
+    bus.try_to_agent(&DEVICE, of_device("m")).unwrap();
     assert!(matches!(timeout(PATIENCE, inbox.recv()).await.unwrap(), Some(ToAgent::Message(_))));
 }
 
@@ -197,4 +201,28 @@ async fn a_request_finds_an_agent_by_its_id_while_it_runs() {
 fn a_message_to_a_session_is_small() {
     assert!(size_of::<ToSession>() <= 24);
     assert!(size_of::<ToAgent>() <= 24);
+}
+
+#[tokio::test]
+async fn a_message_that_is_lost_on_its_way_was_not_handled() {
+    let (bus, _dir) = bus(LIMITS).await;
+    let mut unhandled = Unhandled::default();
+    let mut told = Vec::new();
+    let send = |unhandled: &mut Unhandled| {
+        let message = DeviceMessage { message: *message("m"), to_handle: Some(unhandled.one_more()) };
+        bus.try_to_agent(&DEVICE, Box::new(message)).unwrap();
+    };
+    // No agent runs.
+    send(&mut unhandled);
+    unhandled.take(|next, handled| told.push((next, handled)));
+    let (_agent, mut inbox) = bus.register_agent(DEVICE, agent_id(DEVICE));
+    send(&mut unhandled);
+    send(&mut unhandled);
+    let Some(ToAgent::Message(message)) = inbox.try_recv() else { panic!("no message") };
+    message.to_handle.unwrap().handled();
+    // Another agent takes the place of this one, with a message in its inbox.
+    let (_other, _inbox) = bus.register_agent(DEVICE, agent_id(DEVICE));
+    timeout(PATIENCE, unhandled.told()).await.unwrap();
+    unhandled.take(|next, handled| told.push((next, handled)));
+    assert_eq!(told, [(1, false), (2, true), (3, false)]);
 }

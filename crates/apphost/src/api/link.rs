@@ -20,7 +20,7 @@ const RETURN_ON_ERROR_NO_DISCONNECT: i32 = 2;
 const WAIT_TIL_SENT: i32 = 0;
 const WAIT_FOR_ACK: i32 = 1;
 
-pub(super) const CONSTANTS: [(&str, i32); 18] = [
+pub(super) const CONSTANTS: [(&str, i32); 19] = [
     ("NOT_CONNECTED", NOT_CONNECTED),
     ("NO_WIFI", 1),
     ("NO_LINK", 1),
@@ -39,6 +39,7 @@ pub(super) const CONSTANTS: [(&str, i32); 18] = [
     ("SEND_ERROR_NOT_CONNECTED", 1),
     ("SEND_ERROR_TIMEOUT", 2),
     ("SEND_ERROR_DISCONNECTED", 3),
+    ("SEND_ERROR_NOT_HANDLED", NotSent::NotHandled as i32),
 ];
 
 impl App {

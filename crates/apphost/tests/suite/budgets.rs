@@ -70,7 +70,7 @@ fn a_hostile_message_fills_nothing() {
         &[0xff],
     ];
     for bomb in bombs {
-        end.input(Input::Message { name: "x".into(), value: bomb.to_vec() });
+        end.input(Input::Message { name: "x".into(), value: bomb.to_vec(), to_handle: false });
         end.settle();
     }
     assert_eq!(end.failed, None);
@@ -85,7 +85,7 @@ fn a_message_larger_than_the_memory_ends_only_its_receiver() {
     end.settle();
     let mut value = vec![0x9a, 0x00, 0x03, 0x00, 0x00];
     value.extend(std::iter::repeat_n(0x01, 0x30000));
-    end.input(Input::Message { name: "x".into(), value });
+    end.input(Input::Message { name: "x".into(), value, to_handle: false });
     assert_eq!(end.settle(), Turn::Ended);
     assert!(end.failed.as_deref().is_some_and(|error| error.contains("memory")), "{:?}", end.failed);
 }

@@ -95,7 +95,7 @@ mod from_outside {
         #[test]
         fn no_message_does_harm(value in proptest::collection::vec(any::<u8>(), 0..200)) {
             let mut end = device("agent.on(\"x\", @(v) agent.send(\"y\", v));");
-            end.input(Input::Message { name: "x".into(), value });
+            end.input(Input::Message { name: "x".into(), value, to_handle: false });
             prop_assert_eq!(end.settle(), Turn::Idle);
             prop_assert_eq!(end.failed, None);
         }

@@ -1,6 +1,6 @@
 //! The event loop: order, `this`, timers, idle, errors and restarts.
 
-use crate::pair::{agent_logs, device, device_logs, device_with};
+use crate::pair::{agent, agent_logs, device, device_logs, device_with};
 use vouch_apphost::{Input, InputRefused, Limits, NotSent, Turn, WakeReason};
 
 #[test]
@@ -29,7 +29,7 @@ fn wakeup_zero_and_onidle_run_when_nothing_else_is_to_do() {
            agent.on("x", function(value) { server.log("message " + value); });
            server.log("main");"#,
     );
-    end.input(Input::Message { name: "x".into(), value: vec![0x01] });
+    end.input(Input::Message { name: "x".into(), value: vec![0x01], to_handle: false });
     end.settle();
     assert_eq!(end.logs, ["main", "message 1", "idle", "zero"]);
 }
@@ -74,7 +74,7 @@ fn callbacks_see_root_as_this_unless_bound() {
            agent.on("bound", show.bindenv(A()));"#,
     );
     for name in ["free", "bound"] {
-        end.input(Input::Message { name: name.into(), value: vec![0xf6] });
+        end.input(Input::Message { name: name.into(), value: vec![0xf6], to_handle: false });
     }
     end.settle();
     assert_eq!(end.logs, ["root", "bound"]);
@@ -137,7 +137,7 @@ fn the_queue_refuses_when_full_and_has_room_again() {
         Limits { queue: 3, ..Limits::device() },
         WakeReason::PowerOn,
     );
-    let message = || Input::Message { name: "x".into(), value: vec![0x07] };
+    let message = || Input::Message { name: "x".into(), value: vec![0x07], to_handle: false };
     for _ in 0..3 {
         assert!(end.app.has_room());
         end.app.input(message(), end.now).expect("below the limit");
@@ -152,7 +152,7 @@ fn the_queue_refuses_when_full_and_has_room_again() {
 #[test]
 fn a_message_that_nobody_listens_to_is_dropped() {
     let mut end = device("");
-    end.input(Input::Message { name: "x".into(), value: vec![0x07] });
+    end.input(Input::Message { name: "x".into(), value: vec![0x07], to_handle: false });
     assert_eq!(end.settle(), Turn::Idle);
     assert_eq!(end.failed, None);
 }
@@ -223,7 +223,7 @@ fn millis_follow_the_hosts_clock() {
 
 #[test]
 fn the_agent_hears_of_its_device_coming_and_going() {
-    let mut end = crate::pair::agent(
+    let mut end = agent(
         r#"device.onconnect(@() server.log("here " + device.isconnected()));
            device.ondisconnect(@() server.log("gone " + device.isconnected()));"#,
     );
@@ -233,4 +233,47 @@ fn the_agent_hears_of_its_device_coming_and_going() {
     end.input(Input::Disconnected);
     end.settle();
     assert_eq!(end.logs, ["here true", "gone false"]);
+}
+
+#[test]
+fn a_message_is_handled_once_its_handler_has_returned() {
+    let mut end = agent(
+        r#"device.on("slow", function(value) { server.save({ n = value }); server.log("saved"); });
+           device.on("quick", @(value) null);
+           device.on("again", @(value) server.restart());"#,
+    );
+    end.settle();
+    let message =
+        |name: &str, value: &[u8]| Input::Message { name: name.into(), value: value.to_vec(), to_handle: true };
+    end.save_answer = None;
+    end.input(message("slow", &[0x01]));
+    end.input(message("quick", &[0x01]));
+    end.settle();
+    assert!(end.handled.is_empty(), "the handler waits for the disk");
+    end.input(Input::Saved(Ok(())));
+    end.settle();
+    assert_eq!(end.handled, [true, true]);
+    end.input(Input::Message { name: "quick".into(), value: vec![0x01], to_handle: false });
+    end.settle();
+    assert_eq!(end.handled.len(), 2, "told only of those that are to be handled");
+    end.input(message("again", &[0x01]));
+    end.input(message("quick", &[0x01]));
+    end.settle();
+    assert_eq!((end.handled.len(), end.restart), (3, true));
+}
+
+#[test]
+fn a_message_that_nobody_listens_to_or_that_breaks_its_handler_is_not_handled() {
+    let mut end = agent(r#"device.on("bad", @(value) value.nothing);"#);
+    end.settle();
+    let message =
+        |name: &str, value: &[u8]| Input::Message { name: name.into(), value: value.to_vec(), to_handle: true };
+    end.input(message("unknown", &[0x01]));
+    end.input(message("bad", &[0xff]));
+    end.settle();
+    assert_eq!(end.handled, [false, false], "nobody listens, and no value");
+    end.input(message("bad", &[0x01]));
+    end.settle();
+    assert!(end.failed.is_some());
+    assert_eq!(end.handled.len(), 2);
 }

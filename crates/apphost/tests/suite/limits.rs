@@ -99,7 +99,7 @@ fn the_depth_of_a_message() {
         let mut end = device("agent.on(\"x\", @(v) server.log(\"got\"));", Limits::device());
         let mut value = vec![0x81; depth - 1];
         value.push(0x80);
-        end.input(Input::Message { name: "x".into(), value });
+        end.input(Input::Message { name: "x".into(), value, to_handle: false });
         end.settle();
         assert_eq!(end.logs[0] == "got", taken, "receiving {depth}");
     }

@@ -10,7 +10,7 @@ fn connect_answers_when_there_is_a_session_or_when_the_time_is_up() {
     assert_eq!(end.logs, ["main", "true"]);
 
     let source = r#"agent.on("go", function(_) { server.connect(function(result) { server.log(result); }, 5); });"#;
-    let go = || Input::Message { name: "go".into(), value: vec![0xf6] };
+    let go = || Input::Message { name: "go".into(), value: vec![0xf6], to_handle: false };
     let mut late = device(source);
     late.input(Input::Disconnected);
     late.input(go());
@@ -109,7 +109,8 @@ fn an_app_that_asks_is_told_why_and_ends_when_it_is_ready() {
 
 const SUSPEND: &str = "server.setsendtimeoutpolicy(SUSPEND_ON_ERROR, WAIT_TIL_SENT, 30);";
 const RETURN: &str = "server.setsendtimeoutpolicy(RETURN_ON_ERROR, WAIT_TIL_SENT, 7);";
-const KEEP: &str = "server.setsendtimeoutpolicy(RETURN_ON_ERROR_NO_DISCONNECT, WAIT_FOR_ACK, 0.5);";
+const KEEP: &str = "server.setsendtimeoutpolicy(RETURN_ON_ERROR_NO_DISCONNECT, WAIT_TIL_SENT, 0.5);";
+const KEEP_ACKNOWLEDGED: &str = "server.setsendtimeoutpolicy(RETURN_ON_ERROR_NO_DISCONNECT, WAIT_FOR_ACK, 0.5);";
 const TICK: &str = r#"function tick() { server.log("tick"); imp.wakeup(1, tick); } tick();"#;
 
 fn offline(source: &str) -> End {
@@ -209,13 +210,28 @@ fn a_message_that_finds_no_room_in_time_disconnects_or_does_not_as_the_policy_sa
                     server.log(agent.send("x", 1) + " " + server.isconnected());"#;
     for (policy, logs, wishes, wait) in [
         (RETURN, &["2 false", "lost"][..], &[false][..], (false, 7_000)),
-        (KEEP, &["4 true"], &[], (true, 500)),
+        (KEEP, &["4 true"], &[], (false, 500)),
+        (KEEP_ACKNOWLEDGED, &["2 true"], &[], (true, 500)),
         (SUSPEND, &["2 true"], &[], (false, 30_000)),
     ] {
         let mut end = device(&format!("{policy} {source}"));
         end.send_answer = Err(NotSent::TimedOut);
         end.settle();
         assert_eq!((&end.logs[..], &end.wishes[..], &end.waits[..]), (logs_of(logs).as_slice(), wishes, &[wait][..]));
+    }
+}
+
+#[test]
+fn a_message_that_no_handler_took_is_an_error_of_its_own_and_nothing_is_disconnected() {
+    for policy in ["RETURN_ON_ERROR", "RETURN_ON_ERROR_NO_DISCONNECT", "SUSPEND_ON_ERROR"] {
+        let mut end = device(&format!(
+            r#"server.setsendtimeoutpolicy({policy}, WAIT_FOR_ACK, 5);
+               local result = agent.send("x", 1);
+               server.log((result == SEND_ERROR_NOT_HANDLED) + " " + server.isconnected());"#
+        ));
+        end.send_answer = Err(NotSent::NotHandled);
+        end.settle();
+        assert_eq!((&end.logs[..], &end.wishes[..]), (logs_of(&["true true"]).as_slice(), &[][..]), "{policy}");
     }
 }
 
@@ -243,7 +259,7 @@ fn connecting_without_a_callback_waits_for_the_result() {
 
 #[test]
 fn flush_waits_as_sending_does() {
-    let mut end = device(&format!("{KEEP} server.log(server.flush(3)); server.log(server.flush());"));
+    let mut end = device(&format!("{KEEP_ACKNOWLEDGED} server.log(server.flush(3)); server.log(server.flush());"));
     end.settle();
     assert_eq!(end.logs, ["0", "0"]);
     assert_eq!(end.waits, [(true, 3_000), (true, 500)]);

@@ -28,6 +28,8 @@ pub(crate) struct End {
     /// How long each message or flush may take, and whether it wants an acknowledgement.
     pub(crate) waits: Vec<(bool, u64)>,
     pub(crate) sleep: Option<Sleep>,
+    /// What became of the messages that were to be handled.
+    pub(crate) handled: Vec<bool>,
     pub(crate) turns: usize,
     /// What the host answers to a save; `None` leaves the script waiting.
     pub(crate) save_answer: Option<Result<(), String>>,
@@ -51,6 +53,7 @@ impl End {
             wishes: Vec::new(),
             waits: Vec::new(),
             sleep: None,
+            handled: Vec::new(),
             turns: 0,
             save_answer: Some(Ok(())),
             send_answer: Ok(()),
@@ -103,6 +106,7 @@ impl End {
                         answered = true;
                     }
                 }
+                Output::Handled(handled) => self.handled.push(handled),
                 Output::Connect => self.wishes.push(true),
                 Output::Disconnect => self.wishes.push(false),
                 Output::Flush { acknowledged, timeout_ms } => {
@@ -247,12 +251,12 @@ impl Pair {
             self.agent.settle();
             let mut moved = false;
             while let Some((name, value)) = self.device.sent.pop_front() {
-                self.agent.input(Input::Message { name, value });
+                self.agent.input(Input::Message { name, value, to_handle: false });
                 self.agent.settle();
                 moved = true;
             }
             while let Some((name, value)) = self.agent.sent.pop_front() {
-                self.device.input(Input::Message { name, value });
+                self.device.input(Input::Message { name, value, to_handle: false });
                 self.device.settle();
                 moved = true;
             }

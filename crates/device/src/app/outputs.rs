@@ -42,8 +42,8 @@ impl AppRunner {
                     self.save(bytes);
                 }
                 Output::Save(_) => self.input(Input::Saved(Err("a device app has no saved state".to_owned()))),
-                // Only agents have a URL and make requests.
-                Output::HttpResponse(_) | Output::HttpRequest(_) | Output::HttpCancel(_) => {}
+                // Only agents tell of messages, have a URL and make requests.
+                Output::Handled(_) | Output::HttpResponse(_) | Output::HttpRequest(_) | Output::HttpCancel(_) => {}
             }
         }
     }

@@ -11,7 +11,7 @@ use tokio::time::{Instant, timeout_at};
 pub struct FromApp {
     /// What it is.
     pub what: Outgoing,
-    /// Whether it counts as sent only once the server has it.
+    /// Whether it counts as sent only once the agent has handled it.
     pub acknowledged: bool,
     /// Whether that was done; dropped when the session ends first. Closed when the app does not wait any more.
     pub taken: oneshot::Sender<Result<(), NotSent>>,

@@ -67,6 +67,8 @@ pub(crate) enum Seen {
 /// What the server shall do in its open session.
 pub(crate) enum Do {
     Send(String, Vec<u8>),
+    /// Say what became of the app's messages with lower numbers.
+    Handled(u64, bool),
     Restart,
     Close(CloseReason, Option<u32>),
     Offer(Vec<u8>),
@@ -424,6 +426,7 @@ impl Shared {
                 },
                 order = to_do.recv() => match order.unwrap() {
                     Do::Send(name, value) => machine.send_app(&name, &value).unwrap(),
+                    Do::Handled(next, handled) => machine.app_handled(next, handled),
                     Do::Restart => machine.restart(RestartReason::Asked).unwrap(),
                     Do::Close(reason, pause) => machine.close(reason, pause),
                     Do::Offer(app) => {
@@ -459,7 +462,7 @@ impl Shared {
                 self.tell(Seen::Opened(Box::new(device.get().record.clone())));
             }
             ServerEvent::Refused(_) => self.tell(Seen::Refused),
-            ServerEvent::App { name, value } => self.tell(Seen::App(name, value)),
+            ServerEvent::App { name, value, .. } => self.tell(Seen::App(name, value)),
             ServerEvent::Logs { first, lines, .. } => {
                 if rules.keeps {
                     machine.logs_kept(first + lines.len() as u64);

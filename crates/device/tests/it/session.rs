@@ -292,6 +292,49 @@ async fn messages_go_both_ways() {
     device.stop().await;
 }
 
+impl TestServer {
+    async fn app_message(&self, wanted: &str) {
+        self.until(|seen| matches!(seen, Seen::App(name, _) if name == wanted).then_some(())).await
+    }
+}
+
+#[tokio::test]
+async fn a_message_that_waits_for_its_acknowledgement_is_answered_by_what_became_of_it() {
+    let fixture = Fixture::with_app(
+        r#"server.setsendtimeoutpolicy(RETURN_ON_ERROR, WAIT_FOR_ACK, 30);
+           local result = agent.send("first", 1);
+           server.log("first " + result);
+           result = agent.send("second", 1);
+           server.log("second " + result + " " + server.isconnected());
+           server.setsendtimeoutpolicy(RETURN_ON_ERROR_NO_DISCONNECT, WAIT_FOR_ACK, 0.05);
+           result = agent.send("late", 1);
+           server.log("late " + result + " " + server.isconnected());
+           result = server.flush(0.05);
+           server.log("flush " + result);
+           result = server.flush(30);
+           server.log("flush " + result);
+           server.setsendtimeoutpolicy(RETURN_ON_ERROR, WAIT_FOR_ACK, 30);
+           result = agent.send("lost", 1);
+           server.log("lost " + result);"#,
+    )
+    .await;
+    let mut device = fixture.run();
+    fixture.server.app_message("first").await;
+    fixture.server.order(Do::Handled(1, true));
+    device.logged("first 0").await;
+    fixture.server.app_message("second").await;
+    fixture.server.order(Do::Handled(2, false));
+    device.logged("second 5 true").await;
+    device.logged("late 2 true").await;
+    device.logged("flush 2").await;
+    fixture.server.order(Do::Handled(3, true));
+    device.logged("flush 0").await;
+    fixture.server.app_message("lost").await;
+    fixture.server.order(Do::Cut);
+    device.logged("lost 3").await;
+    device.stop().await;
+}
+
 #[tokio::test]
 async fn the_app_goes_on_offline_and_its_lines_arrive_later_with_their_own_time() {
     let fixture = Fixture::with_app(TICK).await;

@@ -1,5 +1,6 @@
 //! The device's end of a session.
 
+mod app;
 mod event;
 mod os;
 
@@ -17,10 +18,11 @@ use crate::events::Events;
 use crate::facts::{EXPORTER_LEN, PROTOCOL_VERSION};
 use crate::limits::Limits;
 use crate::link::Link;
-use crate::message::{AppMessage, AppRef, ToDevice, ToServer};
-use crate::report::{AppState, DiaryEntry, LogLine, RingId, fitting};
+use crate::message::{AppRef, ToDevice, ToServer};
+use crate::report::{DiaryEntry, LogLine, RingId, fitting};
 use crate::session::challenge::ChallengeRecord;
 use crate::session::download::{Fetching, PartialApp, Progress};
+use crate::session::handling::Handling;
 use crate::session::keepalive::{KeepAlive, Silence};
 use crate::session::os_download::OsFetching;
 use crate::sign::SignRequest;
@@ -58,6 +60,7 @@ pub struct DeviceSession {
     events: Events<DeviceEvent>,
     fetching: Fetching,
     os: OsFetching,
+    handling: Handling,
     limits: Limits,
 }
 
@@ -92,6 +95,7 @@ impl DeviceSession {
             events: Events::new(),
             fetching: Fetching::default(),
             os: OsFetching::default(),
+            handling: Handling::default(),
             limits,
         }
     }
@@ -184,17 +188,6 @@ impl DeviceSession {
         };
     }
 
-    /// Queues a message to the agent. May change `poll_transmit`.
-    ///
-    /// # Errors
-    /// [`SendError`]; nothing is sent then.
-    pub fn send_app(&mut self, name: &str, value: &[u8]) -> Result<(), SendError> {
-        self.open()?;
-        let message = AppMessage { number: AppMessage::TO_SERVER, name, value };
-        message.check(&self.limits)?;
-        self.link.send(&message, name.len() + value.len())
-    }
-
     /// Queues as many of these log lines as one message holds, from the first on, whose number in the count `ring`
     /// is `first`, and says how many those are. Keep them until [`DeviceEvent::LogsKept`] has come for them, and
     /// send them again in the next session when it has not. May change `poll_transmit`.
@@ -217,16 +210,6 @@ impl DeviceSession {
         let room = self.link.room();
         let fit = fitting(entries.iter().map(DiaryEntry::size), room, self.limits.diary_entries);
         self.send_list(&ToServer::Diary { ring, first, entries: entries[..fit].to_vec() }, fit, entries.len())
-    }
-
-    /// Queues the state of the app. May change `poll_transmit`.
-    ///
-    /// # Errors
-    /// [`SendError`]; nothing is sent then.
-    pub fn app_state(&mut self, state: AppState) -> Result<(), SendError> {
-        self.open()?;
-        state.check(&self.limits)?;
-        self.link.send(&ToServer::AppState(state), 0)
     }
 
     /// Fetches an app, from the end of `kept` on if that is its beginning; an app being fetched is given up for
@@ -374,6 +357,7 @@ impl DeviceSession {
             ToDevice::AppChunk { sha256, offset, data } => self.handle_chunk(sha256, offset, &data, now),
             ToDevice::Restart { reason } => self.events.push(DeviceEvent::Restart(reason)),
             ToDevice::LogsKept { next } => self.events.push(DeviceEvent::LogsKept(next)),
+            ToDevice::AppHandled { next, handled } => self.app_handled(next, handled),
             ToDevice::DiaryKept { next } => self.events.push(DeviceEvent::DiaryKept(next)),
             ToDevice::OsAvailable(os) => {
                 self.os.keep_only(Some(os.image));

@@ -10,6 +10,7 @@
 pub mod challenge;
 pub mod device;
 mod download;
+mod handling;
 mod keepalive;
 mod os_download;
 pub mod server;

@@ -14,9 +14,10 @@ use crate::events::Events;
 use crate::facts::{EXPORTER_LEN, NONCE_LEN, PROTOCOL_VERSION};
 use crate::limits::Limits;
 use crate::link::Link;
-use crate::message::{AppMessage, AppRef, ToDevice, ToServer, Welcome};
+use crate::message::{AppRef, ToDevice, ToServer, Welcome};
 use crate::reason::{CloseReason, Refusal, RestartReason};
 use crate::session::challenge::{Authenticated, Connection, Device, KnownDevice, RefusedDevice};
+use crate::session::handling::Handling;
 use crate::session::keepalive::{KeepAlive, Silence};
 
 pub use self::event::ServerEvent;
@@ -53,6 +54,7 @@ pub struct ServerSession {
     state: State,
     link: Link,
     events: Events<ServerEvent>,
+    handling: Handling,
     app_bytes: u64,
     limits: Limits,
 }
@@ -95,6 +97,7 @@ impl ServerSession {
             state: State::AwaitHello { connection, deadline: now.mono_ms.saturating_add(limits.hello_ms) },
             link: Link::new(limits.frame_before_welcome, &limits),
             events: Events::new(),
+            handling: Handling::default(),
             app_bytes: 0,
             limits,
         }
@@ -208,17 +211,6 @@ impl ServerSession {
         self.refused(Box::new(RefusedDevice { reason, identity, record: None }), retry_after_ms);
     }
 
-    /// Queues a message to the device app. May change `poll_transmit`.
-    ///
-    /// # Errors
-    /// [`SendError`]; nothing is sent then.
-    pub fn send_app(&mut self, name: &str, value: &[u8]) -> Result<(), SendError> {
-        self.open()?;
-        let message = AppMessage { number: AppMessage::TO_DEVICE, name, value };
-        message.check(&self.limits)?;
-        self.link.send(&message, name.len() + value.len())
-    }
-
     /// Asks the device to start its app again. May change `poll_transmit`.
     ///
     /// # Errors
@@ -310,11 +302,6 @@ impl ServerSession {
         self.link.held()
     }
 
-    /// The bytes of apps that were sent in this session.
-    pub fn app_bytes_sent(&self) -> u64 {
-        self.app_bytes
-    }
-
     fn handle(&mut self, message: ToServer, now: Now) {
         match std::mem::replace(&mut self.state, State::Closed) {
             State::AwaitHello { connection, deadline } => self.greeted(connection, deadline, message, now),
@@ -371,7 +358,8 @@ impl ServerSession {
 
     fn handle_open(&mut self, message: ToServer) {
         match message {
-            ToServer::App { name, value } => self.events.push(ServerEvent::App { name, value }),
+            ToServer::App { name, value } => self.events.push(ServerEvent::App { name, value, to_handle: false }),
+            ToServer::AppToHandle { name, value } => self.app_to_handle(name, value),
             ToServer::Logs { ring, first, lines } => self.events.push(ServerEvent::Logs { ring, first, lines }),
             ToServer::Diary { ring, first, entries } => self.events.push(ServerEvent::Diary { ring, first, entries }),
             ToServer::WantApp { sha256, offset } => self.events.push(ServerEvent::WantApp { sha256, offset }),

@@ -106,6 +106,7 @@ fn to_server() -> Vec<(&'static str, ToServer)> {
             "os-state-fell-back",
             ToServer::OsState { image: IMAGE, state: OsState::fell_back(OsTrouble::NotConnected, "no session") },
         ),
+        ("app-to-handle", ToServer::AppToHandle { name: "temp".into(), value: vec![0x18, 0x2a] }),
     ]
 }
 
@@ -137,6 +138,8 @@ fn to_device() -> Vec<(&'static str, ToDevice)> {
         ("os-key", ToDevice::OsKey { image: IMAGE, wrapped: vec![0x0e; 97] }),
         ("trust", ToDevice::Trust { subject: IMAGE, trust: trust() }),
         ("trust-of-nothing", ToDevice::Trust { subject: IMAGE, trust: Trust::default() }),
+        ("app-handled", ToDevice::AppHandled { next: 1000, handled: true }),
+        ("app-handled-by-nobody", ToDevice::AppHandled { next: 1001, handled: false }),
     ]
 }
 

@@ -5,6 +5,8 @@ mod enrolment;
 #[cfg(test)]
 mod golden;
 #[cfg(test)]
+mod handling;
+#[cfg(test)]
 mod login;
 #[cfg(test)]
 mod open_session;

@@ -15,20 +15,20 @@ const RING: RingId = [0x21; 8];
 const KEEPALIVE_MS: u64 = 60_000;
 const DEAD_MS: u64 = 2 * KEEPALIVE_MS + LIMITS.keepalive_grace_ms;
 
-fn frame<M: Message>(message: &M) -> Vec<u8> {
+pub(crate) fn frame<M: Message>(message: &M) -> Vec<u8> {
     let mut out = Vec::new();
     encode_frame(message, &mut out);
     out
 }
 
-fn broken(event: Option<ServerEvent>) -> ProtocolError {
+pub(crate) fn broken(event: Option<ServerEvent>) -> ProtocolError {
     match event {
         Some(ServerEvent::Broken(error)) => error,
         other => panic!("{other:?}"),
     }
 }
 
-fn broken_device(event: Option<DeviceEvent>) -> ProtocolError {
+pub(crate) fn broken_device(event: Option<DeviceEvent>) -> ProtocolError {
     match event {
         Some(DeviceEvent::Broken(error)) => error,
         other => panic!("{other:?}"),
@@ -46,7 +46,10 @@ fn app_messages_arrive_both_ways_in_order() {
         pair.drive();
         for n in 0..20_u8 {
             let up = pair.server_event();
-            assert!(matches!(&up, ServerEvent::App { name, value } if name == "up" && value == &[n]), "{up:?}");
+            assert!(
+                matches!(&up, ServerEvent::App { name, value, to_handle: false } if name == "up" && value == &[n]),
+                "{up:?}"
+            );
             let down = pair.device_event();
             assert!(
                 matches!(&down, DeviceEvent::App { name, value } if name == "down" && value == &[n, n]),

@@ -99,6 +99,7 @@ fn to_server() -> impl Strategy<Value = ToServer> {
             .prop_map(|(version, identity)| ToServer::Hello { version, identity: SpkiHash(identity) }),
         bytes().prop_map(|cose| ToServer::Proof { cose }),
         (".{0,40}", bytes()).prop_map(|(name, value)| ToServer::App { name, value }),
+        (".{0,40}", bytes()).prop_map(|(name, value)| ToServer::AppToHandle { name, value }),
         (any::<[u8; 8]>(), 0..NUMBER_MAX, prop::collection::vec(log_line(), 0..5))
             .prop_map(|(ring, first, lines)| ToServer::Logs { ring, first, lines }),
         (any::<[u8; 8]>(), 0..NUMBER_MAX, prop::collection::vec(diary_entry(), 0..5))
@@ -128,6 +129,7 @@ fn to_device() -> impl Strategy<Value = ToDevice> {
         (".{0,40}", bytes()).prop_map(|(name, value)| ToDevice::App { name, value }),
         app_ref().prop_map(ToDevice::AppAvailable),
         Just(ToDevice::AppRemoved),
+        (0..=LIMITS.report_number, any::<bool>()).prop_map(|(next, handled)| ToDevice::AppHandled { next, handled }),
         (any::<([u8; 32], u32)>(), prop::collection::vec(any::<u8>(), 1..300))
             .prop_map(|((sha256, offset), data)| ToDevice::AppChunk { sha256, offset, data }),
         prop::sample::select(vec![RestartReason::Asked, RestartReason::AgentRestarted, RestartReason::WhenReady])

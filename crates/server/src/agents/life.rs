@@ -1,6 +1,6 @@
 //! One run of an agent app: inputs from the bus, outputs to the bus, the store and waiting requests.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use tracing::error;
 
 use super::agent::Order;
 use super::supervisor::Shared;
-use crate::bus::{AgentInbox, AppMessage, Delivery, Full, HttpCall, HttpReply, ToAgent};
+use crate::bus::{AgentInbox, AppMessage, Delivery, DeviceMessage, Full, HttpCall, HttpReply, ToAgent, ToHandle};
 use crate::fleet::{AgentStart, LogEntry, LogType};
 use crate::store::unix_ms;
 
@@ -36,6 +36,8 @@ pub(super) struct Life {
     app: App,
     /// Kept so that the next agent of this deployment finds it.
     _code: Arc<Code>,
+    /// Messages that the app was given and that are to be handled, in their order; those that are here at the end were not.
+    to_handle: VecDeque<ToHandle>,
     /// Requests that the app has not answered.
     requests: HashMap<u64, oneshot::Sender<HttpReply>>,
     next_request: u64,
@@ -56,6 +58,7 @@ impl Life {
             start,
             app,
             _code: code,
+            to_handle: VecDeque::new(),
             requests: HashMap::new(),
             next_request: 0,
             outgoing: JoinSet::new(),
@@ -124,10 +127,27 @@ impl Life {
         let input = match message {
             ToAgent::DeviceConnected => Input::Connected,
             ToAgent::DeviceDisconnected => Input::Disconnected,
-            ToAgent::Message(message) => Input::Message { name: message.name, value: message.value },
+            ToAgent::Message(message) => self.message(*message),
             ToAgent::Http(call) => self.request(*call),
         };
         self.tell(input);
+    }
+
+    fn message(&mut self, message: DeviceMessage) -> Input {
+        let DeviceMessage { message: AppMessage { name, value }, to_handle } = message;
+        let waits = to_handle.is_some();
+        self.to_handle.extend(to_handle);
+        Input::Message { name, value, to_handle: waits }
+    }
+
+    /// What became of the oldest message that is to be handled.
+    fn handled(&mut self, handled: bool) {
+        if let Some(message) = self.to_handle.pop_front().filter(|_| handled) {
+            message.handled();
+        }
+        if self.to_handle.is_empty() {
+            self.to_handle = VecDeque::new();
+        }
     }
 
     fn request(&mut self, call: HttpCall) -> Input {
@@ -174,6 +194,7 @@ impl Life {
                         _ = orders.changed() => return Some(LifeEnd::Order),
                     }
                 }
+                Output::Handled(handled) => self.handled(handled),
                 Output::HttpResponse(response) => self.respond(response),
                 Output::HttpRequest(request) => {
                     let (shared, id) = (Arc::clone(&self.shared), request.id);

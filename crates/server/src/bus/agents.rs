@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use keys::public::SpkiHash;
 
 use super::mailbox::{self, Beyond, Full, Refused, Sending};
-use super::message::{AppMessage, HttpCall, ToAgent};
+use super::message::{DeviceMessage, HttpCall, ToAgent};
 use super::shards::Shards;
 use super::{Bus, Inner};
 use crate::fleet::{AgentId, DeploymentId};
@@ -83,7 +83,7 @@ impl Bus {
     ///
     /// # Errors
     /// The message comes back when there is no room: wait with [`Bus::to_agent`].
-    pub fn try_to_agent(&self, device: &SpkiHash, message: Box<AppMessage>) -> Result<(), Full<Box<AppMessage>>> {
+    pub fn try_to_agent(&self, device: &SpkiHash, message: Box<DeviceMessage>) -> Result<(), Full<Box<DeviceMessage>>> {
         let Some(sender) = self.agent_sender(device) else { return Ok(()) };
         match sender.try_send(ToAgent::Message(message)) {
             Err(Refused::Full(ToAgent::Message(message))) => Err(Full(message)),
@@ -92,7 +92,7 @@ impl Bus {
     }
 
     /// Queues a device's message for its agent, waiting for room; `false` when there is no agent. Keeps nothing borrowed.
-    pub fn to_agent(&self, device: &SpkiHash, message: Box<AppMessage>) -> Sending {
+    pub fn to_agent(&self, device: &SpkiHash, message: Box<DeviceMessage>) -> Sending {
         match self.agent_sender(device) {
             Some(sender) => Box::pin(sender.send(ToAgent::Message(message))),
             None => Box::pin(std::future::ready(false)),

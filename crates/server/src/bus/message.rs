@@ -4,6 +4,8 @@ use apphost::HttpRequest;
 use keys::public::SpkiHash;
 use tokio::sync::oneshot;
 
+use super::handling::ToHandle;
+
 /// A message between a device app and its agent; the value is one encoded CBOR item, not trusted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AppMessage {
@@ -11,6 +13,15 @@ pub struct AppMessage {
     pub name: String,
     /// One encoded value.
     pub value: Vec<u8>,
+}
+
+/// A message of a device app on its way to its agent.
+#[derive(Debug)]
+pub struct DeviceMessage {
+    /// What it says.
+    pub message: AppMessage,
+    /// Where the agent tells that it was handled, when the device wants to know.
+    pub to_handle: Option<ToHandle>,
 }
 
 /// To a device's session. Small, since a queue's slots are paid by every device.
@@ -34,7 +45,7 @@ pub enum ToAgent {
     /// The device has no session any more.
     DeviceDisconnected,
     /// From the device app.
-    Message(Box<AppMessage>),
+    Message(Box<DeviceMessage>),
     /// A request to the agent's URL.
     Http(Box<HttpCall>),
 }

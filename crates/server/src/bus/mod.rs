@@ -10,6 +10,7 @@
 //! Every queue has a bound, no lock is held across an await, and what a device costs does not depend on how many there are.
 
 mod agents;
+mod handling;
 mod mailbox;
 mod message;
 mod sessions;
@@ -25,8 +26,9 @@ use crate::limits::Limits;
 use crate::store::Journal;
 
 pub use agents::{AgentInbox, AgentTicket};
+pub use handling::{ToHandle, Unhandled};
 pub use mailbox::{Full, Sending};
-pub use message::{AgentControl, AppMessage, HttpCall, HttpReply, ToAgent, ToSession};
+pub use message::{AgentControl, AppMessage, DeviceMessage, HttpCall, HttpReply, ToAgent, ToSession};
 pub use sessions::{Delivery, Presence, SessionInbox, SessionTicket};
 pub use streams::{StreamEvent, StreamReader, Streams};
 

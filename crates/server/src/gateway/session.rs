@@ -23,7 +23,7 @@ use super::login::app_ref;
 use super::receipts::{Receipts, Reported, Waiting};
 use super::report::{Reporter, downloading};
 use super::tls_socket::{TlsSocket, TlsSocketError};
-use crate::bus::{AppMessage, Full, SessionInbox, SessionTicket, ToSession};
+use crate::bus::{AppMessage, DeviceMessage, Full, SessionInbox, SessionTicket, ToSession, Unhandled};
 use crate::fleet::{AppRef, DeviceLogin};
 
 /// Room that must be free before a message of the bus is taken: then the largest one fits.
@@ -57,6 +57,8 @@ enum Wake {
     Done(Done),
     /// A report is durable, or never will be.
     Kept(Option<(Reported, u64)>),
+    /// The agent told what became of messages.
+    Told,
     Timer,
     Stop,
 }
@@ -77,6 +79,7 @@ pub(super) struct Session {
     report: Reporter,
     busy: Option<Busy>,
     receipts: Receipts,
+    unhandled: Unhandled,
     /// The app that the device was told about last; it is sent no other.
     app: Option<AppRef>,
     /// The image of it, while the device fetches it.
@@ -112,6 +115,7 @@ impl Session {
             report: Reporter { device: found.spki, production: found.production, deployment: found.deployment },
             busy: None,
             receipts: Receipts::default(),
+            unhandled: Unhandled::default(),
             app: found.app,
             image: None,
             stale: None,
@@ -166,7 +170,7 @@ impl Session {
                 timer.as_mut().reset(deadline);
             }
             match self.wait(edge, timer.as_mut(), stop.as_mut()).await {
-                Wake::Io(Ok(())) => {}
+                Wake::Io(Ok(())) | Wake::Told => {}
                 Wake::Io(Err(TlsSocketError::Closed)) => self.machine.handle_eof(),
                 Wake::Io(Err(error)) => return End::Device(error.to_string()),
                 Wake::Bus(message) => {
@@ -246,9 +250,10 @@ impl Session {
     fn act(&mut self, event: ServerEvent, caller: &Caller) -> Option<End> {
         let bus = &caller.edge.bus;
         match event {
-            ServerEvent::App { name, value } => {
-                if let Err(Full(message)) = bus.try_to_agent(&self.report.device, Box::new(AppMessage { name, value }))
-                {
+            ServerEvent::App { name, value, to_handle } => {
+                let to_handle = to_handle.then(|| self.unhandled.one_more());
+                let message = Box::new(DeviceMessage { message: AppMessage { name, value }, to_handle });
+                if let Err(Full(message)) = bus.try_to_agent(&self.report.device, message) {
                     let sending = bus.to_agent(&self.report.device, message);
                     self.busy = Some(Box::pin(async move {
                         sending.await;
@@ -384,6 +389,9 @@ impl Session {
 
     /// Hands everything that is to be sent to TLS, once it has sent what it was handed before.
     fn fill(&mut self) -> std::io::Result<()> {
+        if !self.socket.wants_write() {
+            self.unhandled.take(|next, handled| self.machine.app_handled(next, handled));
+        }
         if !self.socket.wants_write()
             && let Some(bytes) = self.machine.poll_transmit()
         {
@@ -425,7 +433,7 @@ impl Session {
         let reads = self.reads();
         let takes = self.machine.room() >= ROOM_FOR_MESSAGE;
         let stays = self.leave_by.is_none();
-        let Self { socket, machine, inbox, busy, receipts, .. } = self;
+        let Self { socket, machine, inbox, busy, receipts, unhandled, .. } = self;
         let bus = async {
             // Without room for a message, its reason to close is still heard.
             if takes { inbox.recv().await } else { Err(inbox.ended().await) }
@@ -441,6 +449,7 @@ impl Session {
             message = bus, if stays => Wake::Bus(message),
             done = busy => Wake::Done(done),
             kept = receipts.next() => Wake::Kept(kept),
+            () = unhandled.told() => Wake::Told,
             () = timer => Wake::Timer,
             () = stop, if stays => Wake::Stop,
         }

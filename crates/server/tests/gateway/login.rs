@@ -92,6 +92,37 @@ async fn all_listeners_behave_the_same_and_each_names_its_rule_port() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_device_is_told_what_became_of_messages_that_are_to_be_handled() {
+    let rig = Rig::start().await;
+    let device = rig.device(Profile::Modern).await;
+    let agent = rig.store.device_login(device.spki()).await.unwrap().unwrap().agent;
+    let (mut link, _) = Link::login(&device, rig.addr()).await.unwrap();
+    // Nobody takes the first: no agent runs.
+    link.machine.send_app_to_handle("up", &[0]).unwrap();
+    assert!(matches!(link.event().await, DeviceEvent::AppHandled { next: 1, handled: false }));
+    let (_ticket, mut inbox) = rig.bus.register_agent(device.spki(), agent);
+    for number in 1..=LIMITS.unhandled {
+        link.machine.send_app_to_handle("up", &number.to_be_bytes()).unwrap();
+    }
+    let last = LIMITS.unhandled + 1;
+    let agent = tokio::spawn(async move {
+        for _ in 1..last {
+            let Some(ToAgent::Message(message)) = inbox.recv().await else { panic!("a message") };
+            message.to_handle.unwrap().handled();
+        }
+    });
+    let mut answered = 1;
+    while answered < last {
+        match link.event().await {
+            DeviceEvent::AppHandled { next, handled: true } => answered = next,
+            other => panic!("{other:?}"),
+        }
+    }
+    agent.await.unwrap();
+    assert_eq!(answered, last);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn messages_go_both_ways_in_order() {
     let rig = Rig::start().await;
     let device = rig.device(Profile::Modern).await;
@@ -106,11 +137,11 @@ async fn messages_go_both_ways_in_order() {
     link.send_app("large", &largest).await;
     for number in 0..50u8 {
         let Some(ToAgent::Message(message)) = inbox.recv().await else { panic!("a message") };
-        assert_eq!((message.name.as_str(), message.value), ("up", vec![number]));
+        assert_eq!((message.message.name.as_str(), message.message.value), ("up", vec![number]));
         rig.bus.to_session(&device.spki(), message_to_device("down", vec![number])).unwrap();
     }
     let Some(ToAgent::Message(message)) = inbox.recv().await else { panic!("the large message") };
-    assert_eq!(message.value, largest);
+    assert_eq!(message.message.value, largest);
     rig.bus.to_session(&device.spki(), message_to_device("large", largest.clone())).unwrap();
     for number in 0..50u8 {
         match link.event().await {
@@ -152,7 +183,7 @@ async fn a_second_connection_changes_nothing_until_it_has_proved_itself() {
     let mut second = RawLink::connect(&device, rig.addr()).await.unwrap();
     let nonce = second.challenge(&device).await;
     first.send_app("still", b"here").await;
-    assert!(matches!(inbox.recv().await, Some(ToAgent::Message(message)) if message.name == "still"));
+    assert!(matches!(inbox.recv().await, Some(ToAgent::Message(message)) if message.message.name == "still"));
     assert_eq!(rig.counters.sessions(), 1);
 
     let proof = answer(&device, &device.identity, nonce, second.exporter);
@@ -223,7 +254,7 @@ async fn a_shutdown_gives_a_device_what_waits_and_takes_what_it_sent_before_it_h
     // From here on the device is told to go, and does not know it yet.
     assert!(matches!(inbox.recv().await, Some(ToAgent::DeviceDisconnected)));
     link.send_app("late", &[2]).await;
-    assert!(matches!(inbox.recv().await, Some(ToAgent::Message(message)) if message.name == "late"));
+    assert!(matches!(inbox.recv().await, Some(ToAgent::Message(message)) if message.message.name == "late"));
     assert!(matches!(link.event().await, DeviceEvent::App { name, .. } if name == "before"));
     assert!(matches!(link.event().await, DeviceEvent::Closed { reason: CloseReason::Drain, .. }));
     drop(link);

@@ -10,7 +10,7 @@ use protocol::limits::LIMITS;
 use protocol::message::{ToDevice, ToServer};
 use protocol::reason::CloseReason;
 use protocol::session::DeviceEvent;
-use vouch_server::bus::{AgentInbox, AgentTicket, AppMessage, Full, ToAgent};
+use vouch_server::bus::{AgentInbox, AgentTicket, AppMessage, DeviceMessage, Full, ToAgent};
 use vouch_server::gateway::{GatewayEventKind, GatewayLimits};
 use vouch_server::limits::{LIMITS as SERVER_LIMITS, Limits};
 
@@ -21,7 +21,7 @@ async fn agent(rig: &Rig, device: &TestDevice) -> (AgentTicket, AgentInbox) {
     rig.bus.register_agent(device.spki(), agent)
 }
 
-async fn message(inbox: &mut AgentInbox) -> Box<AppMessage> {
+async fn message(inbox: &mut AgentInbox) -> Box<DeviceMessage> {
     loop {
         match tokio::time::timeout(crate::rig::PATIENCE, inbox.recv()).await.expect("a message must come") {
             Some(ToAgent::Message(message)) => return message,
@@ -69,12 +69,12 @@ async fn a_full_agent_holds_up_its_own_device_only_and_pings_go_on() {
     let (mut other, _) = Link::login(&quick, rig.addr()).await.unwrap();
     for _ in 0..20 {
         other.send_app("quick", b"").await;
-        assert_eq!(message(&mut quick_inbox).await.name, "quick");
+        assert_eq!(message(&mut quick_inbox).await.message.name, "quick");
     }
     // The gateway reads nothing of the slow one, so no pong of it could be heard; it is asked all the same, and not given up.
     assert!(matches!(link.recv().await, Some(ToDevice::Ping)));
     for number in 0..many {
-        assert_eq!(message(&mut slow_inbox).await.value, [number]);
+        assert_eq!(message(&mut slow_inbox).await.message.value, [number]);
     }
 }
 

@@ -88,7 +88,7 @@ fn answer(output: Output) -> Result<Option<Input>> {
             Some(Input::HttpAnswer { id: request.id, answer: Err(HttpFailure::NotReached) })
         }
         Output::Flush { .. } => Some(Input::Flushed(Err(apphost::NotSent::NotConnected))),
-        Output::Connect | Output::Disconnect => None,
+        Output::Connect | Output::Disconnect | Output::Handled(_) => None,
         Output::HttpCancel(_) | Output::HttpResponse(_) => None,
         Output::Failed { .. } | Output::RestartRequested | Output::Sleep(_) => None,
     })

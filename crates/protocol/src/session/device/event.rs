@@ -28,6 +28,14 @@ pub enum DeviceEvent {
         /// Its value, encoded by the app host.
         value: Vec<u8>,
     },
+    /// What became of the messages sent with [`send_app_to_handle`](super::DeviceSession::send_app_to_handle) that have lower numbers than
+    /// `next` and were not answered before.
+    AppHandled {
+        /// The number of the first that is not answered.
+        next: u64,
+        /// Whether a handler of the agent took each of them and returned; otherwise none did.
+        handled: bool,
+    },
     /// This app is to run from now on; fetch it with [`want_app`](super::DeviceSession::want_app) if it is not there.
     AppAvailable(AppRef),
     /// The app asked for is there and its SHA-256 is right.

@@ -25,6 +25,8 @@ pub enum ServerEvent {
         name: String,
         /// Its value, encoded by the app host.
         value: Vec<u8>,
+        /// Whether [`app_handled`](super::ServerSession::app_handled) must say what became of it.
+        to_handle: bool,
     },
     /// Log lines, oldest first: once they are kept, say so with [`logs_kept`](super::ServerSession::logs_kept).
     Logs {
