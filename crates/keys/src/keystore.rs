@@ -15,8 +15,10 @@ use std::{
 };
 
 use minicbor::{Decode, Encode};
+use zeroize::Zeroizing;
 
 use crate::{
+    content_key::{self, CONTENT_KEY_BYTES, ContentKeyError, ContentKeyInfo, WrappedContentKey},
     cose::{self, CosePurpose},
     private_file::{self, Existing, PrivateFileError},
     profile::Profile,
@@ -162,6 +164,19 @@ impl Keystore {
     /// [`KeystoreError`] when there is none.
     pub fn tls_key(&self, profile: Profile) -> Result<Signer, KeystoreError> {
         software::tls_key(&self.folder, profile)
+    }
+
+    /// Unwraps the content key of the image with this manifest.
+    ///
+    /// # Errors
+    /// [`ContentKeyError`], for instance when it is another device's.
+    pub fn open_content_key(
+        &self,
+        wrapped: &WrappedContentKey,
+        manifest_sha256: [u8; 32],
+    ) -> Result<Zeroizing<[u8; CONTENT_KEY_BYTES]>, ContentKeyError> {
+        let info = ContentKeyInfo { manifest_sha256, identity: self.identity().spki_hash() };
+        content_key::unwrap(&self.agreement, wrapped, &info)
     }
 
     /// The secret that all storage keys of the device are derived from.

@@ -13,7 +13,9 @@
 //! | [`public`] | public keys, their hashes, the device id |
 //! | [`storage`] | keys for what a device stores |
 //! | `shares` | secrets split over several people (feature `shares`) |
+//! | [`content_key`] | content keys wrapped for one device |
 //! | [`signer`] | private keys behind one seam |
+//! | [`pkcs11`] | tokens: HSMs, smartcards (feature `pkcs11`) |
 //! | [`keystore`] | the secret keys of one device, wherever they live |
 //! | [`cbor`] | values whose one encoding is signed or compared |
 //! | [`chunks`] | long content encrypted in chunks; content keys |
@@ -29,11 +31,13 @@
 pub mod app_hashes;
 pub mod cbor;
 pub mod chunks;
+pub mod content_key;
 pub mod cose;
 pub mod hashes;
 pub mod keystore;
 pub mod limits;
 pub mod password;
+pub mod pkcs11;
 pub mod pki;
 pub mod private_file;
 pub mod profile;

@@ -25,6 +25,8 @@ pub struct Limits {
     pub quorum_people: usize,
     /// Longest secret that is split, in bytes.
     pub split_secret: usize,
+    /// Sessions with one PKCS#11 token that wait for their next use.
+    pub token_sessions: usize,
     /// TLS sessions a device keeps for resumption.
     pub client_sessions: usize,
 }
@@ -42,5 +44,6 @@ pub const LIMITS: Limits = Limits {
     server_names: 32,
     quorum_people: 16,
     split_secret: 64,
+    token_sessions: 8,
     client_sessions: 4,
 };

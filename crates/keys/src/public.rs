@@ -124,6 +124,12 @@ impl PublicKey {
         key_bytes(&self.spki, at)
     }
 
+    /// The RSA-2048 key of this modulus (256 bytes, big endian), with exponent 65537.
+    #[cfg(any(feature = "pkcs11", feature = "tpm2"))]
+    pub(crate) fn from_rsa_2048_modulus(modulus: &[u8]) -> Result<PublicKey, PublicKeyError> {
+        PublicKey::from_any_spki_der(&[&RSA_PREFIX, modulus, &RSA_SUFFIX].concat())
+    }
+
     /// The key whose `subjectPublicKey` has these contents.
     pub(crate) fn from_key_bytes(algorithm: KeyAlgorithm, key: &[u8]) -> Result<PublicKey, PublicKeyError> {
         let prefix = match algorithm {
@@ -132,6 +138,26 @@ impl PublicKey {
         };
         PublicKey::from_any_spki_der(&[prefix.unwrap_or_default(), key].concat())
     }
+}
+
+/// The DER form (RFC 3279, Ecdsa-Sig-Value) of a P-256 signature given as r and s side by side.
+pub(crate) fn ecdsa_der(r_and_s: &[u8]) -> Option<Vec<u8>> {
+    let (r, s) = r_and_s.split_at_checked(32).filter(|(_, s)| s.len() == 32)?;
+    let integers = [der_integer(r), der_integer(s)].concat();
+    // Two integers of at most 33 bytes: the length takes one byte.
+    Some([&[0x30, u8::try_from(integers.len()).ok()?], &integers[..]].concat())
+}
+
+/// A DER INTEGER of at most 32 big-endian bytes: without leading zeros, and one before a set first bit.
+fn der_integer(bytes: &[u8]) -> Vec<u8> {
+    let zeros = bytes.iter().take_while(|byte| **byte == 0).count().min(bytes.len().saturating_sub(1));
+    let digits = bytes.get(zeros..).unwrap_or_default();
+    let sign = digits.first().is_some_and(|first| first & 0x80 != 0);
+    let length = digits.len() + usize::from(sign);
+    let mut out = vec![0x02, u8::try_from(length).unwrap_or_default()];
+    out.extend(sign.then_some(0));
+    out.extend(digits);
+    out
 }
 
 fn key_bytes(spki: &[u8], at: usize) -> &[u8] {

@@ -1,8 +1,11 @@
 //! Private keys behind one seam: what they sign is decided by their purpose.
 
+mod held;
+
 use std::{fmt, path::Path, sync::Arc};
 
 use aws_lc_rs::{
+    agreement,
     encoding::AsDer,
     rand::SystemRandom,
     rsa::KeySize,
@@ -22,11 +25,15 @@ use crate::{
     secret::Secret,
 };
 
+pub use held::{HeldKey, KeyHolder};
+
 /// A private key and its one purpose, wherever the key lives.
 #[derive(Debug)]
 pub enum Signer {
     /// The key is in this process's memory and in a file.
     Software(SoftwareKey),
+    /// The key is elsewhere and is asked for each use.
+    Held(HeldKey),
 }
 
 /// A private key in memory.
@@ -71,7 +78,7 @@ pub enum KeyError {
 }
 
 /// Why a key refused to sign.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SignError {
     /// The key's purpose does not allow this kind of signature.
     #[error("a key for `{0}` does not make this signature")]
@@ -79,9 +86,15 @@ pub enum SignError {
     /// An identity key signs nothing but a Sig_structure with a purpose of this crate.
     #[error("an identity key signs COSE Sig_structures with a known purpose only")]
     NotToBeSigned,
-    /// The key store failed.
+    /// The cryptographic library refused; nothing from outside can cause it.
     #[error("the key could not sign")]
     Failed,
+    /// What holds the key cannot use it now.
+    #[error("{0}")]
+    Store(String),
+    /// What holds the key answered with something that is no signature of this key.
+    #[error("what came back is no signature of this key; it is not used. Check which key the token or TPM holds")]
+    NotThisKey,
 }
 
 impl Signer {
@@ -107,23 +120,36 @@ impl Signer {
         Signer::from_pkcs8(private_file::read(&folder.join(file_name(purpose)))?, purpose)
     }
 
-    /// Writes the key into `folder` under the name of its purpose, mode 0600, whole or not at all.
+    /// A key elsewhere. Its signatures are held against `public` before they are used.
+    pub fn held(purpose: KeyPurpose, public: PublicKey, holder: Arc<dyn KeyHolder>) -> Result<Signer, KeyError> {
+        if key_pair_algorithm(purpose)? != public.algorithm() {
+            return Err(KeyError::DoesNotFit { purpose });
+        }
+        Ok(Signer::Held(HeldKey { purpose, public, holder }))
+    }
+
+    /// Writes the key into `folder` under the name of its purpose, mode 0600, whole or not at all. Of a key elsewhere there
+    /// is nothing to write.
     pub fn save(&self, folder: &Path, existing: Existing) -> Result<(), KeyError> {
-        let Signer::Software(key) = self;
+        let Signer::Software(key) = self else { return Ok(()) };
         let path = folder.join(file_name(key.purpose));
         Ok(private_file::write(&path, key.pkcs8.expose(), existing)?)
     }
 
     /// What the key is for.
     pub fn purpose(&self) -> KeyPurpose {
-        let Signer::Software(key) = self;
-        key.purpose
+        match self {
+            Signer::Software(key) => key.purpose,
+            Signer::Held(key) => key.purpose,
+        }
     }
 
     /// The public half.
     pub fn public(&self) -> &PublicKey {
-        let Signer::Software(key) = self;
-        &key.public
+        match self {
+            Signer::Software(key) => &key.public,
+            Signer::Held(key) => &key.public,
+        }
     }
 
     /// Signs a COSE Sig_structure (made by [`cose::to_be_signed`]) with the identity key: r and s of ES256.
@@ -131,38 +157,62 @@ impl Signer {
     /// No other purpose signs here, and nothing but a Sig_structure is signed, so that nobody who can ask for
     /// a signature obtains one over bytes of their own.
     pub fn sign(&self, to_be_signed: &[u8]) -> Result<[u8; 64], SignError> {
-        let Signer::Software(key) = self;
-        if key.purpose != KeyPurpose::DeviceIdentity {
-            return Err(SignError::WrongPurpose(key.purpose));
+        if self.purpose() != KeyPurpose::DeviceIdentity {
+            return Err(SignError::WrongPurpose(self.purpose()));
         }
         if !cose::is_to_be_signed(to_be_signed) {
             return Err(SignError::NotToBeSigned);
         }
+        let key = match self {
+            Signer::Software(key) => key,
+            Signer::Held(key) => return key.sign(to_be_signed)?.try_into().map_err(|_| SignError::Failed),
+        };
         let Pair::Ecdsa(pair) = &key.pair else { return Err(SignError::Failed) };
         let signature = pair.sign(&SystemRandom::new(), to_be_signed).map_err(|_| SignError::Failed)?;
         signature.as_ref().try_into().map_err(|_| SignError::Failed)
     }
 
+    /// ECDH with a point (65 bytes, uncompressed): the raw shared secret, which never leaves this crate.
+    pub(crate) fn agree(&self, point: &[u8]) -> Result<Secret, SignError> {
+        if self.purpose().facts().algorithm != PurposeAlgorithm::EcdhP256 {
+            return Err(SignError::WrongPurpose(self.purpose()));
+        }
+        let key = match self {
+            Signer::Software(key) => key,
+            Signer::Held(key) => return key.holder.agree(point),
+        };
+        let private = agreement::PrivateKey::from_private_key_der(&agreement::ECDH_P256, key.pkcs8.expose());
+        let private = private.map_err(|_| SignError::Failed)?;
+        let peer = agreement::UnparsedPublicKey::new(&agreement::ECDH_P256, point);
+        agreement::agree(&private, peer, SignError::Failed, |shared| Ok(Secret::new(shared.to_vec())))
+    }
+
     /// The key as rustls takes it. Only TLS purposes have one.
     pub(crate) fn tls_key(&self) -> Result<Arc<dyn TlsSigningKey>, SignError> {
-        let Signer::Software(key) = self;
-        match key.purpose {
+        match self.purpose() {
             KeyPurpose::GatewayTlsClassic
             | KeyPurpose::GatewayTlsModern
             | KeyPurpose::DeviceTlsClassic
             | KeyPurpose::DeviceTlsModern => {}
             other => return Err(SignError::WrongPurpose(other)),
         }
+        let key = match self {
+            Signer::Software(key) => key,
+            Signer::Held(key) => return Ok(Arc::new(key.clone())),
+        };
         let der = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.pkcs8.expose()));
         rustls::crypto::aws_lc_rs::sign::any_supported_type(&der).map_err(|_| SignError::Failed)
     }
 
     /// Signs a certificate or certificate request: DER for ECDSA, PKCS#1 v1.5 for RSA.
     pub(crate) fn sign_certificate(&self, to_be_signed: &[u8]) -> Result<Vec<u8>, SignError> {
-        let Signer::Software(key) = self;
-        if matches!(key.purpose, KeyPurpose::DeviceIdentity | KeyPurpose::DeviceKeyAgreement) {
-            return Err(SignError::WrongPurpose(key.purpose));
+        if matches!(self.purpose(), KeyPurpose::DeviceIdentity | KeyPurpose::DeviceKeyAgreement) {
+            return Err(SignError::WrongPurpose(self.purpose()));
         }
+        let key = match self {
+            Signer::Software(key) => key,
+            Signer::Held(key) => return key.sign_for_x509(to_be_signed),
+        };
         match &key.pair {
             Pair::Ecdh => Err(SignError::WrongPurpose(key.purpose)),
             Pair::Ecdsa(pair) => {
