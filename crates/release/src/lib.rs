@@ -9,6 +9,7 @@
 //! - [`anchors`]: what a device believes from the factory on, and the layers that it demands.
 //! - [`l1`]: the release key's signature; [`floors`]: what a device never goes below.
 //! - [`image`]: the checkers of an image's bytes; [`verified`]: what only a checker can make.
+//! - [`root`]: the custodians, the release keys and the server's keys, as the operator's TUF root has them.
 //! - `author`: building releases.
 //! - [`limits`]: every bound.
 
@@ -22,5 +23,6 @@ pub mod image;
 pub mod l1;
 pub mod limits;
 pub mod manifest;
+pub mod root;
 pub mod verified;
 pub mod version;

@@ -21,6 +21,12 @@ pub struct Limits {
     pub release_keys: usize,
     /// The longest anchors.
     pub anchors: usize,
+    /// The longest file of TUF metadata.
+    pub metadata: usize,
+    /// The longest name of a custodian.
+    pub custodian_name: usize,
+    /// The longest verifier key of a transparency log.
+    pub log_key: usize,
 }
 
 /// The bounds in force.
@@ -34,4 +40,7 @@ pub const LIMITS: Limits = Limits {
     chunk_log2: (12, 20),
     release_keys: 3,
     anchors: 64 * 1024,
+    metadata: 128 * 1024,
+    custodian_name: 64,
+    log_key: 256,
 };
