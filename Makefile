@@ -1,12 +1,16 @@
 # The commands a person uses. CI calls the same ones (.ci/run).
-.PHONY: help demo test bench lint os-image
+.PHONY: help demo test bench lint os-image powercut
+
+# Points at which `make powercut` cuts the power.
+POINTS ?= 500
 
 help:
-	@echo "make demo   build, then show the whole path on this machine: connect, prove, fetch the app, run it"
-	@echo "make test   run every test, attacks included"
-	@echo "make bench  measure the gateway beside a bare TLS server, and the language beside Lua (several minutes)"
-	@echo "make os-image   build the program that a device boots: the runtime alone, linked statically"
-	@echo "make lint   formatting and lints, warnings are errors"
+	@echo "make demo      build, then show the whole path on this machine: connect, prove, fetch the app, run it"
+	@echo "make test      run every test, attacks included"
+	@echo "make bench     measure the gateway beside a bare TLS server, and the language beside Lua (several minutes)"
+	@echo "make os-image  build the program that a device boots: the runtime alone, linked statically"
+	@echo "make powercut  cut the power of a device in a virtual machine at $(POINTS) points of its writes (POINTS=20 for fewer)"
+	@echo "make lint      formatting and lints, warnings are errors"
 
 demo:
 	@scripts/setup build
@@ -26,6 +30,10 @@ bench:
 	cargo build --release --locked --package vouch-squirrel --examples
 	cargo run --release --locked --package vouch-squirrel --example measure
 	python3 benches/squirrel/run.py
+
+powercut:
+	@scripts/setup powercut
+	cargo xtask powercut --points $(POINTS)
 
 lint:
 	cargo fmt --all --check

@@ -1,0 +1,87 @@
+//! Ways to write: the device's own, and careless ones that must be found out.
+
+use std::fs::File;
+use std::io;
+use std::str::FromStr;
+
+use anyhow::{Result, bail};
+use device::storage::{Disk as Steps, DurableFiles, FolderDisk};
+
+use crate::disk::Disk;
+use crate::state::{self, CHANGES};
+
+/// A way to write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Writer {
+    /// As devices do.
+    Sound,
+    /// The new name of a file is never synced.
+    NoFolderSync,
+    /// Nothing is ever synced.
+    NoSync,
+}
+
+impl FromStr for Writer {
+    type Err = anyhow::Error;
+
+    fn from_str(name: &str) -> Result<Writer> {
+        Ok(match name {
+            "sound" => Writer::Sound,
+            "no-folder-sync" => Writer::NoFolderSync,
+            "no-sync" => Writer::NoSync,
+            other => bail!("there is no writer {other:?}"),
+        })
+    }
+}
+
+/// The steps of a device's folder, without those that a careless writer leaves out.
+pub(crate) struct WriterDisk {
+    pub(crate) folder: FolderDisk,
+    pub(crate) writer: Writer,
+}
+
+impl Steps for WriterDisk {
+    type File = File;
+
+    fn create(&mut self, name: &str) -> io::Result<File> {
+        self.folder.create(name)
+    }
+
+    fn write(&mut self, file: &mut File, bytes: &[u8]) -> io::Result<()> {
+        self.folder.write(file, bytes)
+    }
+
+    fn sync(&mut self, file: File) -> io::Result<()> {
+        if self.writer == Writer::NoSync { Ok(()) } else { self.folder.sync(file) }
+    }
+
+    fn rename(&mut self, from: &str, to: &str) -> io::Result<()> {
+        self.folder.rename(from, to)
+    }
+
+    fn sync_folder(&mut self) -> io::Result<()> {
+        if self.writer == Writer::Sound { self.folder.sync_folder() } else { Ok(()) }
+    }
+
+    fn read(&self, name: &str, most: usize) -> io::Result<Option<Vec<u8>>> {
+        self.folder.read(name, most)
+    }
+}
+
+/// Makes a device's vault on a disk and changes it again and again; each change is acknowledged when it is believed to last.
+pub(crate) fn record(disk: Disk, writer: Writer) -> Result<()> {
+    let acknowledgements = disk.acknowledgements()?;
+    let mounted = disk.mount()?;
+    let keys = state::make_root(mounted.path())?;
+    rustix::fs::sync();
+    acknowledgements.say(0)?;
+    let folder = FolderDisk::new(&state::vault_folder(mounted.path()));
+    let mut vault = state::create(DurableFiles(WriterDisk { folder, writer }), keys)?;
+    acknowledgements.say(1)?;
+    for number in 2..=CHANGES {
+        state::change(&mut vault, number)?;
+        acknowledgements.say(number)?;
+    }
+    drop(acknowledgements);
+    mounted.unmount()
+}
