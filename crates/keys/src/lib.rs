@@ -20,6 +20,7 @@
 //! | [`cbor`] | values whose one encoding is signed or compared |
 //! | [`chunks`] | long content encrypted in chunks; content keys |
 //! | [`cose`] | COSE_Sign1 with ES256 and a purpose |
+//! | [`metadata`] | signatures over release metadata |
 //! | [`release_key`] | the RSA-4096 key that signs OS manifests |
 //! | [`profile`] | `classic` and `modern` |
 //! | [`pki`] | the operator's roots, certificates, requests, the roots bundle |
@@ -36,6 +37,7 @@ pub mod cose;
 pub mod hashes;
 pub mod keystore;
 pub mod limits;
+pub mod metadata;
 pub mod password;
 pub mod pkcs11;
 pub mod pki;

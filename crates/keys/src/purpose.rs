@@ -47,6 +47,18 @@ pub enum KeyPurpose {
     Release,
     /// Encrypts one OS image.
     ImageContent,
+    /// Receives the content keys of OS images on the server; never signs.
+    ReleaseWrap,
+    /// Approves releases and changes the keys that devices believe: one custodian's card.
+    Custodian,
+    /// Says which release metadata belong together.
+    ReleaseSnapshot,
+    /// Says which release metadata is the newest.
+    ReleaseTimestamp,
+    /// Says which release a device is to install, among those that the custodians approved.
+    ReleaseDirector,
+    /// Approves apps of owners who demand no quorum.
+    AppApproval,
     /// The secret part of an enrolment token.
     EnrolmentSecret,
     /// Makes agent ids that cannot be guessed.
@@ -144,6 +156,8 @@ const KEY_FILE: &str = "PKCS#8 file with mode 0600";
 const ROOT_DAYS: u32 = 20 * 365;
 const LEAF_DAYS: u32 = 5 * 365;
 const ROOT_ROTATION: &str = "none yet: devices pin it, so replacing it means enrolling them again";
+const ONLINE_ROTATION: &str = "replaced by the custodians: the root metadata names it";
+const DIRECTOR_ROTATION: &str = "replaced by the custodians: the targets metadata names it";
 const LEAF_ROTATION: &str = "issue a new certificate for a new key from the same root; devices pin the root only";
 const SERVER_ROOT_LOSS: &str = "its holder can pose as this operator's gateway to devices; identity keys stay safe, \
     no challenge answer can be relayed. Make new roots and enrol the devices again";
@@ -156,7 +170,7 @@ const DEVICE_TLS_LOSS: &str =
 
 impl KeyPurpose {
     /// Every purpose, in the order documents list them.
-    pub const ALL: [KeyPurpose; 27] = [
+    pub const ALL: [KeyPurpose; 33] = [
         KeyPurpose::ServerRootClassic,
         KeyPurpose::ServerRootModern,
         KeyPurpose::DeviceRootClassic,
@@ -178,6 +192,12 @@ impl KeyPurpose {
         KeyPurpose::VaultDiary,
         KeyPurpose::Release,
         KeyPurpose::ImageContent,
+        KeyPurpose::ReleaseWrap,
+        KeyPurpose::Custodian,
+        KeyPurpose::ReleaseSnapshot,
+        KeyPurpose::ReleaseTimestamp,
+        KeyPurpose::ReleaseDirector,
+        KeyPurpose::AppApproval,
         KeyPurpose::EnrolmentSecret,
         KeyPurpose::AgentIdSecret,
         KeyPurpose::SessionTicket,
@@ -210,6 +230,12 @@ impl KeyPurpose {
             KeyPurpose::VaultDiary => "vault-diary",
             KeyPurpose::Release => "release",
             KeyPurpose::ImageContent => "image-content",
+            KeyPurpose::ReleaseWrap => "release-wrap",
+            KeyPurpose::Custodian => "custodian",
+            KeyPurpose::ReleaseSnapshot => "release-snapshot",
+            KeyPurpose::ReleaseTimestamp => "release-timestamp",
+            KeyPurpose::ReleaseDirector => "release-director",
+            KeyPurpose::AppApproval => "app-approval",
             KeyPurpose::EnrolmentSecret => "enrolment-secret",
             KeyPurpose::AgentIdSecret => "agent-id-secret",
             KeyPurpose::SessionTicket => "session-ticket",
@@ -306,6 +332,37 @@ impl KeyPurpose {
                 rotation: "with the next image",
                 loss: "its holder can read this one image; none can be forged, since each is signed. Build the next one",
             },
+            KeyPurpose::ReleaseWrap => KeyFacts {
+                algorithm: PurposeAlgorithm::EcdhP256,
+                birthplace: SERVER,
+                storage: KEY_FILE,
+                lifetime: Lifetime::UntilRevoked,
+                rotation: "a new key for the next image; content keys are wrapped again",
+                loss: "its holder, with the server's store as well, can read OS images; none can be forged. Replace it",
+            },
+            KeyPurpose::Custodian => KeyFacts {
+                algorithm: PurposeAlgorithm::EcdsaP256,
+                birthplace: "the custodian's smartcard",
+                storage: "the smartcard, non-extractable (PKCS#11)",
+                lifetime: Lifetime::UntilRevoked,
+                rotation: "replaced by the other custodians in a ceremony",
+                loss: "alone it approves nothing: a quorum is needed. Replace the card in a ceremony",
+            },
+            KeyPurpose::ReleaseSnapshot => online(
+                "its holder can mix older approved metadata with newer. Replace it in a ceremony",
+                ONLINE_ROTATION,
+            ),
+            KeyPurpose::ReleaseTimestamp => {
+                online("its holder can hide newer releases from devices. Replace it in a ceremony", ONLINE_ROTATION)
+            }
+            KeyPurpose::ReleaseDirector => online(
+                "its holder can assign any release that the custodians approved and no floor forbids. Replace it in a ceremony",
+                DIRECTOR_ROTATION,
+            ),
+            KeyPurpose::AppApproval => online(
+                "its holder can approve apps of owners who demand no quorum, but no OS image. Replace it in a ceremony",
+                DIRECTOR_ROTATION,
+            ),
             KeyPurpose::EnrolmentSecret => KeyFacts {
                 algorithm: PurposeAlgorithm::Bearer256,
                 birthplace: SERVER,
@@ -376,6 +433,17 @@ const fn device_tls(algorithm: PurposeAlgorithm) -> KeyFacts {
         lifetime,
         rotation: LEAF_ROTATION,
         loss: DEVICE_TLS_LOSS,
+    }
+}
+
+const fn online(loss: &'static str, rotation: &'static str) -> KeyFacts {
+    KeyFacts {
+        algorithm: PurposeAlgorithm::EcdsaP256,
+        birthplace: SERVER,
+        storage: KEY_FILE,
+        lifetime: Lifetime::UntilRevoked,
+        rotation,
+        loss,
     }
 }
 

@@ -1,12 +1,15 @@
 //! The factory anchors of a device: what it is, whose signatures it believes, and which layers of them it demands.
 
 use keys::cbor::{self, CborError};
+use keys::hashes::sha256;
 use keys::release_key::{NotAReleaseKey, ReleaseKey};
 use minicbor::bytes::ByteVec;
 use minicbor::{Decode, Encode};
 
 use crate::limits::LIMITS;
-use crate::manifest::{Manifest, is_name};
+use crate::manifest::{Manifest, ManifestHash, is_name};
+use crate::root::RootContent;
+use crate::tuf::{self, Approval, Trusted};
 use crate::verified::Verified;
 
 /// The version of the encoding.
@@ -35,6 +38,11 @@ pub struct ReleaseKeySlot {
 pub enum Layers {
     /// The release key alone, for development: whoever has that key decides what the device runs.
     DangerL1Only,
+    /// The release key, the custodians' approval, and freshness.
+    Quorum {
+        /// The root metadata that all other metadata is verified from.
+        root: Vec<u8>,
+    },
 }
 
 /// An OS image that may be installed, once its bytes are those of the manifest.
@@ -64,6 +72,28 @@ pub enum AnchorsError {
     /// One of them.
     #[error(transparent)]
     ReleaseKey(#[from] NotAReleaseKey),
+    /// The root metadata.
+    #[error("the factory anchors' root metadata is not usable: {0}")]
+    Root(String),
+}
+
+/// Why an image is not admitted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum AdmissionError {
+    /// The device demands the custodians' approval.
+    #[error("the OS image has the release key's signature alone; this device demands the custodians' approval as well")]
+    NoApproval,
+    /// An approval of something else.
+    #[error("the custodians' approval is for another OS image ({approved}) than this one ({offered})")]
+    OtherManifest {
+        /// What they approved.
+        approved: ManifestHash,
+        /// What is to be admitted.
+        offered: ManifestHash,
+    },
+    /// An approval that was verified from another root.
+    #[error("the custodians' approval was not verified from this device's root metadata")]
+    OtherRoot,
 }
 
 impl Anchors {
@@ -85,6 +115,10 @@ impl Anchors {
             release_keys.iter().enumerate().any(|(at, slot)| release_keys[..at].iter().any(|s| s.key == slot.key));
         if !number || twice || release_keys.iter().all(|slot| slot.revoked) {
             return Err(AnchorsError::ReleaseKeys);
+        }
+        if let Layers::Quorum { root } = &layers {
+            tuf::check_root(root).map_err(|error| AnchorsError::Root(error.to_string()))?;
+            RootContent::from_file(root).map_err(|error| AnchorsError::Root(error.to_string()))?;
         }
         Ok(Anchors { product, model, release_keys, layers })
     }
@@ -108,6 +142,7 @@ impl Anchors {
         let release_keys = form.release_keys.iter().map(slot).collect::<Result<_, _>>()?;
         let layers = match form.layers {
             LayersForm::DangerL1Only => Layers::DangerL1Only,
+            LayersForm::Quorum(root) => Layers::Quorum { root: root.into() },
         };
         Anchors::new(form.product, form.model, release_keys, layers)
     }
@@ -118,6 +153,7 @@ impl Anchors {
             |slot: &ReleaseKeySlot| SlotForm { spki: slot.key.spki_der().to_vec().into(), revoked: slot.revoked };
         let layers = match &self.layers {
             Layers::DangerL1Only => LayersForm::DangerL1Only,
+            Layers::Quorum { root } => LayersForm::Quorum(root.clone().into()),
         };
         cbor::encode(&Form {
             format: FORMAT,
@@ -151,11 +187,38 @@ impl Anchors {
     /// Admits an image to be installed, for which its manifest needs every layer that these anchors demand.
     ///
     /// # Errors
-    /// None while the release key alone is demanded.
-    pub fn admit(&self, manifest: Verified<Manifest>) -> Verified<Admission> {
-        match self.layers {
-            Layers::DangerL1Only => Verified::new(Admission { manifest: manifest.into_inner() }),
+    /// [`AdmissionError`] when one is missing.
+    pub fn admit(
+        &self,
+        manifest: Verified<Manifest>,
+        approval: Option<Approval>,
+    ) -> Result<Verified<Admission>, AdmissionError> {
+        if let Layers::Quorum { root } = &self.layers {
+            let approval = approval.ok_or(AdmissionError::NoApproval)?;
+            let offered = manifest.hash();
+            if approval.manifest != offered {
+                return Err(AdmissionError::OtherManifest { approved: approval.manifest, offered });
+            }
+            if approval.root != sha256(root) {
+                return Err(AdmissionError::OtherRoot);
+            }
         }
+        Ok(Verified::new(Admission { manifest: manifest.into_inner() }))
+    }
+
+    /// These anchors with the root metadata that was verified from theirs, and with the release keys that it names. Product,
+    /// model and demanded layers stay as they are.
+    ///
+    /// # Errors
+    /// [`AnchorsError`] when the metadata was verified from another root, or names no usable keys.
+    pub fn advance(&self, trusted: &Trusted) -> Result<Anchors, AnchorsError> {
+        let Layers::Quorum { root } = &self.layers else { return Ok(self.clone()) };
+        if trusted.start() != sha256(root) {
+            return Err(AnchorsError::Root("the metadata was verified from another root".to_owned()));
+        }
+        let content = trusted.content().map_err(|error| AnchorsError::Root(error.to_string()))?;
+        let layers = Layers::Quorum { root: trusted.root().to_vec() };
+        Anchors::new(self.product.clone(), self.model.clone(), content.release_keys, layers)
     }
 }
 
@@ -164,6 +227,7 @@ impl Layers {
     pub fn as_str(&self) -> &'static str {
         match self {
             Layers::DangerL1Only => "danger-l1-only",
+            Layers::Quorum { .. } => "l1+l2",
         }
     }
 }
@@ -203,4 +267,6 @@ struct SlotForm {
 enum LayersForm {
     #[n(0)]
     DangerL1Only,
+    #[n(1)]
+    Quorum(#[n(0)] ByteVec),
 }

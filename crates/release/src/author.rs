@@ -1,10 +1,27 @@
-//! Making releases: encrypting images, writing manifests, and collecting the signatures.
+//! Making releases: encrypting images, writing manifests and metadata, and collecting the signatures.
 //!
-//! No private key is needed here: whatever is to be signed is emitted as bytes, and the signature is handed in.
+//! No private key is needed here: whatever is to be signed is emitted as bytes, and the signature is handed in, so that cards,
+//! HSMs and files look alike. Nothing is believed because it was made here: each signature is verified when it is added.
+//!
+//! # A release, step by step
+//! 1. [`Encryptor`] encrypts each model's image and describes it: [`Built`], of which the content key is at once
+//!    sealed to the server and kept nowhere else.
+//! 2. [`TargetsSpec::draft`] writes what the custodians sign: one [`Draft`] for all models. Each custodian reads the same
+//!    bytes, signs [`Draft::to_be_signed`], and adds the signature ([`Draft::sign`]); drafts of different days are
+//!    [`Draft::merge`]d. [`Draft::progress`] counts against the root.
+//! 3. The release key signs each manifest: `keys::release_key::to_be_signed` and `assemble`.
+//! 4. [`snapshot`] and [`timestamp`] are signed by the server's online keys.
+//! 5. `assemble` verifies all of it as a device would, and only then writes the bundle.
+//!
+//! The ceremony's [`Draft::of_root`] goes the same way, and is signed under the old root's keys and its own.
 
+mod draft;
 mod encrypt;
+mod roles;
 
+pub use draft::{Draft, DraftError, Progress};
 pub use encrypt::{Built, Encryptor};
+pub use roles::{Delegation, OnlineRole, Quorum, TargetsSpec, snapshot, timestamp};
 
 /// log2 of the plain bytes in each chunk of the images that are made here: 64 KiB.
 pub const CHUNK_LOG2: u8 = 16;

@@ -1,7 +1,9 @@
 //! What a device never goes below: it keeps these numbers where a wiped cache or an older copy does not reach them.
 
 use keys::cbor::{self, CborError};
+use keys::hashes::sha256;
 use minicbor::{Decode, Encode};
+use sigstore_tuf::TrustedMetadataSet;
 
 use crate::manifest::Manifest;
 use crate::version::OsVersion;
@@ -16,6 +18,31 @@ pub struct Floors {
     /// Its security epoch.
     #[n(1)]
     pub security_epoch: u32,
+    /// The metadata that was verified last.
+    #[n(2)]
+    pub metadata: MetadataFloors,
+}
+
+/// The versions of the metadata that was verified last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+#[cbor(array)]
+pub struct MetadataFloors {
+    /// Of the root.
+    #[n(0)]
+    pub root: u64,
+    /// Of the timestamp.
+    #[n(1)]
+    pub timestamp: u64,
+    /// Of the snapshot.
+    #[n(2)]
+    pub snapshot: u64,
+    /// Of the targets.
+    #[n(3)]
+    pub targets: u64,
+    /// Of the names of the online keys. When a newer root replaces them, timestamp and snapshot may begin again: a stolen
+    /// online key that counted to the last number would otherwise end all updates (TUF, section 5.3.11).
+    #[cbor(n(4), with = "minicbor::bytes")]
+    online_keys: [u8; 32],
 }
 
 /// Something is older than what the device has confirmed already.
@@ -41,11 +68,22 @@ pub enum BelowFloor {
         /// What is needed.
         floor: u32,
     },
+    /// Metadata from before what the device has verified.
+    #[error("the {role} metadata has version {offered}, but this device has verified version {floor} already")]
+    Metadata {
+        /// Which.
+        role: &'static str,
+        /// What was offered.
+        offered: u64,
+        /// What is needed.
+        floor: u64,
+    },
 }
 
 impl Floors {
     /// The floors of a device that has confirmed nothing.
-    pub const NONE: Floors = Floors { version: OsVersion::new(0, 0, 0), security_epoch: 0 };
+    pub const NONE: Floors =
+        Floors { version: OsVersion::new(0, 0, 0), security_epoch: 0, metadata: MetadataFloors::NONE };
 
     /// Reads floors.
     ///
@@ -82,6 +120,48 @@ impl Floors {
         Floors {
             version: self.version.max(confirmed.version),
             security_epoch: self.security_epoch.max(confirmed.security_epoch),
+            metadata: self.metadata,
         }
+    }
+}
+
+impl MetadataFloors {
+    /// The floors of a device that has verified nothing.
+    pub const NONE: MetadataFloors =
+        MetadataFloors { root: 0, timestamp: 0, snapshot: 0, targets: 0, online_keys: [0; 32] };
+
+    /// The versions of a set that is complete.
+    pub(crate) fn of(set: &TrustedMetadataSet) -> Result<MetadataFloors, sigstore_tuf::Error> {
+        let missing = || sigstore_tuf::Error::NotRefreshed;
+        let root = set.root();
+        let mut names = Vec::new();
+        for role in ["timestamp", "snapshot"] {
+            let keys = root.role(role).ok_or_else(missing)?;
+            let mut ids: Vec<&str> = keys.keyids.iter().map(String::as_str).collect();
+            ids.sort_unstable();
+            names.push(ids.join(" "));
+        }
+        Ok(MetadataFloors {
+            root: root.version,
+            timestamp: set.timestamp().ok_or_else(missing)?.version,
+            snapshot: set.snapshot().ok_or_else(missing)?.version,
+            targets: set.targets_role("targets").ok_or_else(missing)?.version,
+            online_keys: sha256(names.join("\n").as_bytes()),
+        })
+    }
+
+    /// The floors after this set, if none of it is below these.
+    pub(crate) fn admit(&self, offered: &MetadataFloors) -> Result<MetadataFloors, BelowFloor> {
+        let at_least = |role, offered, floor| {
+            if offered < floor { Err(BelowFloor::Metadata { role, offered, floor }) } else { Ok(()) }
+        };
+        at_least("root", offered.root, self.root)?;
+        at_least("targets", offered.targets, self.targets)?;
+        let same_keys = offered.online_keys == self.online_keys;
+        if same_keys || offered.root == self.root {
+            at_least("timestamp", offered.timestamp, self.timestamp)?;
+            at_least("snapshot", offered.snapshot, self.snapshot)?;
+        }
+        Ok(*offered)
     }
 }

@@ -8,12 +8,15 @@
 //! - [`header`], [`cipher`]: the encrypted image, decrypted as it arrives.
 //! - [`anchors`]: what a device believes from the factory on, and the layers that it demands.
 //! - [`l1`]: the release key's signature; [`floors`]: what a device never goes below.
+//! - [`tuf`]: the custodians' approval, freshness.
+//! - [`apps`]: who approves apps.
 //! - [`image`]: the checkers of an image's bytes; [`verified`]: what only a checker can make.
 //! - [`root`]: the custodians, the release keys and the server's keys, as the operator's TUF root has them.
 //! - `author`: building releases.
 //! - [`limits`]: every bound.
 
 pub mod anchors;
+pub mod apps;
 #[cfg(feature = "author")]
 pub mod author;
 pub mod cipher;
@@ -24,5 +27,6 @@ pub mod l1;
 pub mod limits;
 pub mod manifest;
 pub mod root;
+pub mod tuf;
 pub mod verified;
 pub mod version;

@@ -21,12 +21,26 @@ pub struct Limits {
     pub release_keys: usize,
     /// The longest anchors.
     pub anchors: usize,
-    /// The longest file of TUF metadata.
+    /// The longest root metadata.
     pub metadata: usize,
     /// The longest name of a custodian.
     pub custodian_name: usize,
     /// The longest verifier key of a transparency log.
     pub log_key: usize,
+    /// The longest timestamp metadata.
+    pub timestamp: usize,
+    /// The longest snapshot metadata.
+    pub snapshot: usize,
+    /// The longest targets metadata, of the custodians and of each delegation.
+    pub targets: usize,
+    /// Newer roots that are followed in one go.
+    pub root_rotations: u32,
+    /// Roles that are asked for one target.
+    pub delegations: u32,
+    /// Metadata files that come together.
+    pub files: usize,
+    /// The longest name of a metadata file.
+    pub file_name: usize,
 }
 
 /// The bounds in force.
@@ -39,8 +53,15 @@ pub const LIMITS: Limits = Limits {
     image: 256 * 1024 * 1024,
     chunk_log2: (12, 20),
     release_keys: 3,
-    anchors: 64 * 1024,
+    anchors: 192 * 1024,
     metadata: 128 * 1024,
     custodian_name: 64,
     log_key: 256,
+    timestamp: 16 * 1024,
+    snapshot: 256 * 1024,
+    targets: 512 * 1024,
+    root_rotations: 32,
+    delegations: 32,
+    files: 128,
+    file_name: 256,
 };

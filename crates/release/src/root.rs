@@ -215,6 +215,15 @@ impl RootContent {
         extension
     }
 
+    /// Reads a root file whose signatures are somebody else's to check.
+    ///
+    /// # Errors
+    /// [`RootError`] as [`RootContent::from_signed`].
+    pub fn from_file(file: &[u8]) -> Result<RootContent, RootError> {
+        let value: Value = serde_json::from_slice(file).map_err(|error| wrong(error.to_string()))?;
+        RootContent::from_signed(&value["signed"])
+    }
+
     /// Reads the `signed` part of a root whose signatures are somebody else's to check.
     ///
     /// # Errors
@@ -290,8 +299,7 @@ impl RootChain {
                     trusted
                 }
             };
-            let value: Value = serde_json::from_slice(file).map_err(|error| wrong(error.to_string()))?;
-            chain = Some(RootChain { content: RootContent::from_signed(&value["signed"])?, trusted });
+            chain = Some(RootChain { content: RootContent::from_file(file)?, trusted });
         }
         chain.ok_or_else(|| wrong("there is none"))
     }

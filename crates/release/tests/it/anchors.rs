@@ -28,7 +28,7 @@ fn they_come_back_from_their_one_encoding() {
     }
     let trailing = [&bytes[..], &[0]].concat();
     assert_eq!(Anchors::from_cbor(&trailing), Err(AnchorsError::Form(CborError::Trailing(1))));
-    assert_eq!(Anchors::from_cbor(&vec![0; 64 * 1024 + 1]), Err(AnchorsError::TooLong));
+    assert_eq!(Anchors::from_cbor(&vec![0; release::limits::LIMITS.anchors + 1]), Err(AnchorsError::TooLong));
     let mut format = bytes.clone();
     format[1] = 2;
     assert_eq!(Anchors::from_cbor(&format), Err(AnchorsError::Format(2)));

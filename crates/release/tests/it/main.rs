@@ -2,7 +2,10 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod anchors;
+mod apps;
 mod fixture;
 mod image;
 mod l1;
 mod manifest;
+mod repository;
+mod tuf;
