@@ -130,6 +130,8 @@ async fn enter(tcp: TcpStream, device: &BenchDevice) -> Result<Open> {
         attestation: AttestationLevel::Software,
         boot: None,
         vault_generation: None,
+        layers: None,
+        memory_locked: None,
         limits: LIMITS,
     };
     let mut machine = DeviceSession::new(config, now());

@@ -72,6 +72,8 @@ pub fn answer(identity: SpkiHash, profile: Profile, nonce: [u8; 32], exporter: [
         profile,
         boot: None,
         vault_generation: None,
+        layers: None,
+        memory_locked: None,
     }
     .to_cbor();
     let signature = signer.sign(&cose::to_be_signed(cose::CosePurpose::Challenge, &payload)).unwrap();

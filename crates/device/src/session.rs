@@ -141,6 +141,8 @@ impl<'a> Session<'a> {
             attestation: device.folder.keys.level(),
             boot: None,
             vault_generation: NonZeroU64::new(device.folder.store.generation()),
+            layers: None,
+            memory_locked: None,
             limits: protocol::limits::LIMITS,
         };
         let machine = DeviceSession::new(config, device.clock.now());

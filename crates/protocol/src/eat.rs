@@ -37,6 +37,22 @@ pub const CLAIM_PROFILE: i32 = -70005;
 pub const CLAIM_BOOT: i32 = -70006;
 /// The generation of the vault.
 pub const CLAIM_VAULT: i32 = -70007;
+/// Which layers of signatures the device demands of an OS image.
+pub const CLAIM_LAYERS: i32 = -70008;
+/// Whether the decrypted OS image is locked in memory.
+pub const CLAIM_MEMORY_LOCKED: i32 = -70009;
+
+/// Which layers of signatures a device demands of an OS image before it boots or installs it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Encode, Decode)]
+#[cbor(index_only)]
+pub enum DemandedLayers {
+    /// The release key's signature alone: whoever has that one key can make an image.
+    #[n(1)]
+    DangerL1Only,
+    /// The release key's signature, and a quorum of custodians.
+    #[n(2)]
+    L1AndL2,
+}
 
 /// The claims of one answer to one challenge.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,6 +75,10 @@ pub struct Eat {
     pub boot: Option<[u8; 32]>,
     /// The generation of the vault; absent where there is no vault.
     pub vault_generation: Option<NonZeroU64>,
+    /// Which layers the device demands; absent where no boot is verified.
+    pub layers: Option<DemandedLayers>,
+    /// Whether the decrypted OS image is locked in memory, so that it is never written to a disk; absent where no boot is verified.
+    pub memory_locked: Option<bool>,
 }
 
 impl Eat {
@@ -82,6 +102,9 @@ impl Eat {
         at_most("the runtime's version", self.os_version.len(), limits.label)?;
         match self.boot {
             Some(measured) if measured == [0; 32] => Err(CodecError::Meaningless("the boot measurement")),
+            None if self.layers.is_some() || self.memory_locked.is_some() => {
+                Err(CodecError::Meaningless("a claim about a boot that was not measured"))
+            }
             _ => Ok(()),
         }
     }
@@ -89,7 +112,9 @@ impl Eat {
 
 impl<C> Encode<C> for Eat {
     fn encode<W: Write>(&self, e: &mut Encoder<W>, ctx: &mut C) -> Result<(), encode::Error<W::Error>> {
-        let optional = u64::from(self.boot.is_some()) + u64::from(self.vault_generation.is_some());
+        let optional =
+            [self.boot.is_some(), self.vault_generation.is_some(), self.layers.is_some(), self.memory_locked.is_some()];
+        let optional = optional.into_iter().map(u64::from).sum::<u64>();
         let mut ueid = [UEID_TYPE; 33];
         ueid[1..].copy_from_slice(self.identity.as_bytes());
         e.map(7 + optional)?;
@@ -105,6 +130,12 @@ impl<C> Encode<C> for Eat {
         }
         if let Some(generation) = self.vault_generation {
             e.i32(CLAIM_VAULT)?.u64(generation.get())?;
+        }
+        if let Some(layers) = self.layers {
+            e.i32(CLAIM_LAYERS)?.encode_with(layers, ctx)?;
+        }
+        if let Some(locked) = self.memory_locked {
+            e.i32(CLAIM_MEMORY_LOCKED)?.bool(locked)?;
         }
         Ok(())
     }
@@ -148,6 +179,8 @@ struct Claims {
     profile: Option<Profile>,
     boot: Option<[u8; 32]>,
     vault_generation: Option<NonZeroU64>,
+    layers: Option<DemandedLayers>,
+    memory_locked: Option<bool>,
 }
 
 impl Claims {
@@ -165,6 +198,8 @@ impl Claims {
                 let generation = NonZeroU64::new(d.u64()?);
                 self.vault_generation = Some(generation.ok_or_else(|| decode::Error::message("generation 0"))?);
             }
+            CLAIM_LAYERS => self.layers = Some(d.decode_with(ctx)?),
+            CLAIM_MEMORY_LOCKED => self.memory_locked = Some(d.bool()?),
             _ => return Err(decode::Error::message("unknown claim")),
         }
         Ok(())
@@ -181,6 +216,8 @@ impl Claims {
             profile: self.profile?,
             boot: self.boot,
             vault_generation: self.vault_generation,
+            layers: self.layers,
+            memory_locked: self.memory_locked,
         })
     }
 }

@@ -13,6 +13,7 @@
 //! - [`os`]: OS updates as they travel.
 //! - [`reason`]: the stable numbers behind refusals, closings, restarts and troubles.
 //! - [`report`]: log lines, the connect diary and the state of the app, as the device sends them.
+//! - [`self_test`]: what a device found when it tried what is forbidden to it, signed.
 //! - [`eat`]: the claims that a device signs to answer the challenge.
 //! - [`sign`]: "sign these bytes", as the machines ask for it.
 //! - [`session`]: both ends of a session, and the proof that only the checker makes.
@@ -32,6 +33,7 @@ pub mod message;
 pub mod os;
 pub mod reason;
 pub mod report;
+pub mod self_test;
 pub mod session;
 pub mod sign;
 

@@ -51,6 +51,14 @@ pub struct Limits {
     pub label: usize,
     /// The longest text of an app's error.
     pub error_text: usize,
+    /// The longest signed result of a self-test.
+    pub self_test: usize,
+    /// The most checks in one.
+    pub self_test_checks: usize,
+    /// The longest name of a check.
+    pub self_test_name: usize,
+    /// The longest text of a check.
+    pub self_test_detail: usize,
     /// The longest URL of an agent.
     pub agent_url: usize,
     /// The most certificates in the chain that an enrolment hands out.
@@ -104,6 +112,10 @@ pub const LIMITS: Limits = Limits {
     diary_text: 512,
     label: 64,
     error_text: 4 * 1024,
+    self_test: 8 * 1024,
+    self_test_checks: 48,
+    self_test_name: 32,
+    self_test_detail: 96,
     agent_url: 512,
     chain_certificates: 4,
     hello_ms: 10_000,

@@ -148,6 +148,13 @@ pub enum ToServer {
         #[cbor(n(1), with = "minicbor::bytes")]
         value: Vec<u8>,
     },
+    /// What the device found when it tried what is forbidden to it: a [`SelfTest`](crate::self_test::SelfTest) as COSE_Sign1.
+    #[n(15)]
+    SelfTest {
+        /// The COSE_Sign1.
+        #[cbor(n(0), with = "minicbor::bytes")]
+        cose: Vec<u8>,
+    },
 }
 
 /// What a server says.
@@ -328,6 +335,7 @@ impl Message for ToServer {
             Self::Proof { .. } => "proof",
             Self::App { .. } => "app-to-server",
             Self::AppToHandle { .. } => "app-to-handle",
+            Self::SelfTest { .. } => "self-test",
             Self::Logs { .. } => "logs",
             Self::Diary { .. } => "diary",
             Self::WantApp { .. } => "want-app",
@@ -344,6 +352,7 @@ impl Message for ToServer {
     fn check(&self, limits: &Limits) -> Result<(), CodecError> {
         match self {
             Self::App { name, value } | Self::AppToHandle { name, value } => check_app(name, value, limits),
+            Self::SelfTest { cose } => at_most("the result of a self-test", cose.len(), limits.self_test),
             Self::Logs { first, lines, .. } => check_logs(*first, lines, limits),
             Self::Diary { first, entries, .. } => check_diary(*first, entries, limits),
             Self::AppState(state) => state.check(limits),

@@ -44,6 +44,12 @@ pub enum Refusal {
     /// The server cannot decide now.
     #[n(12)]
     Unavailable,
+    /// The key does not live where it was enrolled, or not where the device's group demands it.
+    #[n(13)]
+    AttestationTooLow,
+    /// The vault is older than one that the device proved before.
+    #[n(14)]
+    VaultFell,
 }
 
 /// Why a server ends a session.
@@ -170,6 +176,9 @@ pub enum EnrolRefusal {
     /// The server cannot decide now.
     #[n(12)]
     Unavailable,
+    /// The device's keys do not live where the token's group demands it.
+    #[n(13)]
+    AttestationTooLow,
 }
 
 impl fmt::Display for Refusal {
@@ -187,6 +196,8 @@ impl fmt::Display for Refusal {
             Self::WrongIdentity => "the proof names another device than the key that signed it",
             Self::Busy => "the server has no room now; try again later",
             Self::Unavailable => "the server cannot decide now; try again later",
+            Self::AttestationTooLow => "the device's keys do not live where its group demands it, or not where they were enrolled",
+            Self::VaultFell => "the device's vault is older than one it had before (copied or put back?); a person must accept it at the server",
         })
     }
 }
@@ -249,6 +260,7 @@ impl fmt::Display for EnrolRefusal {
             Self::AlreadyEnrolled => "this device is enrolled already",
             Self::Busy => "the server has no room now; try again later",
             Self::Unavailable => "the server cannot decide now; try again later",
+            Self::AttestationTooLow => "the device's keys do not live where the token's group demands it; see --keys",
         })
     }
 }

@@ -395,7 +395,7 @@ impl Shared {
             exporter: exporter(connection).unwrap(),
             peer_tls_key: peer.public.spki_hash(),
             profile: kind.profile,
-            limits: protocol::limits::LIMITS,
+            limits: &protocol::limits::LIMITS,
         };
         let mut machine = ServerSession::new(config, self.now());
         let (orders, mut to_do) = mpsc::unbounded_channel();

@@ -12,7 +12,7 @@ use keys::public::PublicKey;
 use keys::time::Now;
 
 use crate::codec::Message;
-use crate::eat::{AttestationLevel, Eat};
+use crate::eat::{AttestationLevel, DemandedLayers, Eat};
 use crate::error::{ProtocolError, SendError};
 use crate::events::Events;
 use crate::facts::{EXPORTER_LEN, PROTOCOL_VERSION};
@@ -48,6 +48,10 @@ pub struct DeviceSessionConfig {
     pub boot: Option<[u8; 32]>,
     /// The generation of its vault, if it has one.
     pub vault_generation: Option<NonZeroU64>,
+    /// Which layers of signatures it demands of an OS image, if its boot is verified.
+    pub layers: Option<DemandedLayers>,
+    /// Whether its decrypted OS image is locked in memory, if its boot is verified.
+    pub memory_locked: Option<bool>,
     /// The bounds to keep.
     pub limits: Limits,
 }
@@ -303,6 +307,8 @@ impl DeviceSession {
             profile: config.profile,
             boot: config.boot,
             vault_generation: config.vault_generation,
+            layers: config.layers,
+            memory_locked: config.memory_locked,
         }
         .to_cbor();
         self.events.push(DeviceEvent::Sign(SignRequest::new(CosePurpose::Challenge, payload.clone())));

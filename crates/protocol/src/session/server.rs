@@ -33,8 +33,8 @@ pub struct ServerSessionConfig {
     pub peer_tls_key: SpkiHash,
     /// The TLS profile of this connection.
     pub profile: Profile,
-    /// The bounds to keep.
-    pub limits: Limits,
+    /// The bounds to keep. Borrowed, since every open session holds them.
+    pub limits: &'static Limits,
 }
 
 /// What the server tells a device that it lets in; the rest of the welcome comes from the proof and the clock.
@@ -56,7 +56,7 @@ pub struct ServerSession {
     events: Events<ServerEvent>,
     handling: Handling,
     app_bytes: u64,
-    limits: Limits,
+    limits: &'static Limits,
 }
 
 /// Where the session is. Each state holds only what it needs, so that an open session holds nothing of the
@@ -95,7 +95,7 @@ impl ServerSession {
         let connection = Box::new(Connection { nonce, exporter, peer_tls_key, profile });
         Self {
             state: State::AwaitHello { connection, deadline: now.mono_ms.saturating_add(limits.hello_ms) },
-            link: Link::new(limits.frame_before_welcome, &limits),
+            link: Link::new(limits.frame_before_welcome, limits),
             events: Events::new(),
             handling: Handling::default(),
             app_bytes: 0,
@@ -107,7 +107,7 @@ impl ServerSession {
     /// are never more of them than messages in one read.
     pub fn handle_bytes(&mut self, mut bytes: &[u8], now: Now) {
         while !self.is_closed() {
-            match self.link.receive::<ToServer>(&mut bytes, &self.limits) {
+            match self.link.receive::<ToServer>(&mut bytes, self.limits) {
                 Ok(Some(message)) => self.handle(message, now),
                 Ok(None) => break,
                 Err(error) => self.broken(error),
@@ -191,10 +191,10 @@ impl ServerSession {
         let keepalive_s = keepalive_s.clamp(self.limits.keepalive_min_s, self.limits.keepalive_max_s);
         let welcome =
             ToDevice::Welcome(Welcome { unix_ms: now.unix_ms, keepalive_s, device_id: device.id, app, agent_url });
-        welcome.check(&self.limits)?;
+        welcome.check(self.limits)?;
         self.link.control(&welcome);
         self.link.set_frame_max(self.limits.frame);
-        self.state = State::Open(KeepAlive::of_server(keepalive_s, now.mono_ms, &self.limits));
+        self.state = State::Open(KeepAlive::of_server(keepalive_s, now.mono_ms, self.limits));
         Ok(())
     }
 
@@ -345,7 +345,7 @@ impl ServerSession {
         let ToServer::Proof { cose } = message else {
             return self.unexpected(State::AwaitProof { connection, known, deadline }, &message);
         };
-        match connection.check(&known, cose, &self.limits) {
+        match connection.check(&known, cose, self.limits) {
             Ok(device) => {
                 let deadline = now.mono_ms.saturating_add(self.limits.lookup_ms);
                 let identity = device.get().identity;
@@ -364,6 +364,7 @@ impl ServerSession {
             ToServer::Diary { ring, first, entries } => self.events.push(ServerEvent::Diary { ring, first, entries }),
             ToServer::WantApp { sha256, offset } => self.events.push(ServerEvent::WantApp { sha256, offset }),
             ToServer::AppState(state) => self.events.push(ServerEvent::AppState(state)),
+            ToServer::SelfTest { cose } => self.events.push(ServerEvent::SelfTest { cose }),
             ToServer::WantOs { image, offset } => self.events.push(ServerEvent::WantOs { image, offset }),
             ToServer::WantOsKey { image } => self.events.push(ServerEvent::WantOsKey { image }),
             ToServer::WantTrust { subject, root_version } => {
@@ -394,7 +395,7 @@ impl ServerSession {
 
     fn send(&mut self, message: &ToDevice) -> Result<(), SendError> {
         self.open()?;
-        message.check(&self.limits)?;
+        message.check(self.limits)?;
         self.link.send(message, 0)
     }
 

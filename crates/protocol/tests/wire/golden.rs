@@ -9,13 +9,14 @@ use keys::cose::{self, CosePurpose};
 use keys::profile::Profile;
 use keys::public::{DeviceId, PublicKey, SpkiHash};
 use vouch_protocol::codec::{Message, decode_message, encode_frame};
-use vouch_protocol::eat::{AttestationLevel, Eat};
+use vouch_protocol::eat::{AttestationLevel, DemandedLayers, Eat};
 use vouch_protocol::enrol::{EnrolToDevice, EnrolToServer, Enrolled};
 use vouch_protocol::limits::LIMITS;
 use vouch_protocol::message::{AppRef, ToDevice, ToServer, Welcome};
 use vouch_protocol::os::{OsRef, OsState, Trust};
 use vouch_protocol::reason::{CloseReason, EnrolRefusal, OsTrouble, Refusal, RestartReason};
 use vouch_protocol::report::{AppState, DiaryEntry, DiaryStage, LogLevel, LogLine, SeenCertificate};
+use vouch_protocol::self_test::{SelfTest, SelfTestCheck, SelfTestOutcome};
 
 fn folder() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("testdata/frames")
@@ -106,6 +107,7 @@ fn to_server() -> Vec<(&'static str, ToServer)> {
             "os-state-fell-back",
             ToServer::OsState { image: IMAGE, state: OsState::fell_back(OsTrouble::NotConnected, "no session") },
         ),
+        ("self-test", ToServer::SelfTest { cose: vec![0xd2, 0x84] }),
         ("app-to-handle", ToServer::AppToHandle { name: "temp".into(), value: vec![0x18, 0x2a] }),
     ]
 }
@@ -185,7 +187,7 @@ fn each_vector_is_somebodys() {
     known.extend(to_device().iter().map(|(name, _)| (*name).to_owned()));
     known.extend(enrol_to_server().iter().map(|(name, _)| (*name).to_owned()));
     known.extend(enrol_to_device().iter().map(|(name, _)| (*name).to_owned()));
-    known.extend(["proof", "eat-full", "identity-spki"].map(str::to_owned));
+    known.extend(["proof", "eat-full", "identity-spki", "self-test-payload"].map(str::to_owned));
     let found: BTreeSet<String> = fs::read_dir(folder())
         .unwrap()
         .map(|entry| entry.unwrap().path().file_stem().unwrap().to_string_lossy().into_owned())
@@ -208,6 +210,8 @@ fn the_recorded_proof_verifies_and_holds_the_recorded_claims() {
         profile: Profile::Modern,
         boot: None,
         vault_generation: None,
+        layers: None,
+        memory_locked: None,
     };
     assert_eq!(Eat::from_cbor(&payload, &LIMITS), Ok(expected));
 }
@@ -224,7 +228,21 @@ fn claims_with_all_sources_have_the_bytes_of_their_vector() {
         profile: Profile::Classic,
         boot: Some([0xb0; 32]),
         vault_generation: NonZeroU64::new(42),
+        layers: Some(DemandedLayers::DangerL1Only),
+        memory_locked: Some(true),
     };
     assert_eq!(const_hex::encode(claims.to_cbor()), const_hex::encode(vector("eat-full")));
     assert_eq!(Eat::from_cbor(&vector("eat-full"), &LIMITS), Ok(claims));
+}
+
+#[test]
+fn the_result_of_a_self_test_has_the_bytes_of_its_vector() {
+    let check = |id: &str, outcome| SelfTestCheck { id: id.into(), outcome, detail: "EPERM".into() };
+    let result = SelfTest {
+        unix_ms: 1_750_000_000_000,
+        os_version: "1.2.3".into(),
+        boot: Some([0xb0; 32]),
+        checks: vec![check("listen", SelfTestOutcome::Refused), check("io-uring", SelfTestOutcome::NotAvailable)],
+    };
+    assert_eq!(const_hex::encode(result.to_cbor()), const_hex::encode(vector("self-test-payload")));
 }

@@ -178,6 +178,8 @@ fn challenged(setup: &Setup) -> (ServerSession, Eat) {
         profile: setup.server_profile,
         boot: None,
         vault_generation: None,
+        layers: None,
+        memory_locked: None,
     };
     (server, claims)
 }

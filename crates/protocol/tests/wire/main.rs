@@ -15,3 +15,5 @@ mod os_update;
 mod pair;
 #[cfg(test)]
 mod properties;
+#[cfg(test)]
+mod self_test;

@@ -278,7 +278,7 @@ fn an_idle_session_lives_on_with_one_wake_for_each_keepalive_and_holds_no_memory
 #[test]
 fn a_session_of_an_idle_device_is_small() {
     let bytes = size_of::<ServerSession>();
-    assert!(bytes <= 512, "{bytes} bytes");
+    assert!(bytes <= 256, "{bytes} bytes");
 }
 
 #[test]

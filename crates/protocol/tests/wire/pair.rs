@@ -73,6 +73,8 @@ impl Setup {
             attestation: AttestationLevel::Software,
             boot: None,
             vault_generation: None,
+            layers: None,
+            memory_locked: None,
             limits: self.limits,
         };
         DeviceSession::new(config, START)
@@ -84,7 +86,7 @@ impl Setup {
             exporter: self.server_exporter,
             peer_tls_key: self.peer_tls_key,
             profile: self.server_profile,
-            limits: self.limits,
+            limits: Box::leak(Box::new(self.limits)),
         };
         ServerSession::new(config, START)
     }

@@ -9,7 +9,7 @@ use keys::public::{DeviceId, SpkiHash};
 use proptest::prelude::*;
 use vouch_protocol::Now;
 use vouch_protocol::codec::{Message, decode_message, encode_frame};
-use vouch_protocol::eat::{AttestationLevel, Eat};
+use vouch_protocol::eat::{AttestationLevel, DemandedLayers, Eat};
 use vouch_protocol::enrol::{EnrolToDevice, EnrolToServer, Enrolled, EnrolmentToken};
 use vouch_protocol::frame::FrameDecoder;
 use vouch_protocol::limits::{LIMITS, Limits};
@@ -180,6 +180,8 @@ fn eat() -> impl Strategy<Value = Eat> {
             profile,
             boot,
             vault_generation,
+            layers: boot.map(|_| DemandedLayers::L1AndL2),
+            memory_locked: boot.map(|measured| measured[0] > 7),
         },
     )
 }

@@ -59,7 +59,7 @@ pub(super) async fn login(
     let peer_tls_key = peer.public.spki_hash();
     caller.emit(|| GatewayEventKind::Handshake(tls_facts(caller, &socket, profile, Some(peer_tls_key.to_string()))));
     let nonce = random();
-    let config = ServerSessionConfig { nonce, exporter, peer_tls_key, profile, limits: LIMITS };
+    let config = ServerSessionConfig { nonce, exporter, peer_tls_key, profile, limits: &LIMITS };
     let mut machine = ServerSession::new(config, now);
     machine.handle_bytes(early, now);
     let mut login = Login { caller, socket, machine, nonce, exporter, found: None };

@@ -89,6 +89,8 @@ async fn log_in(folder: Folder, target: SocketAddr, recorded: &[u8], attack: Att
                     profile,
                     boot: None,
                     vault_generation: None,
+                    layers: None,
+                    memory_locked: None,
                 },
                 identity,
             )?

@@ -1,6 +1,7 @@
-//! What a device says of its app, and for it, in an open session.
+//! What a device says of its app, for it, and of itself, in an open session.
 
 use super::{DeviceEvent, DeviceSession};
+use crate::codec::Message;
 use crate::error::SendError;
 use crate::message::{AppMessage, ToServer};
 use crate::report::AppState;
@@ -41,6 +42,17 @@ impl DeviceSession {
         self.open()?;
         state.check(&self.limits)?;
         self.link.send(&ToServer::AppState(state), 0)
+    }
+
+    /// Queues the signed result of a self-test. May change `poll_transmit`.
+    ///
+    /// # Errors
+    /// [`SendError`]; nothing is sent then.
+    pub fn self_test(&mut self, cose: Vec<u8>) -> Result<(), SendError> {
+        self.open()?;
+        let message = ToServer::SelfTest { cose };
+        message.check(&self.limits)?;
+        self.link.send(&message, 0)
     }
 
     pub(super) fn app_handled(&mut self, next: u64, handled: bool) {

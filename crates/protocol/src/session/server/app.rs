@@ -12,7 +12,7 @@ impl ServerSession {
     pub fn send_app(&mut self, name: &str, value: &[u8]) -> Result<(), SendError> {
         self.open()?;
         let message = AppMessage { number: AppMessage::TO_DEVICE, name, value };
-        message.check(&self.limits)?;
+        message.check(self.limits)?;
         self.link.send(&message, name.len() + value.len())
     }
 
@@ -40,7 +40,7 @@ impl ServerSession {
     pub fn send_chunk(&mut self, sha256: [u8; 32], offset: u32, data: &[u8]) -> Result<(), SendError> {
         self.open()?;
         let message = ChunkMessage { number: ChunkMessage::APP, name: &sha256, offset, data };
-        message.check(&self.limits)?;
+        message.check(self.limits)?;
         self.link.send(&message, data.len())?;
         self.app_bytes = self.app_bytes.saturating_add(data.len() as u64);
         Ok(())
@@ -61,7 +61,7 @@ impl ServerSession {
     }
 
     pub(super) fn app_to_handle(&mut self, name: String, value: Vec<u8>) {
-        if self.handling.is_full(&self.limits) {
+        if self.handling.is_full(self.limits) {
             return self.broken(ProtocolError::TooManyToHandle(self.limits.unhandled));
         }
         self.handling.count();

@@ -83,6 +83,11 @@ pub enum ServerEvent {
         /// How far.
         state: OsState,
     },
+    /// The signed result of a self-test: [verify](crate::self_test::SelfTest::verify) it with the device's identity key.
+    SelfTest {
+        /// The COSE_Sign1.
+        cose: Vec<u8>,
+    },
     /// The device broke the protocol, or is gone; the session is over.
     Broken(ProtocolError),
 }

@@ -30,7 +30,7 @@ impl ServerSession {
     pub fn send_os_chunk(&mut self, image: [u8; 32], offset: u32, data: &[u8]) -> Result<(), SendError> {
         self.open()?;
         let message = ChunkMessage { number: ChunkMessage::OS, name: &image, offset, data };
-        message.check(&self.limits)?;
+        message.check(self.limits)?;
         self.link.send(&message, data.len())
     }
 

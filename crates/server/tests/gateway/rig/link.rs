@@ -60,6 +60,8 @@ impl Link {
             attestation: AttestationLevel::Software,
             boot: None,
             vault_generation: None,
+            layers: None,
+            memory_locked: None,
             limits: LIMITS,
         };
         let machine = DeviceSession::new(config, now());
@@ -194,6 +196,8 @@ pub(crate) fn answer(device: &TestDevice, signer: &Signer, nonce: [u8; 32], expo
         profile: device.profile,
         boot: None,
         vault_generation: None,
+        layers: None,
+        memory_locked: None,
     }
     .to_cbor();
     let signature = signer.sign(&cose::to_be_signed(cose::CosePurpose::Challenge, &payload)).unwrap();
