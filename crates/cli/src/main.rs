@@ -64,6 +64,15 @@ enum Command {
     #[command(subcommand)]
     Library(commands::library::Library),
     #[cfg(feature = "server")]
+    #[command(subcommand)]
+    Release(commands::release::Release),
+    #[cfg(feature = "server")]
+    #[command(subcommand)]
+    Rollout(commands::rollout::Rollout),
+    #[cfg(feature = "server")]
+    #[command(subcommand)]
+    Fleet(commands::fleet::Fleet),
+    #[cfg(feature = "server")]
     Logs(commands::logs::Logs),
     #[cfg(feature = "server")]
     Keys(commands::keys::Keys),
@@ -99,6 +108,12 @@ fn main() -> ExitCode {
         Command::Deployment(command) => command.run(&output),
         #[cfg(feature = "server")]
         Command::Library(command) => command.run(&output),
+        #[cfg(feature = "server")]
+        Command::Release(command) => command.run(&output),
+        #[cfg(feature = "server")]
+        Command::Rollout(command) => command.run(&output),
+        #[cfg(feature = "server")]
+        Command::Fleet(command) => command.run(&output),
         #[cfg(feature = "server")]
         Command::Logs(command) => command.run(&output),
         #[cfg(feature = "server")]

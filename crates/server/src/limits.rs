@@ -8,6 +8,7 @@ pub const LIMITS: Limits = Limits {
     database_wait: Duration::from_secs(10),
     logins_kept: 65_536,
     image_cache_bytes: 64 * 1024 * 1024,
+    os_cache_bytes: 48 * 1024 * 1024,
     agent_state_bytes: 64 * 1024,
     journal_queue: 4_096,
     journal_batch: 512,
@@ -59,6 +60,8 @@ pub struct Limits {
     pub logins_kept: usize,
     /// Bytes of app images kept in memory.
     pub image_cache_bytes: usize,
+    /// Bytes of OS images kept in memory, whatever their number and length.
+    pub os_cache_bytes: usize,
     /// Bytes of what one agent saves.
     pub agent_state_bytes: usize,
     /// Log lines and diary reports waiting to be written; their writers wait beyond.

@@ -10,6 +10,8 @@ pub(crate) mod device;
 #[cfg(feature = "server")]
 pub(crate) mod enrolment_token;
 #[cfg(feature = "server")]
+pub(crate) mod fleet;
+#[cfg(feature = "server")]
 pub(crate) mod group;
 #[cfg(feature = "server")]
 pub(crate) mod init;
@@ -25,6 +27,10 @@ pub(crate) mod logs;
 pub(crate) mod password;
 #[cfg(feature = "server")]
 pub(crate) mod product;
+#[cfg(feature = "server")]
+pub(crate) mod release;
+#[cfg(feature = "server")]
+pub(crate) mod rollout;
 #[cfg(feature = "server")]
 pub(crate) mod serve;
 #[cfg(feature = "server")]

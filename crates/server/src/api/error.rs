@@ -148,9 +148,11 @@ impl From<ChangeError> for ApiError {
 impl From<Rule> for ApiError {
     fn from(rule: Rule) -> Self {
         let (status, code, title) = match rule {
-            Rule::ProductNameTaken | Rule::GroupNameTaken | Rule::AccountNameTaken | Rule::LibraryVersionTaken => {
-                (409, "CX001", "Duplicate Resource")
-            }
+            Rule::ProductNameTaken
+            | Rule::GroupNameTaken
+            | Rule::AccountNameTaken
+            | Rule::LibraryVersionTaken
+            | Rule::ReleaseVersionTaken => (409, "CX001", "Duplicate Resource"),
             Rule::ProductHasGroups => (409, "CX002", "Dependent Devicegroups Exist"),
             Rule::GroupHasDevices => (409, "CX003", "Dependent Devices Exist"),
             Rule::GroupHasFlagged | Rule::DeploymentFlagged => (409, "CX004", "Resource Flagged"),
@@ -160,6 +162,8 @@ impl From<Rule> for ApiError {
             Rule::DeviceAssigned => (409, "CX009", "Device Assigned"),
             Rule::DeviceNotAssigned => (404, "NF004", "Device Not Assigned"),
             Rule::DeviceRevoked => (409, "CX010", "Device Revoked"),
+            Rule::ReleaseFitsNobody => (409, "CX011", "Release Fits No Device"),
+            Rule::RolloutNotRunning | Rule::RolloutNotHeld | Rule::RolloutOver => (409, "CX012", "Rollout State"),
         };
         Self::new(StatusCode::from_u16(status).unwrap_or(StatusCode::CONFLICT), code, title, rule.to_string())
     }

@@ -12,6 +12,7 @@ mod devices;
 mod document;
 mod enrolment_tokens;
 mod error;
+mod fleet;
 mod health;
 mod libraries;
 pub mod listener;
@@ -23,7 +24,9 @@ mod orders;
 mod products;
 mod query;
 mod refresh_tokens;
+mod releases;
 mod request;
+mod rollouts;
 mod routes;
 mod status;
 

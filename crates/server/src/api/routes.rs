@@ -11,8 +11,8 @@ use tokio::time::timeout;
 
 use super::error::ApiError;
 use super::{
-    Central, accounts, auth, deployments, devicegroups, devices, enrolment_tokens, health, libraries, logs, logstream,
-    products, refresh_tokens, status,
+    Central, accounts, auth, deployments, devicegroups, devices, enrolment_tokens, fleet, health, libraries, logs,
+    logstream, products, refresh_tokens, releases, rollouts, status,
 };
 
 pub(super) fn router(central: &Central) -> Router {
@@ -47,6 +47,16 @@ pub(super) fn router(central: &Central) -> Router {
         .route("/enrolment_tokens", get(enrolment_tokens::list).post(enrolment_tokens::create))
         .route("/enrolment_tokens/{id}", get(enrolment_tokens::one).delete(enrolment_tokens::remove))
         .route("/libraries", get(libraries::list).post(libraries::create))
+        .route("/releases", get(releases::list))
+        .route("/releases/{id}", get(releases::one))
+        .route("/releases/{id}/align", post(releases::align))
+        .route("/rollouts", get(rollouts::list).post(rollouts::create))
+        .route("/rollouts/{id}", get(rollouts::one))
+        .route("/rollouts/{id}/devices", get(rollouts::devices))
+        .route("/rollouts/{id}/pause", post(rollouts::pause))
+        .route("/rollouts/{id}/resume", post(rollouts::resume))
+        .route("/rollouts/{id}/abort", post(rollouts::abort))
+        .route("/fleet/skew", get(fleet::skew))
         .route("/status", get(status::status))
         .route("/logstream", post(logstream::open))
         .route("/logstream/{id}", get(logstream::read))

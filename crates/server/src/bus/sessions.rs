@@ -11,7 +11,11 @@ use super::mailbox::{self, Beyond, Full, Refused, Sending};
 use super::message::{AppMessage, ToAgent, ToSession};
 use super::shards::Shards;
 use super::{Bus, Inner};
-use crate::store::unix_ms;
+use crate::fleet::GroupId;
+use crate::store::{Store, StoreError, unix_ms};
+
+/// Devices of a group that are read from the store at one time.
+const DEVICES_AT_ONCE: u32 = 500;
 
 #[derive(Default)]
 pub(super) struct Sessions {
@@ -148,6 +152,22 @@ impl Bus {
         let mut sessions = self.0.sessions.by_device.lock(device);
         if let Some(session) = sessions.remove(device) {
             self.0.left(device, &session, reason);
+        }
+    }
+
+    /// Tells the sessions of a group's devices to look up what is to run on them.
+    ///
+    /// # Errors
+    /// The devices could not be read.
+    pub async fn group_changed(&self, store: &Store, group: GroupId) -> Result<(), StoreError> {
+        let mut after = None;
+        loop {
+            let devices = store.devices_of_group(group, after, DEVICES_AT_ONCE).await?;
+            devices.iter().for_each(|device| self.app_changed(device));
+            after = devices.last().copied();
+            if devices.len() < DEVICES_AT_ONCE as usize {
+                return Ok(());
+            }
         }
     }
 

@@ -52,6 +52,10 @@ uuid_id! {
     GroupId;
     /// A deployment's id.
     DeploymentId;
+    /// An OS release's id.
+    ReleaseId;
+    /// A roll-out's id.
+    RolloutId;
     /// A refresh token's id; the token itself is kept as a hash only.
     RefreshTokenId;
 }

@@ -49,6 +49,21 @@ pub enum Rule {
     /// The device is not in this group, or in none.
     #[error("The device is not assigned to the devicegroup.")]
     DeviceNotAssigned,
+    /// The product has that version already.
+    #[error("The product has a release of this version; a version never changes.")]
+    ReleaseVersionTaken,
+    /// No device of the group could take it.
+    #[error("The release has no image for any model of the devicegroup's devices.")]
+    ReleaseFitsNobody,
+    /// Only what runs can be paused.
+    #[error("Only a roll-out that runs can be paused.")]
+    RolloutNotRunning,
+    /// Only what is held can go on.
+    #[error("Only a roll-out that is paused, or stopped by failures, can be resumed.")]
+    RolloutNotHeld,
+    /// It is over.
+    #[error("The roll-out is over already.")]
+    RolloutOver,
     /// The device is revoked.
     #[error("The device is revoked; it must be enrolled anew with a new identity key.")]
     DeviceRevoked,

@@ -19,7 +19,7 @@ use super::arrival::{Inside, LAST_WORDS, TurnedAway};
 use super::counters::Turned;
 use super::edge::Caller;
 use super::events::{ChallengeAnswer, GatewayEventKind, TlsFacts};
-use super::session::Session;
+use super::session::{Proved, Session};
 use super::tls_socket::TlsSocket;
 use crate::bus::{SessionInbox, SessionTicket};
 use crate::fleet::{self, DeviceLogin};
@@ -64,8 +64,8 @@ pub(super) async fn login(
     machine.handle_bytes(early, now);
     let mut login = Login { caller, socket, machine, nonce, exporter, found: None };
     let away = match timeout(caller.edge.limits.challenge_deadline, login.prove_and_open()).await {
-        Ok(Ok(Greeted { ticket, inbox, found })) => {
-            return Ok(Session::new(login.socket, login.machine, ticket, inbox, &found));
+        Ok(Ok(Greeted { ticket, inbox, found, proved })) => {
+            return Ok(Session::new(login.socket, login.machine, ticket, inbox, &found, proved, &caller.edge));
         }
         Ok(Err(away)) => away,
         Err(_) => Turned::ChallengeDeadline.into(),
@@ -171,7 +171,7 @@ impl Login<'_> {
         if found.os_version.as_ref() != Some(&claims.os_version) {
             edge.bus.journal().os_version(*identity, claims.os_version.clone());
         }
-        Ok(Greeted { ticket, inbox, found })
+        Ok(Greeted { ticket, inbox, found, proved: Proved::of(claims) })
     }
 
     async fn look_again(&mut self, identity: SpkiHash) -> Result<Option<DeviceLogin>, TurnedAway> {
@@ -214,6 +214,7 @@ struct Greeted {
     ticket: SessionTicket,
     inbox: SessionInbox,
     found: DeviceLogin,
+    proved: Proved,
 }
 
 fn known(found: &DeviceLogin) -> KnownDevice {

@@ -1,5 +1,6 @@
 //! An authenticated device: a small task that waits, and works in batches when woken.
 
+mod app;
 mod update;
 
 use std::future::{Future, pending, poll_fn};
@@ -19,12 +20,15 @@ use super::arrival::LAST_WORDS;
 use super::counters::Gauge;
 use super::edge::{Caller, Edge};
 use super::events::GatewayEventKind;
-use super::login::app_ref;
 use super::receipts::{Receipts, Reported, Waiting};
-use super::report::{Reporter, downloading};
+use super::report::Reporter;
 use super::tls_socket::{TlsSocket, TlsSocketError};
 use crate::bus::{AppMessage, DeviceMessage, Full, SessionInbox, SessionTicket, ToSession, Unhandled};
-use crate::fleet::{AppRef, DeviceLogin};
+use crate::fleet::{AppRef, DeviceLogin, OsUpdate};
+use crate::store::Store;
+
+pub(super) use self::update::Proved;
+use self::update::UpdateAnswer;
 
 /// Room that must be free before a message of the bus is taken: then the largest one fits.
 const ROOM_FOR_MESSAGE: usize = LIMITS.app_value + LIMITS.app_name;
@@ -45,7 +49,9 @@ enum Done {
     /// An image that the device asked for, from this byte on; none if it does not exist any more.
     Image { image: Option<Arc<[u8]>>, offset: u32 },
     /// The device's records were read again; none if it does not exist any more.
-    Records { found: Option<Box<DeviceLogin>>, restart: Option<RestartReason> },
+    Records { found: Option<Box<DeviceLogin>>, os: Option<Box<OsUpdate>>, restart: Option<RestartReason> },
+    /// What the device asked for about an OS update.
+    Update(UpdateAnswer),
     /// The records cannot be read.
     Failed,
 }
@@ -84,6 +90,10 @@ pub(super) struct Session {
     app: Option<AppRef>,
     /// The image of it, while the device fetches it.
     image: Option<Arc<[u8]>>,
+    /// What the device is and runs, as it proved.
+    proved: Proved,
+    /// The OS image that the device was told to install.
+    os: Option<Box<OsUpdate>>,
     /// Set when the records changed, with whether the app shall start again, and how.
     stale: Option<Option<RestartReason>>,
     write: WriteProgress,
@@ -105,7 +115,11 @@ impl Session {
         ticket: SessionTicket,
         inbox: SessionInbox,
         found: &DeviceLogin,
+        proved: Proved,
+        edge: &Edge,
     ) -> Self {
+        let has_rollout = found.group.is_some_and(|group| edge.store.is_rolling_out(group));
+        let stale = has_rollout.then_some(None);
         Self {
             socket,
             machine,
@@ -118,7 +132,9 @@ impl Session {
             unhandled: Unhandled::default(),
             app: found.app,
             image: None,
-            stale: None,
+            proved,
+            os: None,
+            stale,
             write: WriteProgress { sent: 0, stuck_since: None },
             leave_by: None,
         }
@@ -226,7 +242,7 @@ impl Session {
     fn work(&mut self, caller: &Caller) -> Option<End> {
         while self.busy.is_none()
             && !self.receipts.is_full()
-            && (!self.machine.is_open() || self.machine.room() >= ROOM_FOR_ANSWER)
+            && self.has_room_for_answer()
             && let Some(event) = self.machine.poll_event()
         {
             if let Some(end) = self.act(event, caller) {
@@ -236,13 +252,8 @@ impl Session {
         if self.busy.is_none()
             && let Some(restart) = self.stale.take()
         {
-            let (store, device) = (caller.edge.store.clone(), self.report.device);
-            self.busy = Some(Box::pin(async move {
-                match store.device_login(device).await {
-                    Ok(found) => Done::Records { found: found.map(Box::new), restart },
-                    Err(error) => failed(device, &error),
-                }
-            }));
+            self.busy =
+                Some(Box::pin(records(caller.edge.store.clone(), self.report.device, self.proved.clone(), restart)));
         }
         None
     }
@@ -284,59 +295,9 @@ impl Session {
             ServerEvent::Broken(error) => return Some(End::Device(error.to_string())),
             // The machine yields these before the welcome only.
             ServerEvent::Identify { .. } | ServerEvent::Authenticated(_) | ServerEvent::Refused(_) => {}
-            update => self.act_on_update(&update),
+            update => self.act_on_update(update, caller),
         }
         None
-    }
-
-    fn want_app(&mut self, sha256: [u8; 32], offset: u32, caller: &Caller) {
-        let Some(app) = self.app.filter(|app| app.sha256 == sha256) else { return self.tell_app() };
-        if let Some(image) = self.image.clone() {
-            return self.send_piece(&image, offset, caller);
-        }
-        let (store, bus, device) = (caller.edge.store.clone(), caller.edge.bus.clone(), self.report.device);
-        let started = self.report.status(caller.edge.now(), &downloading(app.len));
-        self.busy = Some(Box::pin(async move {
-            if offset == 0 {
-                bus.log(started).await;
-            }
-            match store.image(&sha256).await {
-                Ok(image) => Done::Image { image, offset },
-                Err(error) => failed(device, &error),
-            }
-        }));
-    }
-
-    fn send_piece(&mut self, image: &Arc<[u8]>, offset: u32, caller: &Caller) {
-        let Some(app) = self.app else { return };
-        let start = (offset as usize).min(image.len());
-        let end = start.saturating_add(LIMITS.chunk).min(image.len());
-        let piece = &image[start..end];
-        // An empty piece is not sendable; a device that asks beyond the end is told again what there is.
-        if piece.is_empty() || self.machine.send_chunk(app.sha256, offset, piece).is_err() {
-            return self.tell_app();
-        }
-        self.image = Some(Arc::clone(image)).filter(|image| end < image.len());
-        if self.image.is_none() {
-            caller.emit(|| GatewayEventKind::AppServed {
-                device_id: self.id.to_string(),
-                sha256: const_hex::encode(app.sha256),
-                length: image.len() as u64,
-                bytes: self.machine.app_bytes_sent(),
-            });
-        }
-    }
-
-    /// Tells the device what it is to run; when that finds no room, it is told when there is.
-    fn tell_app(&mut self) {
-        let told = match self.app {
-            Some(app) => self.machine.app_available(app_ref(app)),
-            None => self.machine.app_removed(),
-        };
-        if told == Err(SendError::Full) {
-            self.stale.get_or_insert(None);
-            self.app = None;
-        }
     }
 
     fn done(&mut self, done: Done, caller: &Caller) -> Option<End> {
@@ -346,7 +307,8 @@ impl Session {
             Done::Image { image: Some(image), offset } => self.send_piece(&image, offset, caller),
             // Deleted since the device was told of it: the records know what there is now.
             Done::Image { image: None, .. } => drop(self.stale.get_or_insert(None)),
-            Done::Records { found: Some(found), restart } if !found.revoked => {
+            Done::Records { found: Some(found), os, restart } if !found.revoked => {
+                self.told_os(os);
                 (self.report.production, self.report.deployment) = (found.production, found.deployment);
                 if found.app != self.app {
                     self.app = found.app;
@@ -357,6 +319,7 @@ impl Session {
                     self.stale = Some(restart);
                 }
             }
+            Done::Update(answer) => self.answer_update(answer),
             Done::Records { .. } => return Some(self.end(CloseReason::Revoked, None)),
             Done::Failed => return Some(self.end(CloseReason::Drain, Some(COME_BACK_AFTER_FAILURE_MS))),
         }
@@ -405,6 +368,15 @@ impl Session {
             && !self.receipts.is_full()
             && !self.machine.has_events()
             && (self.leave_by.is_some() || self.machine.room() >= ROOM_FOR_ANSWER)
+    }
+
+    fn has_room_for_answer(&self) -> bool {
+        match self.os {
+            _ if !self.machine.is_open() => true,
+            None => self.machine.room() >= ROOM_FOR_ANSWER,
+            // A piece of an OS image is sent before the next one is looked at, so that a slow device holds one of them.
+            Some(_) => self.machine.transmit_backlog() == 0 && !self.socket.wants_write(),
+        }
     }
 
     /// Keeps the two watches: on the device's silence, which says nothing while nothing is read, and on bytes it does not take.
@@ -498,6 +470,23 @@ impl WriteProgress {
     fn stuck_for(&self, edge: &Edge) -> bool {
         self.stuck_since.is_some_and(|since| since.elapsed() >= edge.limits.write_deadline)
     }
+}
+
+/// What the records say of a device now.
+async fn records(store: Store, device: SpkiHash, proved: Proved, restart: Option<RestartReason>) -> Done {
+    let found = match store.device_login(device).await {
+        Ok(found) => found.map(Box::new),
+        Err(error) => return failed(device, &error),
+    };
+    let has_rollout = found.as_ref().and_then(|found| found.group).is_some_and(|group| store.is_rolling_out(group));
+    let os = match &proved.os_version {
+        Some(runs) if has_rollout => match store.os_update(device, &proved.model, *runs).await {
+            Ok(os) => os.map(Box::new),
+            Err(error) => return failed(device, &error),
+        },
+        _ => None,
+    };
+    Done::Records { found, os, restart }
 }
 
 fn failed(device: SpkiHash, error: &crate::store::StoreError) -> Done {

@@ -65,6 +65,7 @@ async fn remove(change: &mut Transaction<'static, Sqlite>, spki: &[u8], agent: &
         "DELETE FROM logs WHERE spki = $1",
         "DELETE FROM diaries WHERE spki = $1",
         "DELETE FROM report_positions WHERE spki = $1",
+        "DELETE FROM rollout_devices WHERE spki = $1",
     ] {
         sqlx::query(sql).bind(spki).execute(&mut **change).await?;
     }

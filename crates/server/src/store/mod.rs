@@ -19,12 +19,17 @@ mod libraries;
 mod log_history;
 mod logins;
 mod logs;
+mod os_images;
+mod os_updates;
 mod page;
 mod products;
+mod releases;
+mod rollouts;
 mod row;
 mod tokens;
 mod totals;
 
+use std::collections::HashSet;
 use std::fs::OpenOptions;
 use std::io;
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -36,7 +41,7 @@ use sqlx::Sqlite;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
 use thiserror::Error;
 
-use crate::fleet::{AgentIdSecret, Invalid, Rule};
+use crate::fleet::{AgentIdSecret, GroupId, Invalid, Rule};
 use crate::limits::Limits;
 
 pub use agent_states::{AgentState, SaveError};
@@ -46,7 +51,10 @@ pub use devices::{DeviceFilter, DeviceName, Unassigned};
 pub use enrolment_tokens::{NewToken, RedeemError};
 pub use journal::{Attempts, Journal, JournalTask, Receipt, ReportRing};
 pub use log_history::LogFilter;
+pub use os_images::{NewOsImage, OS_IMAGES_FOLDER};
+pub use os_updates::{KeyRelease, Progressed};
 pub use page::{Listed, Page};
+pub use rollouts::{NewRollout, RolloutOrder};
 pub use tokens::Login;
 pub use totals::Totals;
 
@@ -64,6 +72,9 @@ struct Inner {
     limits: Limits,
     logins: logins::Logins,
     images: Mutex<cache::Cache<[u8; 32], Arc<[u8]>>>,
+    os_images: os_images::OsImages,
+    /// The groups in which a roll-out runs.
+    rolling_out: Mutex<HashSet<GroupId>>,
 }
 
 /// The state could not be read or written. Nothing was changed.
@@ -75,6 +86,9 @@ pub enum StoreError {
     /// The tables could not be made or brought up to date.
     #[error("the database could not be prepared")]
     Migration(#[from] sqlx::migrate::MigrateError),
+    /// The folder of the OS images cannot be used.
+    #[error("the OS images cannot be read")]
+    OsImages(#[source] io::Error),
     /// A value in the database is not one that this program wrote.
     #[error("a damaged value in {0}: restore the database from a backup")]
     Damaged(&'static str),
@@ -131,6 +145,8 @@ impl Store {
     }
 
     async fn connect(path: &Path, agent_ids: AgentIdSecret, limits: &Limits) -> Result<Self, StoreError> {
+        let dir = path.parent().unwrap_or(Path::new("."));
+        let os_images = os_images::OsImages::open(dir, limits.os_cache_bytes).map_err(StoreError::OsImages)?;
         let options = SqliteConnectOptions::new()
             .filename(path)
             .create_if_missing(false)
@@ -153,14 +169,18 @@ impl Store {
         deleted_devices::clear_up(&mut change, unix_ms()).await?;
         change.commit().await?;
         let readers = pool(limits.readers.max(1)).connect_with(options.pragma("query_only", "ON")).await?;
-        Ok(Self(Arc::new(Inner {
+        let store = Self(Arc::new(Inner {
             readers,
             writer,
             agent_ids,
             limits: limits.clone(),
             logins: logins::Logins::new(limits.logins_kept),
             images: Mutex::new(cache::Cache::new(limits.image_cache_bytes)),
-        })))
+            os_images,
+            rolling_out: Mutex::default(),
+        }));
+        store.read_running().await?;
+        Ok(store)
     }
 
     /// Closes all connections; calls after it fail.

@@ -13,4 +13,5 @@ mod limits;
 mod logs;
 mod products;
 mod rig;
+mod rollouts;
 mod status;

@@ -1,18 +1,143 @@
 //! OS updates in a session: what is to be installed, its pieces, its key and what proves it.
 
-use protocol::os::Trust;
-use protocol::session::ServerEvent;
+use std::sync::Arc;
 
-use super::Session;
+use protocol::eat::Eat;
+use protocol::error::SendError;
+use protocol::os::{OsRef, OsState, Trust};
+use protocol::session::ServerEvent;
+use release::version::OsVersion;
+
+use super::{Done, Session, failed};
+use crate::fleet::{DeviceStep, OsUpdate};
+use crate::gateway::edge::Caller;
+
+/// What a device is and runs, as far as OS updates need it.
+#[derive(Clone, Debug)]
+pub(in crate::gateway) struct Proved {
+    /// The model that it proved to be.
+    pub(super) model: Arc<str>,
+    /// The OS version that it proved to run; none when what it said is no version of a release, and then it gets none.
+    pub(super) os_version: Option<OsVersion>,
+}
+
+/// What a device is answered about an OS update.
+pub(super) enum UpdateAnswer {
+    /// A piece of the image.
+    Piece { image: [u8; 32], offset: u32, piece: Arc<[u8]> },
+}
+
+impl Proved {
+    /// Out of the claims that a device signed.
+    pub(in crate::gateway) fn of(claims: &Eat) -> Self {
+        Self { model: claims.model.as_str().into(), os_version: claims.os_version.parse().ok() }
+    }
+}
 
 impl Session {
     /// Acts on what the device asks and says about OS updates.
-    pub(super) fn act_on_update(&mut self, event: &ServerEvent) {
-        // What finds no room is asked for again.
-        let _ = match event {
-            ServerEvent::WantOs { .. } | ServerEvent::WantOsKey { .. } => self.machine.os_removed(),
-            ServerEvent::WantTrust { subject, .. } => self.machine.trust(*subject, Trust::default()),
-            _ => Ok(()),
+    pub(super) fn act_on_update(&mut self, event: ServerEvent, caller: &Caller) {
+        match event {
+            ServerEvent::WantOs { image, offset } => self.want_os(image, offset, caller),
+            ServerEvent::WantOsKey { .. } => self.tell_os(),
+            ServerEvent::WantTrust { subject, .. } => {
+                // There is room: events are looked at only then.
+                let _ = self.machine.trust(subject, Trust::default());
+            }
+            ServerEvent::OsState { image, state } => self.os_state(image, &state, caller),
+            _ => {}
+        }
+    }
+
+    /// Answers what was asked for.
+    pub(super) fn answer_update(&mut self, answer: UpdateAnswer) {
+        let UpdateAnswer::Piece { image, offset, piece } = answer;
+        let sent = self.machine.send_os_chunk(image, offset, &piece);
+        // What is not sendable was asked for beyond the end.
+        if sent.is_err() {
+            self.tell_os();
+        }
+    }
+
+    /// Tells the device what it is to install, if that is something else than before.
+    pub(super) fn told_os(&mut self, os: Option<Box<OsUpdate>>) {
+        if self.os.as_ref().map(|os| os.image) != os.as_ref().map(|os| os.image) {
+            self.os = os;
+            self.tell_os();
+        }
+    }
+
+    /// Tells the device what it is to install; when that finds no room, it is told when there is.
+    fn tell_os(&mut self) {
+        let told = match &self.os {
+            Some(os) => {
+                let os = OsRef { image: os.image, len: os.len, manifest: os.manifest.clone() };
+                self.machine.os_available(os)
+            }
+            None => self.machine.os_removed(),
         };
+        if told == Err(SendError::Full) {
+            self.stale.get_or_insert(None);
+            self.os = None;
+        }
+    }
+
+    fn is_to_install(&self, image: &[u8; 32]) -> bool {
+        self.os.as_ref().is_some_and(|os| os.image == *image)
+    }
+
+    fn want_os(&mut self, image: [u8; 32], offset: u32, caller: &Caller) {
+        if !self.is_to_install(&image) {
+            return self.tell_os();
+        }
+        let store = &caller.edge.store;
+        if let Some(piece) = store.os_piece_at_hand(&image, offset) {
+            return self.answer_update(UpdateAnswer::Piece { image, offset, piece });
+        }
+        let (store, device) = (store.clone(), self.report.device);
+        self.busy = Some(Box::pin(async move {
+            match store.os_piece(image, offset).await {
+                Ok(piece) => Done::Update(UpdateAnswer::Piece { image, offset, piece }),
+                Err(error) => {
+                    tracing::error!(%device, %error, "cannot read an OS image; the device is told to come back");
+                    Done::Failed
+                }
+            }
+        }));
+    }
+
+    fn os_state(&mut self, image: [u8; 32], state: &OsState, caller: &Caller) {
+        let (step, reason) = match state {
+            OsState::Downloading { .. } => (DeviceStep::Downloading, String::new()),
+            OsState::Installed => (DeviceStep::Installed, String::new()),
+            OsState::Trying => (DeviceStep::Trying, String::new()),
+            OsState::Confirmed => (DeviceStep::Confirmed, String::new()),
+            OsState::FellBack { trouble, text } => (DeviceStep::FellBack, format!("{trouble}: {text}")),
+            OsState::Refused { trouble, text } => (DeviceStep::Refused, format!("{trouble}: {text}")),
+        };
+        if step.is_last() && self.is_to_install(&image) {
+            self.os = None;
+        }
+        let line = format!("OS update {}{}{reason}", step.as_str(), if reason.is_empty() { "" } else { ": " });
+        let line = self.report.status(caller.edge.now(), &line);
+        let (store, bus, device) = (caller.edge.store.clone(), caller.edge.bus.clone(), self.report.device);
+        self.busy = Some(Box::pin(async move {
+            let progressed = match store.os_progress(device, &image, step, &reason).await {
+                Ok(progressed) => progressed,
+                Err(error) => return failed(device, &error),
+            };
+            if progressed.changed {
+                bus.log(line).await;
+            }
+            // The devices of a whole group are told beside the session: it would hold the device up.
+            if let Some(group) = progressed.tell {
+                tokio::spawn(async move {
+                    if let Err(error) = bus.group_changed(&store, group).await {
+                        tracing::error!(%group, %error, "cannot tell the devices of a group about its roll-out");
+                    }
+                });
+            }
+            Done::Taken
+        }));
     }
 }

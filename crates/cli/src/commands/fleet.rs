@@ -1,0 +1,136 @@
+//! `vouch fleet`: which models run which OS version, and one command that brings all to one.
+
+use std::collections::BTreeSet;
+
+use anyhow::{Result, ensure};
+use clap::{Args, Subcommand};
+use serde_json::{Value, json};
+
+use super::rollout::Plan;
+use crate::central::{Central, LoginFile};
+use crate::names::{self, id};
+use crate::output::{Output, Tone, paint};
+use crate::table::{Cell, Table};
+
+/// Show which models run which OS version, and bring all to one.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Fleet {
+    Skew(Skew),
+    Align(Align),
+}
+
+impl Fleet {
+    pub(crate) fn run(self, output: &Output) -> Result<()> {
+        match self {
+            Self::Skew(command) => command.run(output),
+            Self::Align(command) => command.run(output),
+        }
+    }
+}
+
+/// Show which models run which OS version, and how many devices do.
+#[derive(Args, Debug)]
+pub(crate) struct Skew {
+    /// Only the devices of this group, by its name or id.
+    #[arg(long, value_name = "GROUP")]
+    group: Option<String>,
+
+    #[command(flatten)]
+    file: LoginFile,
+}
+
+impl Skew {
+    fn run(self, output: &Output) -> Result<()> {
+        let mut central = Central::open(&self.file)?;
+        let filter = match &self.group {
+            Some(group) => format!("?filter[devicegroup.id]={}", id(&names::group(&mut central, group)?)?),
+            None => String::new(),
+        };
+        let skew = central.get(&format!("/fleet/skew{filter}"))?["data"].clone();
+        let runs = skew["versions"].as_array().cloned().unwrap_or_default();
+        let mut table = Table::new(&["MODEL", "OS VERSION", "DEVICES"]);
+        for run in &runs {
+            let version = run["os_version"].as_str().unwrap_or("not reported");
+            table.add(vec![
+                Cell::plain(run["model"].as_str().unwrap_or_default()),
+                Cell::plain(version),
+                Cell::plain(run["devices"].to_string()),
+            ]);
+        }
+        let mut lines = table.lines(None);
+        lines.push(verdict(&runs));
+        output.result(&skew, &lines.join("\n"));
+        Ok(())
+    }
+}
+
+fn verdict(runs: &[Value]) -> String {
+    let versions: BTreeSet<_> = runs.iter().map(|run| run["os_version"].as_str().unwrap_or("-")).collect();
+    match versions.len() {
+        0 => "there are no devices yet".to_owned(),
+        1 => paint(Tone::Good, "all devices run one OS version"),
+        count => {
+            let count = paint(Tone::Bad, &format!("{count} OS versions"));
+            format!("{count} are in use; bring all to one with: vouch fleet align VERSION")
+        }
+    }
+}
+
+/// Bring every device to one OS version: start the roll-outs that this takes.
+///
+/// A device that runs a newer version keeps it; no device ever goes back.
+#[derive(Args, Debug)]
+pub(crate) struct Align {
+    /// The version that all are to run.
+    #[arg(value_name = "VERSION")]
+    version: String,
+
+    #[command(flatten)]
+    plan: Plan,
+
+    #[command(flatten)]
+    file: LoginFile,
+}
+
+impl Align {
+    fn run(self, output: &Output) -> Result<()> {
+        let mut central = Central::open(&self.file)?;
+        let releases = central.list("/releases")?;
+        let releases: Vec<_> =
+            releases.into_iter().filter(|release| release["attributes"]["version"] == self.version.as_str()).collect();
+        ensure!(!releases.is_empty(), "there is no release {:?}; `vouch release list` shows all", self.version);
+        let body = json!({ "data": { "type": "rollout", "attributes": self.plan.attributes() } });
+        let mut begun = Vec::new();
+        for release in &releases {
+            let answer = central.post(&format!("/releases/{}/align", id(release)?), &body)?;
+            begun.extend(answer["data"].as_array().cloned().unwrap_or_default());
+        }
+        let groups = central.list("/devicegroups")?;
+        let mut lines = Vec::new();
+        for rollout in &begun {
+            let group = groups.iter().find(|group| group["id"] == rollout["relationships"]["devicegroup"]["id"]);
+            let name = group.and_then(|group| group["attributes"]["name"].as_str()).unwrap_or_default();
+            lines.push(format!("roll-out {} has {} for group {name}", id(rollout)?, paint(Tone::Good, "begun")));
+        }
+        lines.push(match begun.len() {
+            0 => format!("nothing to do: every device that can runs {}, or its roll-out has begun", self.version),
+            _ => "next: vouch rollout list".to_owned(),
+        });
+        output.result(&json!(begun), &lines.join("\n"));
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_verdict_says_whether_there_is_skew() {
+        let run = |model: &str, version: &str| json!({ "model": model, "os_version": version, "devices": 1 });
+        assert!(verdict(&[]).contains("no devices"));
+        assert!(verdict(&[run("a", "1.4.0"), run("b", "1.4.0")]).contains("one OS version"));
+        assert!(verdict(&[run("a", "1.4.0"), run("a", "1.3.0")]).contains("2 OS versions"));
+        assert!(verdict(&[run("a", "1.4.0"), json!({ "model": "b", "devices": 1 })]).contains("vouch fleet align"));
+    }
+}

@@ -1,0 +1,120 @@
+//! `vouch release`: the OS releases that a server holds.
+
+use anyhow::{Result, bail};
+use clap::{Args, Subcommand};
+use serde_json::{Value, json};
+
+use crate::central::{Central, LoginFile};
+use crate::moment;
+use crate::names::id;
+use crate::output::{Output, Tone, paint};
+use crate::table::{Cell, Table};
+
+/// List and show the OS releases that the server holds.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Release {
+    List(List),
+    Show(Show),
+}
+
+impl Release {
+    pub(crate) fn run(self, output: &Output) -> Result<()> {
+        match self {
+            Self::List(command) => command.run(output),
+            Self::Show(command) => command.run(output),
+        }
+    }
+}
+
+/// List the releases, the newest upload first.
+#[derive(Args, Debug)]
+pub(crate) struct List {
+    #[command(flatten)]
+    file: LoginFile,
+}
+
+impl List {
+    fn run(self, output: &Output) -> Result<()> {
+        let releases = Central::open(&self.file)?.list("/releases")?;
+        if output.is_json() {
+            output.json_line(&json!(releases));
+            return Ok(());
+        }
+        let mut table = Table::new(&["VERSION", "PRODUCT", "MODELS", "EPOCH", "UPLOADED", "RELEASE"]);
+        for release in &releases {
+            let attributes = &release["attributes"];
+            table.add(vec![
+                Cell::toned(Tone::Strong, word(&attributes["version"])),
+                Cell::plain(word(&attributes["product"])),
+                Cell::plain(models(release).join(", ")),
+                Cell::plain(attributes["security_epoch"].to_string()),
+                Cell::plain(moment::shown(moment::of(&attributes["uploaded_at"])?)),
+                Cell::plain(id(release)?),
+            ]);
+        }
+        table.lines(None).iter().for_each(|line| output.say(line));
+        if releases.is_empty() {
+            output.say("there is no release yet");
+        }
+        Ok(())
+    }
+}
+
+/// Show one release with its images.
+#[derive(Args, Debug)]
+pub(crate) struct Show {
+    /// Its version or id.
+    #[arg(value_name = "RELEASE")]
+    release: String,
+
+    #[command(flatten)]
+    file: LoginFile,
+}
+
+impl Show {
+    fn run(self, output: &Output) -> Result<()> {
+        let release = find(&mut Central::open(&self.file)?, &self.release)?;
+        let attributes = &release["attributes"];
+        let mut lines = vec![
+            format!("{} {}", word(&attributes["product"]), paint(Tone::Strong, &word(&attributes["version"]))),
+            format!("  release         {}", id(&release)?),
+            format!("  security epoch  {}", attributes["security_epoch"]),
+            format!("  uploaded        {}", moment::shown(moment::of(&attributes["uploaded_at"])?)),
+        ];
+        for image in attributes["images"].as_array().into_iter().flatten() {
+            let models: Vec<_> = image["models"].as_array().into_iter().flatten().map(word).collect();
+            lines.push(format!(
+                "  image           {}: {} bytes, {}",
+                models.join(", "),
+                image["size"],
+                word(&image["sha256"])
+            ));
+        }
+        output.result(&release, &lines.join("\n"));
+        Ok(())
+    }
+}
+
+/// A release, by its id or by a version that only one product has.
+pub(crate) fn find(central: &mut Central, wanted: &str) -> Result<Value> {
+    let releases = central.list("/releases")?;
+    let mut found =
+        releases.into_iter().filter(|release| release["id"] == wanted || release["attributes"]["version"] == wanted);
+    match (found.next(), found.next()) {
+        (Some(release), None) => Ok(release),
+        (None, _) => bail!("there is no release {wanted:?}; `vouch release list` shows all"),
+        (Some(_), Some(_)) => {
+            bail!("several products have a release {wanted}: give its id, as `vouch release list` shows it")
+        }
+    }
+}
+
+/// The models that a release has images for.
+fn models(release: &Value) -> Vec<String> {
+    let images = release["attributes"]["images"].as_array().into_iter().flatten();
+    images.flat_map(|image| image["models"].as_array().into_iter().flatten().map(word).collect::<Vec<_>>()).collect()
+}
+
+fn word(value: &Value) -> String {
+    value.as_str().unwrap_or("-").to_owned()
+}

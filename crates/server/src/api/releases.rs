@@ -1,0 +1,92 @@
+//! OS releases.
+
+use axum::extract::{Path, State};
+use axum::response::Response;
+use serde::Serialize;
+
+use super::Central;
+use super::document::{Relationships, Resource, SelfLink, many, one as show_one, time};
+use super::error::ApiError;
+use super::orders::to_the_end;
+use super::query::Asked;
+use super::request::{self, Bearer, Document, Json};
+use super::rollouts;
+use crate::fleet::{Release, ReleaseImage};
+use crate::store::{Listed, NewRollout};
+
+#[derive(Serialize)]
+struct Attributes {
+    product: String,
+    version: String,
+    security_epoch: u32,
+    images: Vec<Image>,
+    uploaded_at: String,
+}
+
+#[derive(Serialize)]
+struct Image {
+    sha256: String,
+    models: Vec<String>,
+    size: u32,
+}
+
+pub(super) async fn list(State(central): State<Central>, _: Bearer, asked: Asked) -> Result<Response, ApiError> {
+    asked.filters.only(&[])?;
+    let listed = central.store.releases(asked.paging.page).await?;
+    Ok(many(&asked.paging, listed, |release| show(&central, release)))
+}
+
+pub(super) async fn one(
+    State(central): State<Central>,
+    _: Bearer,
+    Path(id): Path<String>,
+) -> Result<Response, ApiError> {
+    Ok(show_one(show(&central, find(&central, &id).await?)))
+}
+
+/// Begins the roll-outs that bring every device to this release whose model it has an image for.
+pub(super) async fn align(
+    State(central): State<Central>,
+    Bearer(caller): Bearer,
+    asked: Asked,
+    Path(id): Path<String>,
+    Json(Document { data }): Json<Document>,
+) -> Result<Response, ApiError> {
+    data.expect("rollout")?;
+    let release = find(&central, &id).await?.id;
+    let plan = rollouts::plan(&data)?;
+    let central = central.clone();
+    to_the_end(async move {
+        let mut begun = Vec::new();
+        for group in central.store.groups_behind(release).await? {
+            let (phases, max_failures) = plan.clone();
+            let new = NewRollout { release, group, creator: caller.account, phases, max_failures };
+            begun.push(rollouts::begin(&central, &new).await?);
+        }
+        Ok(many(&asked.paging, Listed { items: begun, more: false }, |shown| shown))
+    })
+    .await
+}
+
+async fn find(central: &Central, id: &str) -> Result<Release, ApiError> {
+    let release = central.store.release(request::id("release", id)?).await?;
+    release.ok_or_else(|| ApiError::not_found("release"))
+}
+
+fn show(central: &Central, release: Release) -> Resource<impl Serialize + use<>> {
+    let image =
+        |image: ReleaseImage| Image { sha256: const_hex::encode(image.image), models: image.models, size: image.len };
+    Resource {
+        kind: "release",
+        id: release.id.to_string(),
+        links: SelfLink { this: format!("{}/releases/{}", central.base, release.id) },
+        attributes: Attributes {
+            product: release.product,
+            version: release.version.to_string(),
+            security_epoch: release.security_epoch,
+            images: release.images.into_iter().map(image).collect(),
+            uploaded_at: time(release.uploaded_ms),
+        },
+        relationships: Relationships::default().with("uploader", "account", release.uploader),
+    }
+}
