@@ -13,6 +13,7 @@
 //! | [`public`] | public keys, their hashes, the device id |
 //! | [`storage`] | keys for what a device stores |
 //! | `shares` | secrets split over several people (feature `shares`) |
+//! | [`hpke`] | a secret sealed to one public key |
 //! | [`content_key`] | content keys wrapped for one device |
 //! | [`signer`] | private keys behind one seam |
 //! | [`pkcs11`] | tokens: HSMs, smartcards (feature `pkcs11`) |
@@ -35,6 +36,7 @@ pub mod chunks;
 pub mod content_key;
 pub mod cose;
 pub mod hashes;
+pub mod hpke;
 pub mod keystore;
 pub mod limits;
 pub mod metadata;

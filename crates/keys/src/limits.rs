@@ -21,6 +21,8 @@ pub struct Limits {
     pub token: usize,
     /// Names a gateway certificate may carry.
     pub server_names: usize,
+    /// Longest secret that is sealed to one key, in bytes.
+    pub sealed_secret: usize,
     /// People a secret may be split over.
     pub quorum_people: usize,
     /// Longest secret that is split, in bytes.
@@ -42,6 +44,7 @@ pub const LIMITS: Limits = Limits {
     password: 1024,
     token: 256,
     server_names: 32,
+    sealed_secret: 256,
     quorum_people: 16,
     split_secret: 64,
     token_sessions: 8,

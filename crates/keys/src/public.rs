@@ -141,7 +141,7 @@ impl PublicKey {
 }
 
 /// The DER form (RFC 3279, Ecdsa-Sig-Value) of a P-256 signature given as r and s side by side.
-pub(crate) fn ecdsa_der(r_and_s: &[u8]) -> Option<Vec<u8>> {
+pub fn ecdsa_der(r_and_s: &[u8]) -> Option<Vec<u8>> {
     let (r, s) = r_and_s.split_at_checked(32).filter(|(_, s)| s.len() == 32)?;
     let integers = [der_integer(r), der_integer(s)].concat();
     // Two integers of at most 33 bytes: the length takes one byte.
