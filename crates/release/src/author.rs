@@ -1,7 +1,8 @@
 //! Making releases: encrypting images, writing manifests and metadata, and collecting the signatures.
 //!
 //! No private key is needed here: whatever is to be signed is emitted as bytes, and the signature is handed in, so that cards,
-//! HSMs and files look alike. Nothing is believed because it was made here: each signature is verified when it is added.
+//! HSMs and files look alike; only the ceremony (feature `ceremony`) speaks with them. Nothing is believed because it was
+//! made here: each signature is verified when it is added.
 //!
 //! # A release, step by step
 //! 1. [`Encryptor`] encrypts each model's image and describes it: [`Built`], of which the content key is at once
@@ -15,6 +16,8 @@
 //!
 //! The ceremony's [`Draft::of_root`] goes the same way, and is signed under the old root's keys and its own.
 
+#[cfg(feature = "ceremony")]
+pub mod ceremony;
 mod draft;
 mod encrypt;
 mod roles;

@@ -1,4 +1,5 @@
 //! What a root must say, and what it may not.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use keys::pki::{OperatorPki, RootsBundle, ServerName, ServingPki};

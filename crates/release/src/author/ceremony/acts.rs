@@ -1,0 +1,348 @@
+//! What is done in a ceremony: founding it, signing a release, changing who and what it is made of.
+
+use keys::pkcs11::{Module, TokenError};
+use keys::release_key::ReleaseKey;
+use keys::secret::Secret;
+
+use super::card::Card;
+use super::hsm::{Hsm, HsmError, HsmFacts};
+use super::login::{LoginError, LoginOf, SealedSecret, new_secret};
+use super::record::{Act, Entry, hash};
+use super::state::{Folder, FolderError, KeyPlace, Login, State};
+use crate::anchors::ReleaseKeySlot;
+use crate::author::{Draft, DraftError};
+use crate::root::{Custodian, RootContent, RootError};
+
+/// What happens, for whoever watches.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Step {
+    /// A card opens its share of the HSM's secret.
+    OpensShare(String),
+    /// The HSM is logged in to.
+    HsmOpen,
+    /// The HSM makes an RSA-4096 key, which takes some seconds.
+    MakesReleaseKey,
+    /// A card signs the root.
+    SignsRoot(String),
+    /// The HSM signs the manifest of these models.
+    SignsManifest(Vec<String>),
+    /// The HSM is given a new secret, which is sealed to the cards.
+    ReplacesSecret,
+    /// A card signs the record.
+    SignsRecord(String),
+}
+
+/// Why an act was not carried out.
+#[derive(Debug, thiserror::Error)]
+pub enum CeremonyError {
+    /// The folder.
+    #[error(transparent)]
+    Folder(#[from] FolderError),
+    /// The shares and the cards.
+    #[error(transparent)]
+    Login(#[from] LoginError),
+    /// The HSM.
+    #[error(transparent)]
+    Hsm(#[from] HsmError),
+    /// The root.
+    #[error(transparent)]
+    Root(#[from] RootError),
+    /// The metadata.
+    #[error(transparent)]
+    Draft(#[from] DraftError),
+    /// A card is not one that the root names.
+    #[error("the card of {0} is not the one that the root names for this custodian; nothing was done")]
+    Stranger(String),
+    /// The same card is there under two names.
+    #[error("the cards of {0} and {1} are the same card; each custodian needs one of their own")]
+    SameCard(String, String),
+    /// Too few custodians.
+    #[error("{present} custodians are here, {needed} are needed; nothing was done")]
+    TooFew {
+        /// How many are here.
+        present: usize,
+        /// How many are needed.
+        needed: usize,
+    },
+    /// The root names a release key that the folder has no place for.
+    #[error("the ceremony's folder does not say where the HSM has the release key; take the folder from a copy")]
+    NoKeyPlace,
+}
+
+/// Circumstances that go into the record.
+#[derive(Debug, Clone)]
+pub struct Circumstances {
+    /// Milliseconds since 1970.
+    pub unix_ms: i64,
+    /// Where, and what else is to be written down.
+    pub note: Option<String>,
+}
+
+/// What a new ceremony is to be.
+#[derive(Debug)]
+pub struct Founding<'a> {
+    /// The product that will be released.
+    pub product: &'a str,
+    /// The content of the first root but for the release key, which is made now.
+    pub root: RootContent,
+    /// The number of the HSM's FIPS 140 certificate, as the operator states it.
+    pub certificate: Option<String>,
+    /// Where the HSM is kept.
+    pub kept: Option<String>,
+    /// The HSM's library and its token's label.
+    pub module: &'a Module,
+    /// The label.
+    pub label: &'a str,
+    /// The user's secret before; worthless afterwards.
+    pub user: Secret,
+    /// The security officer's secret before; worthless afterwards.
+    pub security_officer: Secret,
+}
+
+/// Founds a ceremony in a folder: all custodians are there.
+///
+/// # Errors
+/// [`CeremonyError`]. Until the HSM has its new secrets, the old ones open it.
+pub fn found(
+    dir: &std::path::Path,
+    founding: Founding<'_>,
+    cards: &[Card],
+    circumstances: Circumstances,
+    watch: &mut dyn FnMut(Step),
+) -> Result<Folder, CeremonyError> {
+    Folder::refuse_used(dir)?;
+    refuse_same_cards(cards)?;
+    let Founding { product, mut root, certificate, kept, module, label, user, security_officer } = founding;
+    root.custodians = cards.iter().map(|card| card.custodian().clone()).collect();
+    let hsm = Hsm::open(module, label, &user)?;
+    watch(Step::HsmOpen);
+    watch(Step::MakesReleaseKey);
+    let (id, key) = hsm.make_release_key()?;
+    root.release_keys = vec![ReleaseKeySlot { key: key.clone(), revoked: false }];
+    let root_file = sign_root(&root, cards, watch)?;
+
+    let secrets = [new_secret(), new_secret()];
+    let needed = root.release_needed;
+    let user_sealed = SealedSecret::deal(LoginOf::User, &secrets[0], needed, &root.custodians)?;
+    let so_sealed = SealedSecret::deal(LoginOf::SecurityOfficer, &secrets[1], root.root_needed, &root.custodians)?;
+    let facts = HsmFacts::of(&hsm.info()?, certificate, kept);
+    let mut state = State::new(product, facts, user_sealed, so_sealed);
+    state.keys.push(place(&key, id.to_string()));
+    let mut folder = Folder::create(dir, state, root, root_file)?;
+    watch(Step::ReplacesSecret);
+    hsm.change_user_secret(&user, &secrets[0])?;
+    hsm.change_so_secret(&[security_officer], &secrets[1], &secrets[0])?;
+
+    let act = Act::Founded {
+        custodians: folder.root.custodians.iter().map(|custodian| custodian.name.clone()).collect(),
+        release_needed: folder.root.release_needed,
+        root_needed: folder.root.root_needed,
+        release_key: key.spki_hash().to_string(),
+    };
+    write_record(&mut folder, act, cards, circumstances, watch)?;
+    Ok(folder)
+}
+
+/// The HSM, opened by enough custodians, and what must be replaced before it is closed.
+#[derive(Debug)]
+pub struct Meeting<'a> {
+    folder: &'a mut Folder,
+    cards: &'a [Card],
+    hsm: Hsm,
+    secret: Secret,
+}
+
+/// Opens the HSM with the cards that are there.
+///
+/// # Errors
+/// [`CeremonyError::TooFew`] and its like: then the HSM was not touched.
+pub fn meet<'a>(
+    folder: &'a mut Folder,
+    cards: &'a [Card],
+    module: &'a Module,
+    watch: &mut dyn FnMut(Step),
+) -> Result<Meeting<'a>, CeremonyError> {
+    check_present(&folder.root, cards, folder.root.release_needed)?;
+    for card in cards {
+        watch(Step::OpensShare(card.custodian().name.clone()));
+    }
+    let facts = folder.state.hsm.clone();
+    let Login { current, next } = folder.state.user.clone();
+    // A cut may have fallen between writing the next secret down and giving it to the HSM: either may be the one.
+    let mut opened = None;
+    for sealed in next.iter().chain([&current]) {
+        let secret = sealed.open(LoginOf::User, cards)?;
+        match Hsm::open(module, &facts.label, &secret) {
+            Ok(hsm) => {
+                opened = Some((hsm, secret));
+                break;
+            }
+            Err(HsmError::Token(TokenError::WrongPin)) if sealed != &current => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    let (hsm, secret) = opened.ok_or(LoginError::Damaged)?;
+    let found = hsm.info()?.serial;
+    if found != facts.serial {
+        return Err(HsmError::OtherHsm { found, expected: facts.serial }.into());
+    }
+    watch(Step::HsmOpen);
+    Ok(Meeting { folder, cards, hsm, secret })
+}
+
+impl Meeting<'_> {
+    /// Signs a manifest with the newest release key: its COSE_Sign1.
+    ///
+    /// # Errors
+    /// [`CeremonyError`] when the HSM does not sign with the key that the root names.
+    pub fn sign_manifest(&self, payload: &[u8]) -> Result<Vec<u8>, CeremonyError> {
+        let slot = self.folder.root.release_keys.iter().rev().find(|slot| !slot.revoked);
+        let key = &slot.ok_or(CeremonyError::NoKeyPlace)?.key;
+        let id = self.folder.state.key_id(&key.spki_hash().to_string()).ok_or(CeremonyError::NoKeyPlace)?;
+        Ok(self.hsm.sign_manifest(&id, key, payload)?)
+    }
+
+    /// Has the HSM make another release key, for the next root.
+    ///
+    /// # Errors
+    /// [`CeremonyError`] when it refuses.
+    pub fn make_release_key(&mut self, watch: &mut dyn FnMut(Step)) -> Result<ReleaseKey, CeremonyError> {
+        watch(Step::MakesReleaseKey);
+        let (id, key) = self.hsm.make_release_key()?;
+        self.folder.state.keys.push(place(&key, id.to_string()));
+        self.folder.save()?;
+        Ok(key)
+    }
+
+    /// Signs and keeps the next root, with the cards that are there and `new_cards`, and seals new secrets to its custodians.
+    ///
+    /// # Errors
+    /// [`CeremonyError`]; until the root is kept, nothing has changed.
+    pub fn change_root(
+        mut self,
+        root: &RootContent,
+        new_cards: &[Card],
+        watch: &mut dyn FnMut(Step),
+    ) -> Result<Self, CeremonyError> {
+        check_present(&self.folder.root, self.cards, self.folder.root.root_needed)?;
+        let mut draft = Draft::of_root(root)?;
+        let is_new =
+            |card: &&Card| !self.cards.iter().any(|known| known.custodian().signing == card.custodian().signing);
+        for card in self.cards.iter().chain(new_cards.iter().filter(is_new)) {
+            sign_draft(&mut draft, card, watch)?;
+        }
+        // A cut may have fallen between writing the next secret down and giving it to the HSM: either may be the one.
+        let Login { current, next } = self.folder.state.security_officer.clone();
+        let open = |sealed: &SealedSecret| sealed.open(LoginOf::SecurityOfficer, self.cards);
+        let old = next.iter().chain([&current]).map(open).collect::<Result<Vec<_>, _>>()?;
+        self.folder.add_root(draft.to_json())?;
+        // A custodian who left must not be able to open it with an old share.
+        let new_so = new_secret();
+        let sealed = SealedSecret::deal(LoginOf::SecurityOfficer, &new_so, root.root_needed, &root.custodians)?;
+        self.folder.state.security_officer.next = Some(sealed.clone());
+        self.replace_user_secret(watch)?;
+        let Meeting { folder, cards, hsm, secret } = self;
+        let hsm = hsm.change_so_secret(&old, &new_so, &secret)?;
+        folder.state.security_officer = Login { current: sealed, next: None };
+        folder.save()?;
+        Ok(Meeting { folder, cards, hsm, secret })
+    }
+
+    fn replace_user_secret(&mut self, watch: &mut dyn FnMut(Step)) -> Result<(), CeremonyError> {
+        watch(Step::ReplacesSecret);
+        let new = new_secret();
+        let root = &self.folder.root;
+        let sealed = SealedSecret::deal(LoginOf::User, &new, root.release_needed, &root.custodians)?;
+        self.folder.state.user.next = Some(sealed.clone());
+        self.folder.save()?;
+        self.hsm.change_user_secret(&self.secret, &new)?;
+        self.secret = new;
+        self.folder.state.user = Login { current: sealed, next: None };
+        Ok(self.folder.save()?)
+    }
+
+    /// Replaces the secret and writes the record.
+    ///
+    /// # Errors
+    /// [`CeremonyError`] when a card or the HSM refuses.
+    pub fn close(
+        mut self,
+        act: Act,
+        circumstances: Circumstances,
+        watch: &mut dyn FnMut(Step),
+    ) -> Result<(), CeremonyError> {
+        self.replace_user_secret(watch)?;
+        write_record(self.folder, act, self.cards, circumstances, watch)
+    }
+}
+
+fn place(key: &ReleaseKey, id: String) -> KeyPlace {
+    KeyPlace { spki_sha256: key.spki_hash().to_string(), id }
+}
+
+fn sign_root(root: &RootContent, cards: &[Card], watch: &mut dyn FnMut(Step)) -> Result<Vec<u8>, CeremonyError> {
+    let mut draft = Draft::of_root(root)?;
+    for card in cards {
+        sign_draft(&mut draft, card, watch)?;
+    }
+    Ok(draft.to_json())
+}
+
+/// Adds a card's signature to metadata.
+///
+/// # Errors
+/// [`CeremonyError`] when the card refuses.
+pub fn sign_draft(draft: &mut Draft, card: &Card, watch: &mut dyn FnMut(Step)) -> Result<(), CeremonyError> {
+    let Custodian { name, signing, .. } = card.custodian();
+    watch(Step::SignsRoot(name.clone()));
+    let signature =
+        card.sign(draft.to_be_signed()).map_err(|source| LoginError::Card { custodian: name.clone(), source })?;
+    let signature = signature.as_slice().try_into().map_err(|_| DraftError::BadSignature)?;
+    Ok(draft.sign(signing, signature)?)
+}
+
+fn refuse_same_cards(cards: &[Card]) -> Result<(), CeremonyError> {
+    for (at, card) in cards.iter().enumerate() {
+        let same = |earlier: &&Card| earlier.custodian().signing == card.custodian().signing;
+        if let Some(earlier) = cards.iter().take(at).find(same) {
+            let name = |card: &Card| card.custodian().name.clone();
+            return Err(CeremonyError::SameCard(name(earlier), name(card)));
+        }
+    }
+    Ok(())
+}
+
+/// Whether these are cards of so many of the root's custodians.
+fn check_present(root: &RootContent, cards: &[Card], needed: usize) -> Result<(), CeremonyError> {
+    refuse_same_cards(cards)?;
+    if let Some(card) = cards.iter().find(|card| !root.custodians.contains(card.custodian())) {
+        return Err(CeremonyError::Stranger(card.custodian().name.clone()));
+    }
+    let present = cards.len();
+    if present < needed { Err(CeremonyError::TooFew { present, needed }) } else { Ok(()) }
+}
+
+fn write_record(
+    folder: &mut Folder,
+    act: Act,
+    cards: &[Card],
+    circumstances: Circumstances,
+    watch: &mut dyn FnMut(Step),
+) -> Result<(), CeremonyError> {
+    let before = folder.records()?;
+    let entry = Entry {
+        number: before.len() + 1,
+        previous: before.last().map(|file| hash(file)),
+        unix_ms: circumstances.unix_ms,
+        note: circumstances.note,
+        present: cards.iter().map(|card| card.custodian().name.clone()).collect(),
+        hsm: folder.state.hsm.clone(),
+        act,
+    };
+    for card in cards {
+        watch(Step::SignsRecord(card.custodian().name.clone()));
+    }
+    let number = entry.number;
+    let file = entry.sign(cards)?;
+    Ok(folder.add_record(number, &file)?)
+}

@@ -1,0 +1,116 @@
+//! Attacks on the ceremony, by name.
+
+use release::author::ceremony::acts::CeremonyError;
+use release::author::ceremony::login::{LoginError, LoginOf};
+use release::author::ceremony::record::{self, Act};
+use release::author::ceremony::state::{Folder, FolderError};
+use release::author::{Draft, DraftError};
+
+use crate::rig::{FIRST_PIN, FIRST_SO_PIN, HSM, alone, circumstances, ignore, secret};
+
+#[test]
+fn one_card_and_one_fewer_than_needed_open_nothing() {
+    alone("attacks::one_card_and_one_fewer_than_needed_open_nothing", |rig| {
+        let cards = rig.new_cards(&["ada", "ben", "cleo"]);
+        let mut folder = rig.found(&cards, (3, 3)).unwrap();
+        for few in [&cards[..1], &cards[..2]] {
+            let present = few.len();
+            let refused = rig.meet(&mut folder, few).unwrap_err();
+            assert!(matches!(refused, CeremonyError::TooFew { present: found, needed: 3 } if found == present));
+            // Whoever has the HSM, the folder and so many cards, and a program of his own, gets no further.
+            let user = folder.state.user.current.open(LoginOf::User, few);
+            assert!(matches!(user, Err(LoginError::Shares(_))));
+            let officer = folder.state.security_officer.current.open(LoginOf::SecurityOfficer, few);
+            assert!(matches!(officer, Err(LoginError::Shares(_))));
+        }
+        assert!(!rig.opens(FIRST_PIN));
+        rig.meet(&mut folder, &cards).unwrap();
+    });
+}
+
+#[test]
+fn the_security_officer_cannot_be_used_to_go_round_the_quorum() {
+    alone("attacks::the_security_officer_cannot_be_used_to_go_round_the_quorum", |rig| {
+        let cards = rig.new_cards(&["ada", "ben"]);
+        rig.found(&cards, (2, 2)).unwrap();
+        let reset = rig.module.set_so_pin(HSM, &secret(FIRST_SO_PIN), &secret("mine-from-now-on"));
+        assert_eq!(reset, Err(keys::pkcs11::TokenError::WrongPin));
+    });
+}
+
+#[test]
+fn one_card_under_two_names_counts_once() {
+    alone("attacks::one_card_under_two_names_counts_once", |rig| {
+        rig.new_card("ada");
+        let twice = [rig.card_as("ada", "ada"), rig.card_as("ada", "ben")];
+        assert!(matches!(rig.found(&twice, (2, 2)), Err(CeremonyError::SameCard(_, _))));
+        assert!(rig.opens(FIRST_PIN), "nothing was done to the HSM");
+        rig.new_card("ben");
+        let mut folder = rig.found(&rig.cards(&["ada", "ben"]), (2, 2)).unwrap();
+        assert!(matches!(rig.meet(&mut folder, &twice), Err(CeremonyError::SameCard(_, _))));
+        assert!(matches!(rig.meet(&mut folder, &twice[..1]), Err(CeremonyError::TooFew { .. })));
+    });
+}
+
+#[test]
+fn a_strangers_card_and_a_second_founding_are_refused() {
+    alone("attacks::a_strangers_card_and_a_second_founding_are_refused", |rig| {
+        let cards = rig.new_cards(&["ada", "ben"]);
+        let mut folder = rig.found(&cards, (2, 2)).unwrap();
+        rig.new_card("mallory");
+        let posing = [rig.card_as("ada", "ada"), rig.card_as("mallory", "ben")];
+        assert!(matches!(rig.meet(&mut folder, &posing), Err(CeremonyError::Stranger(name)) if name == "ben"));
+        assert!(matches!(rig.found(&cards, (2, 2)), Err(CeremonyError::Folder(FolderError::Exists(_)))));
+    });
+}
+
+#[test]
+fn a_root_that_too_few_signed_or_that_skips_a_version_is_not_followed() {
+    alone("attacks::a_root_that_too_few_signed_or_that_skips_a_version_is_not_followed", |rig| {
+        let cards = rig.new_cards(&["ada", "ben", "cleo"]);
+        let mut folder = rig.found(&cards, (2, 2)).unwrap();
+        let draft = |version, signers: usize| {
+            let mut root = folder.root.clone();
+            root.version = version;
+            let mut draft = Draft::of_root(&root).unwrap();
+            for card in &cards[..signers] {
+                let signature = card.sign(draft.to_be_signed()).unwrap();
+                draft.sign(&card.custodian().signing, signature.as_slice().try_into().unwrap()).unwrap();
+            }
+            draft.to_json()
+        };
+        let (lonely, skipping, good) = (draft(2, 1), draft(3, 2), draft(2, 2));
+        for bad in [lonely, skipping] {
+            assert!(matches!(folder.add_root(bad), Err(FolderError::Roots { .. })));
+        }
+        assert_eq!(folder.root.version, 1);
+        folder.add_root(good).unwrap();
+        assert_eq!(Folder::open(&rig.folder()).unwrap().root.version, 2);
+    });
+}
+
+#[test]
+fn a_changed_record_and_a_signature_of_somebody_else_are_noticed() {
+    alone("attacks::a_changed_record_and_a_signature_of_somebody_else_are_noticed", |rig| {
+        let cards = rig.new_cards(&["ada", "ben"]);
+        let mut folder = rig.found(&cards, (2, 2)).unwrap();
+        let act = Act::Changed { root_version: 1, changes: vec!["nothing".to_owned()] };
+        rig.meet(&mut folder, &cards).unwrap().close(act, circumstances(), &mut ignore).unwrap();
+        let files = folder.records().unwrap();
+        let keys = |name: &str| {
+            let custodians = folder.root.custodians.iter().filter(|custodian| custodian.name == name);
+            custodians.map(|custodian| &custodian.signing).collect::<Vec<_>>()
+        };
+        assert_eq!(record::read(&files, keys).unwrap().len(), 2);
+        assert_eq!(record::read(&files[1..], keys).unwrap_err().number, 1, "the first entry is gone");
+        let mut changed = files.clone();
+        changed[1] = String::from_utf8(files[1].clone()).unwrap().replace("nothing", "something").into_bytes();
+        assert_eq!(record::read(&changed, keys).unwrap_err().number, 2);
+        let others = |_: &str| vec![&folder.root.custodians[0].signing];
+        assert_eq!(record::read(&files, others).unwrap_err().number, 1);
+        let mut draft = Draft::of_root(&folder.root).unwrap();
+        let of_ada = cards[0].sign(draft.to_be_signed()).unwrap();
+        let refused = draft.sign(&cards[1].custodian().signing, of_ada.as_slice().try_into().unwrap());
+        assert!(matches!(refused, Err(DraftError::BadSignature)));
+    });
+}

@@ -1,0 +1,108 @@
+//! What a ceremony is for: founded, it signs with enough custodians, and it can change.
+
+use keys::release_key;
+use release::author::ceremony::acts::CeremonyError;
+use release::author::ceremony::card::Card;
+use release::author::ceremony::record::{self, Act, SignedManifest};
+use release::author::ceremony::state::Folder;
+use release::root::RootContent;
+
+use crate::rig::{FIRST_PIN, Rig, alone, circumstances, ignore};
+
+fn signed(version: &str) -> Act {
+    let manifest = SignedManifest { models: vec!["till-1".to_owned()], sha256: "00".repeat(32) };
+    Act::Signed { version: version.to_owned(), manifests: vec![manifest], approvals: Vec::new() }
+}
+
+/// Signs with these custodians; returns whether devices with this root would take the signature.
+fn sign(rig: &Rig, names: &[&str]) -> Result<bool, CeremonyError> {
+    let mut folder = Folder::open(&rig.folder()).unwrap();
+    let cards = rig.cards(names);
+    let meeting = rig.meet(&mut folder, &cards)?;
+    let cose = meeting.sign_manifest(b"a manifest")?;
+    meeting.close(signed("1.0.0"), circumstances(), &mut ignore)?;
+    let in_force = folder.root.release_keys.iter().filter(|slot| !slot.revoked).map(|slot| &slot.key);
+    Ok(release_key::verify(in_force, &cose).is_ok())
+}
+
+fn read_record(folder: &Folder, roots: &[&RootContent]) -> Vec<record::Entry> {
+    let keys = |name: &str| {
+        let custodians = roots.iter().flat_map(|root| &root.custodians);
+        custodians.filter(|custodian| custodian.name == name).map(|custodian| &custodian.signing).collect()
+    };
+    record::read(&folder.records().unwrap(), keys).unwrap()
+}
+
+#[test]
+fn any_two_of_three_sign_and_the_secret_is_another_each_time() {
+    alone("meeting::any_two_of_three_sign_and_the_secret_is_another_each_time", |rig| {
+        let cards = rig.new_cards(&["ada", "ben", "cleo"]);
+        let folder = rig.found(&cards, (2, 3)).unwrap();
+        assert!(!rig.opens(FIRST_PIN), "the first PIN is worthless");
+        let dealt = folder.state.user.clone();
+        drop(cards);
+        assert!(sign(rig, &["ada", "cleo"]).unwrap());
+        let folder = Folder::open(&rig.folder()).unwrap();
+        assert_ne!(folder.state.user, dealt);
+        assert!(folder.state.user.next.is_none());
+        assert!(sign(rig, &["cleo", "ben"]).unwrap());
+        let entries = read_record(&folder, &[&folder.root]);
+        let acts: Vec<_> = entries.iter().map(|entry| (entry.number, entry.present.len())).collect();
+        assert_eq!(acts, [(1, 3), (2, 2), (3, 2)]);
+        assert_eq!(folder.state.hsm.validation(), "not validated: a stand-in in software");
+    });
+}
+
+#[test]
+fn a_card_and_the_release_key_are_replaced_and_the_old_ones_are_worthless() {
+    alone("meeting::a_card_and_the_release_key_are_replaced_and_the_old_ones_are_worthless", |rig| {
+        let cards = rig.new_cards(&["ada", "ben", "cleo"]);
+        let mut folder = rig.found(&cards, (2, 2)).unwrap();
+        let first = folder.root.clone();
+        let dora: Vec<Card> = rig.new_cards(&["dora"]);
+        let mut meeting = rig.meet(&mut folder, &cards[..2]).unwrap();
+        let key = meeting.make_release_key(&mut ignore).unwrap();
+        let mut next = first.clone();
+        next.version = 2;
+        next.custodians[2] = dora[0].custodian().clone();
+        next.release_keys[0].revoked = true;
+        next.release_keys.push(release::anchors::ReleaseKeySlot { key, revoked: false });
+        let act = Act::Changed { root_version: 2, changes: vec!["dora for cleo".to_owned()] };
+        let meeting = meeting.change_root(&next, &dora, &mut ignore).unwrap();
+        meeting.close(act, circumstances(), &mut ignore).unwrap();
+        let folder = Folder::open(&rig.folder()).unwrap();
+        assert_eq!((folder.root.version, &folder.root), (2, &next));
+        drop((cards, dora));
+        assert!(sign(rig, &["ben", "dora"]).unwrap());
+        assert!(matches!(sign(rig, &["ben", "cleo"]), Err(CeremonyError::Stranger(name)) if name == "cleo"));
+        let folder = Folder::open(&rig.folder()).unwrap();
+        assert_eq!(read_record(&folder, &[&first, &folder.root]).len(), 3);
+    });
+}
+
+#[test]
+fn a_cut_while_the_secret_is_replaced_locks_nobody_out() {
+    alone("meeting::a_cut_while_the_secret_is_replaced_locks_nobody_out", |rig| {
+        let cards = rig.new_cards(&["ada", "ben"]);
+        let mut folder = rig.found(&cards, (2, 2)).unwrap();
+        let before = folder.state.user.current.clone();
+        // The next one was written down, and the HSM never got it.
+        folder.state.user.next = Some(rig_other_secret(&folder));
+        folder.save().unwrap();
+        assert!(sign(rig, &["ada", "ben"]).unwrap());
+        // The HSM got it, and that was never written down.
+        let mut folder = Folder::open(&rig.folder()).unwrap();
+        let next = folder.state.user.current.clone();
+        folder.state.user.current = before;
+        folder.state.user.next = Some(next);
+        folder.save().unwrap();
+        assert!(sign(rig, &["ada", "ben"]).unwrap());
+    });
+}
+
+/// A secret of the right form that the HSM does not have.
+fn rig_other_secret(folder: &Folder) -> release::author::ceremony::login::SealedSecret {
+    use release::author::ceremony::login::{LoginOf, SealedSecret};
+    let secret = crate::rig::secret("another secret that nobody set");
+    SealedSecret::deal(LoginOf::User, &secret, 2, &folder.root.custodians).unwrap()
+}

@@ -1,0 +1,145 @@
+//! A SoftHSM for one test alone, with an HSM and cards: the library has one state for each process, so each test has one.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use keys::pkcs11::{Module, Pin, Token};
+use keys::pki::{OperatorPki, ServerName, ServingPki};
+use keys::public::PublicKey;
+use keys::purpose::KeyPurpose;
+use keys::secret::Secret;
+use keys::signer::Signer;
+use keys::time::Now;
+use release::author::ceremony::acts::{CeremonyError, Circumstances, Founding, Meeting, Step, found, meet};
+use release::author::ceremony::card::{Card, CardKeys};
+use release::author::ceremony::state::Folder;
+use release::root::{OnlineKeys, RootContent};
+
+const LIBRARY: &str = "/usr/lib/softhsm/libsofthsm2.so";
+const FOLDER: &str = "VOUCH_TEST_CEREMONY";
+pub(crate) const HSM: &str = "hsm";
+pub(crate) const FIRST_PIN: &str = "first-user-pin";
+pub(crate) const FIRST_SO_PIN: &str = "first-so-pin";
+const CARD_PIN: &str = "123456";
+
+pub(crate) struct Rig {
+    pub(crate) dir: PathBuf,
+    pub(crate) module: Module,
+}
+
+/// Runs the test's body in a process of its own, with an empty SoftHSM.
+pub(crate) fn alone(test: &str, body: impl FnOnce(&Rig)) {
+    if let Some(dir) = std::env::var_os(FOLDER) {
+        let dir = PathBuf::from(dir);
+        let tokens = dir.join("tokens");
+        fs::create_dir(&tokens).unwrap();
+        let conf = format!("directories.tokendir = {}\nlog.level = ERROR\n", tokens.display());
+        fs::write(dir.join("softhsm2.conf"), conf).unwrap();
+        let rig = Rig { module: Module::load(Path::new(LIBRARY)).unwrap(), dir };
+        rig.add_token(HSM, FIRST_SO_PIN, FIRST_PIN);
+        return body(&rig);
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let output = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", test])
+        .env(FOLDER, dir.path())
+        .env("SOFTHSM2_CONF", dir.path().join("softhsm2.conf"))
+        .output()
+        .unwrap();
+    let told = String::from_utf8_lossy(&output.stdout);
+    assert!(told.contains("1 passed"), "{told}{}", String::from_utf8_lossy(&output.stderr));
+}
+
+pub(crate) fn secret(text: &str) -> Secret {
+    Secret::from(text.to_owned())
+}
+
+pub(crate) fn circumstances() -> Circumstances {
+    Circumstances { unix_ms: 1_800_000_000_000, note: Some("a test".to_owned()) }
+}
+
+pub(crate) fn ignore(_: Step) {}
+
+fn p256() -> PublicKey {
+    Signer::generate(KeyPurpose::DeviceIdentity).unwrap().public().clone()
+}
+
+impl Rig {
+    fn add_token(&self, label: &str, so_pin: &str, pin: &str) {
+        let blank = self.module.tokens().unwrap().into_iter().find(|token| !token.initialised).unwrap();
+        self.module.initialise(&blank, label, &secret(so_pin), &secret(pin)).unwrap();
+    }
+
+    /// A new card of this custodian.
+    pub(crate) fn new_card(&self, name: &str) -> Card {
+        let label = format!("card of {name}");
+        self.add_token(&label, FIRST_SO_PIN, CARD_PIN);
+        let token = Token::open(&self.module, &label, Pin::Typed(secret(CARD_PIN))).unwrap();
+        Card::prepare(&token, &CardKeys::ours().unwrap()).unwrap();
+        self.card_as(name, name)
+    }
+
+    /// The card of one custodian, shown as another's.
+    pub(crate) fn card_as(&self, owner: &str, name: &str) -> Card {
+        let label = format!("card of {owner}");
+        let token = Token::open(&self.module, &label, Pin::Typed(secret(CARD_PIN))).unwrap();
+        Card::open(token, CardKeys::ours().unwrap(), name).unwrap()
+    }
+
+    pub(crate) fn cards(&self, names: &[&str]) -> Vec<Card> {
+        names.iter().map(|name| self.card_as(name, name)).collect()
+    }
+
+    pub(crate) fn new_cards(&self, names: &[&str]) -> Vec<Card> {
+        names.iter().map(|name| self.new_card(name)).collect()
+    }
+
+    pub(crate) fn folder(&self) -> PathBuf {
+        self.dir.join("ceremony")
+    }
+
+    fn root(&self, release_needed: usize, root_needed: usize) -> RootContent {
+        let pki = self.dir.join("pki");
+        if !pki.exists() {
+            fs::create_dir(&pki).unwrap();
+            let now = Now { mono_ms: 0, unix_ms: 1_800_000_000_000 };
+            let names = [ServerName::try_from("iot.example").unwrap()];
+            OperatorPki::create("Test", &names, now).unwrap().save(&pki).unwrap();
+        }
+        RootContent {
+            version: 1,
+            expires_unix_s: 1_900_000_000,
+            custodians: Vec::new(),
+            root_needed,
+            release_needed,
+            online: OnlineKeys { snapshot: p256(), timestamp: p256(), director: p256(), apps: p256() },
+            release_keys: Vec::new(),
+            tls_roots: ServingPki::load(&pki).unwrap().server_roots,
+            log: None,
+        }
+    }
+
+    /// A ceremony of these custodians.
+    pub(crate) fn found(&self, cards: &[Card], needed: (usize, usize)) -> Result<Folder, CeremonyError> {
+        let founding = Founding {
+            product: "till",
+            root: self.root(needed.0, needed.1),
+            certificate: None,
+            kept: Some("the safe".to_owned()),
+            module: &self.module,
+            label: HSM,
+            user: secret(FIRST_PIN),
+            security_officer: secret(FIRST_SO_PIN),
+        };
+        found(&self.folder(), founding, cards, circumstances(), &mut ignore)
+    }
+
+    pub(crate) fn meet<'a>(&'a self, folder: &'a mut Folder, cards: &'a [Card]) -> Result<Meeting<'a>, CeremonyError> {
+        meet(folder, cards, &self.module, &mut ignore)
+    }
+
+    pub(crate) fn opens(&self, pin: &str) -> bool {
+        Token::open(&self.module, HSM, Pin::Typed(secret(pin))).is_ok()
+    }
+}
