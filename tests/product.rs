@@ -11,7 +11,7 @@ use device::events::{DeviceEvent, Observer};
 use device::folder::{Folder, KEYS_FOLDER};
 use device::limits::{LIMITS, Limits};
 use device::store::Record;
-use device::{ProvisionError, ProvisionOptions, Provisioned, RunOptions, provision, run};
+use device::{Opened, ProvisionError, ProvisionOptions, Provisioned, RunOptions, provision, run};
 use keys::keystore::KeystoreSpec;
 use keys::pki::Credential;
 use keys::profile::Profile;
@@ -158,7 +158,8 @@ impl Product {
     pub fn run_with(&self, limits: Limits) -> AtWork {
         let (observer, events) = Observer::channel(&limits);
         let (stop, stopped) = oneshot::channel();
-        let options = RunOptions { dir: self.dir.clone(), parent: None, limits };
+        let device = Opened::open(&self.dir, &limits).unwrap();
+        let options = RunOptions { device, protections: None, parent: None, limits };
         let shutdown = async {
             // The end of the test stops the device too.
             let _ = stopped.await;

@@ -5,6 +5,8 @@ pub mod levels;
 #[cfg(feature = "simulated-board")]
 pub mod plan;
 #[cfg(feature = "simulated-board")]
+pub mod security;
+#[cfg(feature = "simulated-board")]
 pub mod simulated;
 #[cfg(feature = "simulated-board")]
 pub mod wave;
@@ -56,7 +58,11 @@ impl DeviceBoard {
     #[cfg(feature = "simulated-board")]
     pub fn open(dir: &Path, limits: &Limits) -> Result<DeviceBoard, BoardError> {
         let simulated = simulated::Simulated::new(plan::Plan::of(dir, limits)?);
-        Ok(DeviceBoard { simulated, levels: levels::Levels::watch(dir) })
+        let levels = levels::Levels::watch(dir).map_err(|source| BoardError::Read {
+            file: dir.join(levels::BOARD_FOLDER).display().to_string(),
+            source,
+        })?;
+        Ok(DeviceBoard { simulated, levels })
     }
 
     /// A board with nothing wired to it.
@@ -66,6 +72,14 @@ impl DeviceBoard {
     #[cfg(not(feature = "simulated-board"))]
     pub fn open(_dir: &Path, _limits: &Limits) -> Result<DeviceBoard, BoardError> {
         Ok(DeviceBoard { bench: Bench::default() })
+    }
+
+    /// The folders below the device's that are read while the board is at work.
+    pub(crate) fn folders() -> &'static [&'static str] {
+        #[cfg(feature = "simulated-board")]
+        return &[levels::BOARD_FOLDER];
+        #[cfg(not(feature = "simulated-board"))]
+        return &[];
     }
 
     /// A board with nothing wired to it and nobody to change that.

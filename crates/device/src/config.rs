@@ -8,6 +8,7 @@ use keys::profile::Profile;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
+use crate::connect::dns::known_addresses;
 use crate::connect::ports::PortMap;
 
 /// How a device finds its server and what it says about itself.
@@ -76,6 +77,20 @@ pub enum ConfigError {
 }
 
 impl DeviceConfig {
+    /// The host that is dialled, by name or address: the proxy, where there is one.
+    pub(crate) fn dialled_host(&self) -> String {
+        match (&self.proxy, self.address) {
+            (Some(proxy), _) => proxy.host.clone(),
+            (None, Some(address)) => address.to_string(),
+            (None, None) => self.server.clone(),
+        }
+    }
+
+    /// Whether name servers are asked for the host that is dialled.
+    pub(crate) fn looks_up_names(&self) -> bool {
+        known_addresses(&self.dialled_host()).is_none()
+    }
+
     /// Checks what can be checked before anything is dialled.
     pub fn check(&self) -> Result<(), ConfigError> {
         if !is_host(&self.server) {

@@ -96,6 +96,15 @@ impl Dialer {
         self.config.dns = dns;
     }
 
+    /// Whether the system's list of name servers is needed and cannot be read any more: somebody has put another file in its
+    /// place, and this process was left the old one when it was locked down.
+    pub(crate) fn has_lost_name_servers(&self) -> bool {
+        let is_needed = self.config.dns.is_empty() && self.config.looks_up_names();
+        is_needed
+            && std::fs::File::open(dns::SYSTEM_SERVERS)
+                .is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied)
+    }
+
     /// What the diary says of the device's own network; nothing was dialled.
     pub(crate) fn network_note(&self, why: String) -> Attempt {
         self.attempt(None, None).ended(AttemptResult::Network { why }, self.clock.now())
@@ -105,11 +114,7 @@ impl Dialer {
     /// With a proxy only the proxy's own name is looked up.
     /// A round after one in which nobody was found to speak to begins with the next name server: the one before may lie.
     pub async fn round(&mut self) -> Result<Round, Box<Attempt>> {
-        let host = match (&self.config.proxy, self.config.address) {
-            (Some(proxy), _) => proxy.host.clone(),
-            (None, Some(address)) => address.to_string(),
-            (None, None) => self.config.server.clone(),
-        };
+        let host = self.config.dialled_host();
         let mut attempt = self.attempt(None, None);
         // The system's name servers may have changed since the last round.
         let resolver = Resolver::new(&self.config.dns, &self.limits).beginning_with(self.first_name_server);

@@ -10,6 +10,7 @@ use tokio::sync::mpsc;
 
 use crate::connect::attempt::Attempt;
 use crate::limits::Limits;
+use crate::sandbox::Protections;
 
 /// One thing that happened. `Display` is the sentence for people, serde the line for machines.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -17,6 +18,10 @@ use crate::limits::Limits;
 pub enum DeviceEvent {
     /// The runtime read its folder and begins.
     Started(Started),
+    /// The process is locked down for good.
+    LockedDown(Protections),
+    /// The process is not locked down, since that was asked for.
+    Unprotected,
     /// One attempt to connect came to its result.
     Attempt(Box<Attempt>),
     /// A TLS handshake ended well; these are the facts as this end has them.
@@ -245,6 +250,8 @@ impl fmt::Display for DeviceEvent {
                 "device {} ({}, profile {}) starts; server {}",
                 started.device_id, started.model, started.profile, started.server
             ),
+            DeviceEvent::LockedDown(protections) => write!(f, "locked down: {protections}"),
+            DeviceEvent::Unprotected => write!(f, "not locked down: this process can listen, and be traced"),
             DeviceEvent::Attempt(attempt) => attempt.fmt(f),
             DeviceEvent::Tls(facts) => facts.fmt(f),
             DeviceEvent::Challenge(_) => write!(f, "challenge answered with the identity key"),

@@ -13,6 +13,9 @@
 //! - `device`: what a running device holds between its sessions.
 //! - [`folder`], [`config`]: the device on disk; [`store`]: what it keeps; [`storage`]: the one way in which that is written.
 //! - [`network`]: static addresses, and the way back from a wrong one; [`parent`]: the process that puts them in force.
+//! - [`sandbox`]: what the process gives up for good before it touches the network.
+//! - [`self_test`]: it tries everything that it must not be able to do.
+//! - [`host`]: what the system below is set to.
 //! - [`clock`]: the time, with a floor.
 //! - [`events`]: what the runtime tells whoever watches.
 //! - [`limits`]: every bound.
@@ -25,12 +28,16 @@ pub mod connect;
 mod device;
 pub mod events;
 pub mod folder;
+#[cfg(feature = "parent")]
+pub mod host;
 pub mod limits;
 pub mod network;
 pub mod parent;
 #[cfg(feature = "parent")]
 pub mod provision;
 pub mod run;
+pub mod sandbox;
+pub mod self_test;
 pub mod session;
 pub mod storage;
 pub mod store;
@@ -39,4 +46,4 @@ pub use crate::device::SOFTWARE_VERSION;
 pub use connect::ports;
 #[cfg(feature = "parent")]
 pub use provision::{ProvisionError, ProvisionOptions, Provisioned, provision};
-pub use run::{RunError, RunOptions, run};
+pub use run::{Opened, RunError, RunOptions, run};

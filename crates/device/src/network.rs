@@ -13,7 +13,7 @@ use crate::parent::{ParentError, ParentLink};
 use crate::store::{Store, StoreError, to_json};
 
 /// The port of name servers.
-const DNS_PORT: u16 = 53;
+pub(crate) const DNS_PORT: u16 = 53;
 
 /// Where the device's addresses come from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

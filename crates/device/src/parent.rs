@@ -26,7 +26,7 @@ use crate::parent::message::{Answer, Request};
 #[cfg(feature = "parent")]
 pub use privileges::PrivilegeError;
 #[cfg(feature = "parent")]
-pub use supervisor::{Boot, BootError, boot};
+pub use supervisor::{Boot, BootError, boot, run_once};
 
 /// The child's end of the socketpair.
 #[derive(Debug)]

@@ -1,7 +1,7 @@
 //! A provisioned device at work: rounds of attempts, sessions, its app, and the pauses between.
 
 use std::future::Future;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,21 +19,76 @@ use crate::clock::DeviceClock;
 use crate::connect::attempt::ConnectionPurpose;
 use crate::connect::backoff::Backoff;
 use crate::connect::diary::Diary;
+use crate::connect::dns::SYSTEM_SERVERS;
 use crate::connect::{Dialer, Security};
 use crate::device::{Device, SOFTWARE_VERSION, stopped};
 use crate::events::{DeviceEvent, Observer, Sha256Hex, Started};
-use crate::folder::{Folder, FolderError};
+use crate::folder::{Folder, FolderError, VAULT_FOLDER};
 use crate::limits::Limits;
 use crate::network::Network;
 use crate::parent::ParentLink;
+use crate::sandbox::{Plan, Protections};
+use crate::self_test::{self, SelfTest, SelfTestError, Surroundings};
 use crate::session::{Session, SessionEnd};
 use crate::store::StoreError;
+
+/// A device that was read from its folder: all for which the folder is needed as a whole. It can be locked down from now on.
+#[derive(Debug)]
+pub struct Opened {
+    folder: Folder,
+    board: DeviceBoard,
+}
+
+impl Opened {
+    /// Reads the folder that `provision` made.
+    ///
+    /// # Errors
+    /// [`RunError`] when the folder holds no device that can be used, or its board cannot.
+    pub fn open(dir: &Path, limits: &Limits) -> Result<Opened, RunError> {
+        Ok(Opened { folder: Folder::open(dir)?, board: DeviceBoard::open(dir, limits)? })
+    }
+
+    /// What a self-test of this device has to know beforehand.
+    pub fn surroundings(&self) -> Surroundings {
+        let dialled = Plan::for_network(&self.folder.config).tcp_ports;
+        Surroundings {
+            dir: self.folder.dir.clone(),
+            foreign_port: (1..=u16::MAX).find(|port| !dialled.contains(port)).unwrap_or_default(),
+            parent: std::os::unix::process::parent_id(),
+            kernel: rustix::system::uname().release().to_string_lossy().into_owned(),
+        }
+    }
+
+    /// Tries everything that a device must not be able to do, and keeps the signed result for the server. To be called when the
+    /// process is locked down.
+    ///
+    /// # Errors
+    /// [`RunError`] when the result cannot be signed or kept.
+    pub fn self_test(&self, surroundings: Surroundings, protections: Protections) -> Result<SelfTest, RunError> {
+        let Folder { dir, keys, store, .. } = &self.folder;
+        let now = DeviceClock::new(self.folder.time_floor_unix_ms).now();
+        let result = self_test::run(surroundings, protections, keys.identity(), now.unix_ms);
+        let signed = result.signed(keys)?;
+        store.write(Record::SelfTest, &signed).map_err(|source| RunError::Store { dir: dir.clone(), source })?;
+        Ok(result)
+    }
+
+    /// What this device still needs once it is locked down.
+    pub fn sandbox_plan(&self) -> Plan {
+        let mut plan = Plan::for_network(&self.folder.config);
+        plan.kept.push(self.folder.dir.join(VAULT_FOLDER));
+        plan.read.extend(DeviceBoard::folders().iter().map(|name| self.folder.dir.join(name)));
+        plan
+    }
+}
 
 /// What is needed to run a device.
 #[derive(Debug)]
 pub struct RunOptions {
-    /// The folder that `provision` made.
-    pub dir: PathBuf,
+    /// The device.
+    pub device: Opened,
+    /// What locks this process down; absent in one that is not.
+    pub protections: Option<Protections>,
     /// The parent that may change the network, where there is one.
     pub parent: Option<ParentLink>,
     /// The bounds.
@@ -60,6 +115,15 @@ pub enum RunError {
     /// TLS could not be set up from the folder's keys.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// A self-test was made and not signed.
+    #[error(transparent)]
+    SelfTest(#[from] SelfTestError),
+    /// Which name servers there are is out of reach for a process that was locked down before.
+    #[error(
+        "the system's list of name servers ({SYSTEM_SERVERS}) is another file since this process locked itself down, so \
+         it cannot read it; start the device again (below `vouch device boot` that happens by itself)"
+    )]
+    NameServersReplaced,
     /// The task of the app ended, which it never does by itself.
     #[error("the app's task ended; this is a fault of the runtime, please report it")]
     AppTask,
@@ -79,12 +143,12 @@ enum RoundEnd {
 /// # Errors
 /// [`RunError`] when it cannot start. A server that is not reached is no error: it is tried again, for ever.
 pub async fn run(options: RunOptions, shutdown: impl Future<Output = ()>, observer: Observer) -> Result<(), RunError> {
-    let folder = Folder::open(&options.dir)?;
-    let in_vault = |source| RunError::Store { dir: options.dir.clone(), source };
+    let Opened { folder, board } = options.device;
+    let dir = folder.dir.clone();
+    let in_vault = |source| RunError::Store { dir: dir.clone(), source };
     let clock = Arc::new(DeviceClock::new(folder.time_floor_unix_ms));
     let dialer = dialer(&folder, &clock, options.limits)?;
     let logs = Arc::new(LogRing::new(&options.limits));
-    let board = DeviceBoard::open(&options.dir, &options.limits)?;
     let (runner, app) = AppRunner::new(AppContext {
         board,
         device_id: folder.keys.identity().device_id().to_string(),
@@ -117,6 +181,7 @@ pub async fn run(options: RunOptions, shutdown: impl Future<Output = ()>, observ
         stop: stopped,
     };
     observer.tell(DeviceEvent::Started(started(&device)));
+    observer.tell(options.protections.map_or(DeviceEvent::Unprotected, DeviceEvent::LockedDown));
     device.start_stored_app().map_err(in_vault)?;
     let ask_to_stop = async {
         shutdown.await;
@@ -125,7 +190,7 @@ pub async fn run(options: RunOptions, shutdown: impl Future<Output = ()>, observ
     };
     tokio::select! {
         () = ask_to_stop => {}
-        () = Box::pin(keep_connected(device, dialer)) => {}
+        ended = Box::pin(keep_connected(device, dialer)) => ended?,
         () = Box::pin(runner.run()) => return Err(RunError::AppTask),
     }
     observer.tell(DeviceEvent::Stopped);
@@ -160,7 +225,7 @@ fn started(device: &Device) -> Started {
 }
 
 /// One round after the other, until the device is asked to stop.
-async fn keep_connected(mut device: Device, mut dialer: Dialer) {
+async fn keep_connected(mut device: Device, mut dialer: Dialer) -> Result<(), RunError> {
     let mut pauses = Pauses::new(&device.limits, u64::from_ne_bytes(keys::hashes::random()));
     while !*device.stop.borrow() {
         let Some(is_visit) = until_wanted(&mut device).await else { break };
@@ -170,6 +235,9 @@ async fn keep_connected(mut device: Device, mut dialer: Dialer) {
         device.write_diary().await;
         if *device.stop.borrow() {
             break;
+        }
+        if end == RoundEnd::NotReached && dialer.has_lost_name_servers() {
+            return Err(RunError::NameServersReplaced);
         }
         if let RoundEnd::Session { end, .. } = &end
             && !matches!(end, SessionEnd::LoginBroken | SessionEnd::Refused { .. })
@@ -190,6 +258,7 @@ async fn keep_connected(mut device: Device, mut dialer: Dialer) {
             () = app_asks, if !is_asked_for => {}
         }
     }
+    Ok(())
 }
 
 /// Waits until the app wants a session, or until it is time to look for updates: true when it is that, `None` when the

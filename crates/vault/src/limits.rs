@@ -21,6 +21,8 @@ pub struct Limits {
     pub floors: usize,
     /// The longest diary.
     pub diary: usize,
+    /// The longest signed result of a self-test.
+    pub self_test: usize,
     /// The longest index.
     pub index: usize,
     /// Records in one vault, those of newer runtimes included.
@@ -38,6 +40,7 @@ pub const LIMITS: Limits = Limits {
     app: 4 * 1024 * 1024,
     floors: 1024,
     diary: 128 * 1024,
+    self_test: 8 * 1024,
     index: 4 * 1024,
     records: 32,
 };

@@ -26,11 +26,13 @@ pub enum Record {
     Floors,
     /// The attempts to connect.
     Diary,
+    /// The signed result of the last self-test.
+    SelfTest,
 }
 
 impl Record {
     /// Every record.
-    pub const ALL: [Record; 8] = [
+    pub const ALL: [Record; 9] = [
         Record::Configuration,
         Record::Roots,
         Record::Network,
@@ -39,6 +41,7 @@ impl Record {
         Record::App,
         Record::Floors,
         Record::Diary,
+        Record::SelfTest,
     ];
 
     /// Its stable name: part of the format, and the stem of its files' names.
@@ -52,6 +55,7 @@ impl Record {
             Record::App => "app",
             Record::Floors => "floors",
             Record::Diary => "diary",
+            Record::SelfTest => "self-test",
         }
     }
 
@@ -64,7 +68,7 @@ impl Record {
             Record::UserConfiguration => KeyPurpose::VaultUserConfiguration,
             Record::App => KeyPurpose::VaultApp,
             Record::Floors => KeyPurpose::VaultFloors,
-            Record::Diary => KeyPurpose::VaultDiary,
+            Record::Diary | Record::SelfTest => KeyPurpose::VaultDiary,
         }
     }
 
@@ -79,6 +83,7 @@ impl Record {
             Record::App => LIMITS.app,
             Record::Floors => LIMITS.floors,
             Record::Diary => LIMITS.diary,
+            Record::SelfTest => LIMITS.self_test,
         }
     }
 
@@ -108,8 +113,8 @@ impl VaultKeys {
     /// [`StorageKeyError`], which nothing from outside can cause.
     pub fn derive(root: &StorageRoot) -> Result<VaultKeys, StorageKeyError> {
         let key = |record: Record| root.purpose_key(record.purpose());
-        let [a, b, c, d, e, f, g, h] = Record::ALL.map(key);
-        let records = [a?, b?, c?, d?, e?, f?, g?, h?];
+        let [a, b, c, d, e, f, g, h, i] = Record::ALL.map(key);
+        let records = [a?, b?, c?, d?, e?, f?, g?, h?, i?];
         Ok(VaultKeys { index: root.purpose_key(KeyPurpose::VaultIndex)?, records })
     }
 

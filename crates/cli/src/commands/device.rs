@@ -12,9 +12,13 @@ mod pin;
 mod provision;
 mod run;
 #[cfg(feature = "parent")]
+mod self_test;
+#[cfg(feature = "parent")]
 mod settings;
 #[cfg(feature = "server")]
 mod show;
+#[cfg(feature = "parent")]
+mod status;
 
 use anyhow::{Context, Result};
 use clap::Subcommand;
@@ -31,6 +35,10 @@ pub(crate) enum Device {
     Pin(pin::Pin),
     #[cfg(feature = "parent")]
     Boot(boot::Boot),
+    #[cfg(feature = "parent")]
+    SelfTest(self_test::SelfTest),
+    #[cfg(feature = "parent")]
+    Status(status::Status),
     #[cfg(feature = "parent")]
     Network(settings::Network),
     #[cfg(feature = "parent")]
@@ -65,6 +73,10 @@ impl Device {
             Device::Pin(command) => command.run(output),
             #[cfg(feature = "parent")]
             Device::Boot(command) => command.run(output),
+            #[cfg(feature = "parent")]
+            Device::SelfTest(command) => command.run(output),
+            #[cfg(feature = "parent")]
+            Device::Status(command) => command.run(output),
             #[cfg(feature = "parent")]
             Device::Network(command) => command.run(output),
             #[cfg(feature = "parent")]

@@ -73,18 +73,18 @@ impl Bench {
 }
 
 /// Ends a process as a service manager does, and waits for its end.
-fn end(mut process: Watched) {
+pub(crate) fn end(mut process: Watched) {
     tool(&format!("kill -TERM {}", process.pid()));
     process.ended();
 }
 
-fn status(pid: u32, field: &str) -> String {
+pub(crate) fn status(pid: u32, field: &str) -> String {
     let text = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let line = text.lines().find(|line| line.starts_with(field)).unwrap();
     line.split_once(':').unwrap().1.trim().to_owned()
 }
 
-fn child_of(parent: u32) -> u32 {
+pub(crate) fn child_of(parent: u32) -> u32 {
     let processes =
         std::fs::read_dir("/proc").unwrap().filter_map(|entry| entry.unwrap().file_name().to_str()?.parse().ok());
     let mut children = processes.filter(|pid: &u32| {

@@ -10,6 +10,7 @@ mod fault_proxy;
 mod fleet;
 mod hostile_apps;
 mod hostile_central;
+mod lockdown;
 mod network;
 mod os_image;
 mod restart;

@@ -61,6 +61,11 @@ impl DeviceNamespace {
         namespace
     }
 
+    /// The process that holds it open.
+    pub(crate) fn pid(&self) -> u32 {
+        self.0.id()
+    }
+
     pub(crate) fn enter(&self) -> Vec<String> {
         ["nsenter", "-t", &self.0.id().to_string(), "-n"].map(str::to_owned).to_vec()
     }

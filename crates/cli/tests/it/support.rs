@@ -117,6 +117,20 @@ impl Watched {
         self.child.wait().unwrap();
     }
 
+    /// Sends a signal until the process has ended by it: a first SIGSEGV only takes the handler away that tells of stack overflows.
+    pub(crate) fn killed_by(&mut self, signal: &str) -> std::process::ExitStatus {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            assert!(Instant::now() < deadline, "{}: {signal} does not end it", self.name);
+            let pid = self.pid().to_string();
+            let _ = Command::new("kill").args(["-s", signal, &pid]).stderr(Stdio::null()).status();
+            thread::sleep(Duration::from_millis(20));
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status;
+            }
+        }
+    }
+
     /// Kills without warning, as a power cut would.
     pub(crate) fn kill(&mut self) {
         let _ = self.child.kill();
@@ -165,6 +179,12 @@ impl Server {
         login.arg("--password-file").arg(server.dir.join("first-password"));
         output(login);
         server
+    }
+
+    /// Kills the server and starts it again.
+    pub(crate) fn restart_gracelessly(&mut self) {
+        self.process.kill();
+        self.restart();
     }
 
     /// Starts the killed server again on the same addresses.

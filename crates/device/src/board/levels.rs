@@ -1,11 +1,15 @@
 //! The file through which a person sets pins while the board runs. Nothing listens: the runtime looks at the file now and then.
 
-use std::fs;
+use std::fs::{self, DirBuilder};
 use std::io;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
-/// The file's name in the device's folder.
-pub const LEVELS_FILE: &str = "board-levels";
+/// The folder in the device's folder that holds the file and nothing else, so that a device which is locked down can be left that
+/// one folder to read.
+pub const BOARD_FOLDER: &str = "board";
+/// The file's name in it.
+const LEVELS_FILE: &str = "levels";
 /// The most bytes of the file that are read.
 const BYTES_MOST: u64 = 64 * 1024;
 
@@ -27,8 +31,11 @@ pub struct Levels {
 
 impl Levels {
     /// Watches the file of a device's folder. What it holds already counts as changed.
-    pub fn watch(dir: &Path) -> Levels {
-        Levels { file: dir.join(LEVELS_FILE), seen: String::new() }
+    ///
+    /// # Errors
+    /// The file's folder is missing and cannot be made.
+    pub fn watch(dir: &Path) -> io::Result<Levels> {
+        Ok(Levels { file: folder(dir)?.join(LEVELS_FILE), seen: String::new() })
     }
 
     /// The lines that are new since the last look. A file that is missing or unreadable changes nothing.
@@ -49,7 +56,8 @@ impl Levels {
 /// # Errors
 /// The file cannot be written.
 pub fn set(dir: &Path, setting: &Setting) -> io::Result<()> {
-    let file = dir.join(LEVELS_FILE);
+    let folder = folder(dir)?;
+    let file = folder.join(LEVELS_FILE);
     let mut settings = match read(&file) {
         Ok(text) => parse(&text),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
@@ -62,9 +70,15 @@ pub fn set(dir: &Path, setting: &Setting) -> io::Result<()> {
         None => format!("{} auto\n", setting.pin),
     };
     let text: String = settings.iter().map(line).collect();
-    let new = dir.join(format!("{LEVELS_FILE}.new"));
+    let new = folder.join(format!("{LEVELS_FILE}.new"));
     fs::write(&new, text)?;
     fs::rename(new, file)
+}
+
+fn folder(dir: &Path) -> io::Result<PathBuf> {
+    let folder = dir.join(BOARD_FOLDER);
+    DirBuilder::new().recursive(true).mode(0o700).create(&folder)?;
+    Ok(folder)
 }
 
 fn read(file: &Path) -> io::Result<String> {
@@ -98,7 +112,7 @@ mod tests {
     #[test]
     fn what_was_set_is_seen_once() {
         let dir = tempfile::tempdir().unwrap();
-        let mut levels = Levels::watch(dir.path());
+        let mut levels = Levels::watch(dir.path()).unwrap();
         assert_eq!(levels.changed(), []);
         set(dir.path(), &setting("pin1", Some(23.5))).unwrap();
         set(dir.path(), &setting("pin2", Some(-1.0))).unwrap();
@@ -111,12 +125,16 @@ mod tests {
     #[test]
     fn a_file_that_is_too_long_or_no_text_changes_nothing() {
         let dir = tempfile::tempdir().unwrap();
-        let mut levels = Levels::watch(dir.path());
-        fs::write(dir.path().join(LEVELS_FILE), "\u{0}\npin1\npin1 x\npin1 NaN\npin1 1 2\n pin5 2 \n").unwrap();
+        let mut levels = Levels::watch(dir.path()).unwrap();
+        fs::write(
+            dir.path().join(BOARD_FOLDER).join(LEVELS_FILE),
+            "\u{0}\npin1\npin1 x\npin1 NaN\npin1 1 2\n pin5 2 \n",
+        )
+        .unwrap();
         assert_eq!(levels.changed(), [setting("pin5", Some(2.0))]);
-        fs::write(dir.path().join(LEVELS_FILE), "pin1 1\n".repeat(10_000)).unwrap();
+        fs::write(dir.path().join(BOARD_FOLDER).join(LEVELS_FILE), "pin1 1\n".repeat(10_000)).unwrap();
         assert_eq!(levels.changed(), []);
-        fs::write(dir.path().join(LEVELS_FILE), [0xff, 0xfe]).unwrap();
+        fs::write(dir.path().join(BOARD_FOLDER).join(LEVELS_FILE), [0xff, 0xfe]).unwrap();
         assert_eq!(levels.changed(), []);
     }
 }

@@ -7,6 +7,7 @@ use apphost::board::{I2C, PINS, SPI, UART};
 use serde::Deserialize;
 
 use super::BoardError;
+use super::security::Security;
 use super::wave::{Range, Wave};
 use crate::limits::Limits;
 
@@ -39,6 +40,8 @@ pub struct Plan {
     pub uart: BTreeMap<&'static str, PlanUart>,
     /// Of flash memory.
     pub sectors: usize,
+    /// What it says of its own protections.
+    pub security: Security,
 }
 
 /// A pin that something is wired to.
@@ -88,6 +91,8 @@ struct Written {
     uart: Vec<WrittenUart>,
     #[serde(default)]
     spiflash: WrittenFlash,
+    #[serde(default)]
+    security: Security,
 }
 
 #[derive(Debug, Deserialize)]
@@ -173,7 +178,7 @@ impl Plan {
     }
 
     fn parse(text: &str, dir: &Path) -> Result<Plan, String> {
-        let Written { voltage, light, pins, i2c, spi, uart, spiflash } =
+        let Written { voltage, light, pins, i2c, spi, uart, spiflash, security } =
             toml::from_str(text).map_err(|error| error.to_string())?;
         if !(0.1..=60.0).contains(&voltage) {
             return Err("voltage: 0.1 to 60 volts".to_owned());
@@ -181,6 +186,7 @@ impl Plan {
         if spiflash.sectors > SECTORS_MOST {
             return Err(format!("spiflash: at most {SECTORS_MOST} sectors"));
         }
+        security.check()?;
         let pins = pins.into_iter().map(|(name, pin)| Ok((one_of("pin", &name, &PINS)?, pin.planned(&name, dir)?)));
         let spi = spi.into_iter().map(|spi| Ok((one_of("bus", &spi.bus, &SPI)?, spi.loopback)));
         let uart = uart.into_iter().map(|uart| Ok((one_of("port", &uart.port, &UART)?, uart.planned(dir)?)));
@@ -192,6 +198,7 @@ impl Plan {
             spi: spi.collect::<Result<_, String>>()?,
             uart: uart.collect::<Result<_, String>>()?,
             sectors: spiflash.sectors,
+            security,
         })
     }
 }
@@ -274,6 +281,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let plan = Plan::of(dir.path(), &LIMITS).unwrap();
         assert_eq!(plan.pins["pin1"].unit.name, "°C");
+        let [(_, secure_boot), .., (_, pcrs)] = plan.security.said();
+        assert!(secure_boot.unwrap().to_string().starts_with("none (source: "), "it claims nothing");
+        assert_eq!(pcrs, None);
         assert_eq!(plan.i2c[&("i2c89", 0x48)], BTreeMap::from([(0, 0x15), (1, 0x80), (2, 0x60)]));
     }
 
@@ -293,10 +303,29 @@ mod tests {
             ("[[i2c]]\nbus = \"i2c0\"\naddress = 1\nregisters = { 255 = [1, 2] }", "end at 255"),
             ("[[uart]]\nport = \"uart0\"\nloopback = true\nfile = \"x\"", "a file or loopback"),
             ("spiflash.sectors = 1025", "1024 sectors"),
+            ("security.jtag = { value = \"off\" }", "source"),
+            ("security.jtag = { value = \"off\", source = \" \" }", "security.jtag: source"),
+            ("security.secure_boot = { value = \"a\\nb\", source = \"x\" }", "security.secure_boot: value"),
+            ("security.pcrs = { value = [], source = \"x\" }", "ascending"),
+            ("security.pcrs = { value = [7, 4], source = \"x\" }", "ascending"),
+            ("security.pcrs = { value = [24], source = \"x\" }", "from 0 to 23"),
+            ("security.fuses = { value = \"x\", source = \"x\" }", "fuses"),
         ] {
             let error = Plan::parse(text, dir.path()).unwrap_err();
             assert!(error.contains(why), "{text}: {error}");
         }
+    }
+
+    #[test]
+    fn what_a_board_says_of_its_protections_comes_with_its_source() {
+        let text = "[security]\njtag = { value = \"closed by fuse\", source = \"fuse 0x470 read at the factory\" }\n\
+                    pcrs = { value = [0, 23], source = \"boot guide, table 3\" }";
+        let dir = tempfile::tempdir().unwrap();
+        let [_, (name, jtag), (_, read_out), (_, pcrs)] = Plan::parse(text, dir.path()).unwrap().security.said();
+        assert_eq!(name, "JTAG");
+        assert_eq!(jtag.unwrap().to_string(), "closed by fuse (source: fuse 0x470 read at the factory)");
+        assert_eq!(read_out, None, "what is not said is not known");
+        assert_eq!(pcrs.unwrap().value, "0, 23");
     }
 
     #[test]

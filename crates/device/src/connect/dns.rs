@@ -95,14 +95,9 @@ impl Resolver {
         self
     }
 
-    /// The addresses of a host name or address. `localhost` and addresses are never asked for (RFC 6761, section 6.3).
+    /// The addresses of a host name or address.
     pub async fn look_up(&self, host: &str) -> Lookup {
-        if let Ok(address) = host.parse::<IpAddr>() {
-            return Lookup { addresses: vec![address], report: None };
-        }
-        let bare = host.strip_suffix('.').unwrap_or(host);
-        if bare.eq_ignore_ascii_case("localhost") {
-            let addresses = vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];
+        if let Some(addresses) = known_addresses(host) {
             return Lookup { addresses, report: None };
         }
         let mut report =
@@ -195,6 +190,16 @@ impl Resolver {
         }
         Err(AskError::Strays)
     }
+}
+
+/// The addresses of a host for which nobody is asked: an address itself, and `localhost` (RFC 6761, section 6.3).
+pub(crate) fn known_addresses(host: &str) -> Option<Vec<IpAddr>> {
+    if let Ok(address) = host.parse::<IpAddr>() {
+        return Some(vec![address]);
+    }
+    let bare = host.strip_suffix('.').unwrap_or(host);
+    let is_local = bare.eq_ignore_ascii_case("localhost");
+    is_local.then(|| vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()])
 }
 
 /// Whether somebody can be at this address. Filters answer 0.0.0.0 for names they block, which would lead to ourselves.

@@ -69,6 +69,25 @@ pub async fn boot(boot: Boot, shutdown: impl Future<Output = ()>) -> Result<(), 
     interface.remove().and(ended).map_err(BootError::Child)
 }
 
+/// Starts the child as [`boot`] does, and waits for its end. Where the privilege for the network is missing there is none to
+/// give up either.
+///
+/// # Errors
+/// [`BootError`] when the child cannot be started.
+pub async fn run_once(boot: Boot) -> Result<ExitStatus, BootError> {
+    match keep_network_only() {
+        Ok(()) | Err(PrivilegeError::Missing) => {}
+        Err(error) => return Err(error.into()),
+    }
+    let mut interface = Interface::new(&boot.interface);
+    let (mut child, link) = start(&mut Command::from(boot.child))?;
+    let status = tokio::select! {
+        status = child.wait() => status,
+        () = answer_for_ever(&link, &mut interface, &boot.limits) => child.wait().await,
+    };
+    Ok(status?)
+}
+
 /// Starts the child with its end of a new socketpair.
 fn start(command: &mut Command) -> io::Result<(Child, UnixDatagram)> {
     let flags = SocketFlags::CLOEXEC;

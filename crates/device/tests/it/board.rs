@@ -128,8 +128,7 @@ async fn a_board_of_ones_own_is_read_and_a_wrong_one_is_refused() {
     device.says("32768").await;
     device.stop().await;
     fixture.board("pins.pin1.constant = \"x\"\n");
-    let options = vouch_device::RunOptions { dir: fixture.dir.path().join("d"), parent: None, limits: FAST };
-    let error = vouch_device::run(options, std::future::pending(), vouch_device::events::Observer::nobody()).await;
+    let error = vouch_device::Opened::open(&fixture.dir.path().join("d"), &FAST);
     assert!(error.unwrap_err().to_string().contains("board.toml"));
 }
 

@@ -296,6 +296,10 @@ fn the_runtime_never_binds_and_never_listens() {
                 folders.push(path);
                 continue;
             }
+            // A self-test tries what must be refused.
+            if path.ends_with("self_test/attempts.rs") {
+                continue;
+            }
             let text = std::fs::read_to_string(&path).unwrap();
             looked_at += 1;
             for word in ["bind(", "listen(", "Listener", "accept("] {

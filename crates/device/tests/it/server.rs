@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -32,7 +32,7 @@ use vouch_device::config::DeviceConfig;
 use vouch_device::connect::ports::PortMap;
 use vouch_device::events::{DeviceEvent, Observer};
 use vouch_device::limits::{LIMITS, Limits};
-use vouch_device::{ProvisionError, ProvisionOptions, Provisioned, RunOptions, provision, run};
+use vouch_device::{Opened, ProvisionError, ProvisionOptions, Provisioned, RunOptions, provision, run};
 use zeroize::Zeroizing;
 
 /// The name in the server's certificate.
@@ -283,7 +283,8 @@ impl Running {
     pub(crate) fn start(dir: &Path, limits: Limits) -> Running {
         let (observer, events) = Observer::channel(&limits);
         let (stop, stopped) = tokio::sync::oneshot::channel();
-        let options = RunOptions { dir: PathBuf::from(dir), parent: None, limits };
+        let device = Opened::open(dir, &limits).unwrap();
+        let options = RunOptions { device, protections: None, parent: None, limits };
         let shutdown = async move { stopped.await.unwrap_or_default() };
         let task = tokio::spawn(run(options, shutdown, observer));
         Running { events, stop, task }

@@ -1,6 +1,6 @@
 //! `vouch device boot`: run a device below a small parent that alone may change the network.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result};
@@ -24,14 +24,20 @@ pub(crate) struct Boot {
 
 impl Boot {
     pub(crate) fn run(self, output: &Output) -> Result<()> {
-        let own = std::env::current_exe().context("cannot find this program's own file")?;
-        let mut child = Command::new(own);
-        if output.is_json() {
-            child.arg("--json");
-        }
-        child.args(["device", "run", "--below-parent", "--dir"]).arg(&self.dir);
+        let child = child(&self.dir, output)?;
         let boot = parent::Boot { child, interface: self.interface, limits: LIMITS };
         let runtime = super::runtime()?;
         Ok(runtime.block_on(parent::boot(boot, crate::commands::stop_signal()))?)
     }
+}
+
+/// The program and arguments of the device below its parent.
+pub(super) fn child(dir: &Path, output: &Output) -> Result<Command> {
+    let own = std::env::current_exe().context("cannot find this program's own file")?;
+    let mut child = Command::new(own);
+    if output.is_json() {
+        child.arg("--json");
+    }
+    child.args(["device", "run", "--below-parent", "--dir"]).arg(dir);
+    Ok(child)
 }

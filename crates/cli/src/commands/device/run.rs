@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use anyhow::Result;
 use clap::Args;
-use device::RunOptions;
 use device::events::Observer;
 use device::limits::{LIMITS, Limits};
 use device::parent::ParentLink;
+use device::self_test::{Outcome, SelfTest};
+use device::{Opened, RunOptions, sandbox};
 
 use super::runtime;
-use crate::output::Output;
+use crate::output::{Output, Said, Tone, paint};
 use crate::printer::Printer;
 
 /// Run the device in a folder: connect, prove, fetch the app, run it; until Ctrl-C.
@@ -25,6 +26,14 @@ pub(crate) struct Run {
     #[arg(long, hide = true)]
     below_parent: bool,
 
+    /// Try everything that a locked down device must not be able to do, and end.
+    #[arg(long, hide = true, conflicts_with = "danger_no_sandbox")]
+    self_test: bool,
+
+    /// Do not lock the process down: it can then listen, be traced and be read by other processes of the same user.
+    #[arg(long)]
+    danger_no_sandbox: bool,
+
     /// The longest pause between two rounds of attempts to reach the server, in seconds.
     #[arg(long, default_value_t = LIMITS.backoff_most.as_secs(), value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=86_400))]
     retry_max: u64,
@@ -33,6 +42,21 @@ pub(crate) struct Run {
 impl Run {
     pub(super) fn run(self, output: &Output) -> Result<()> {
         let limits = Limits { backoff_most: Duration::from_secs(self.retry_max), ..LIMITS };
+        let runtime = runtime()?;
+        let parent = {
+            let _within = runtime.enter();
+            self.below_parent.then(|| ParentLink::from_standard_input(&limits)).transpose()?
+        };
+        let device = Opened::open(&self.dir, &limits)?;
+        let surroundings = device.surroundings();
+        // Before there is another thread: the sandbox holds for this one and those that it starts.
+        let protections = match self.danger_no_sandbox {
+            true => None,
+            false => Some(sandbox::enter(&device.sandbox_plan())?),
+        };
+        if let (true, Some(protections)) = (self.self_test, &protections) {
+            return print(&device.self_test(surroundings, protections.clone())?, output);
+        }
         let (observer, mut events) = Observer::channel(&limits);
         let output = *output;
         let printer = Printer::start(
@@ -42,12 +66,31 @@ impl Run {
                 _ => output.say(&event.to_string()),
             },
         );
-        let result = runtime()?.block_on(async {
-            let parent = self.below_parent.then(|| ParentLink::from_standard_input(&limits)).transpose()?;
-            let options = RunOptions { dir: self.dir, parent, limits };
-            anyhow::Ok(device::run(options, crate::commands::stop_signal(), observer).await?)
-        });
+        let options = RunOptions { device, protections, parent, limits };
+        let result = runtime.block_on(device::run(options, crate::commands::stop_signal(), observer));
         printer.finish();
-        result
+        Ok(result?)
     }
+}
+
+/// Prints the result in the device's own process.
+fn print(result: &SelfTest, output: &Output) -> Result<()> {
+    let count = |outcome: Outcome| result.attempts.iter().filter(|attempt| attempt.outcome == outcome).count();
+    let mut text = format!("locked down: {}\n", result.protections);
+    for attempt in &result.attempts {
+        let tone = match attempt.outcome {
+            Outcome::Refused => Tone::Good,
+            Outcome::NotRefused => Tone::Bad,
+            Outcome::NotAvailable => Tone::Quiet,
+        };
+        let outcome = format!("{:13}", attempt.outcome.to_string());
+        text.push_str(&format!("{} {} ({})\n", paint(tone, &outcome), attempt.what, attempt.said));
+    }
+    let (refused, not_refused) = (count(Outcome::Refused), count(Outcome::NotRefused));
+    text.push_str(&format!(
+        "{refused} refused, {not_refused} not refused, {} not available on this system",
+        count(Outcome::NotAvailable)
+    ));
+    output.result(&serde_json::to_value(result)?, &text);
+    if result.has_passed() { Ok(()) } else { Err(Said.into()) }
 }

@@ -1,0 +1,133 @@
+//! `vouch device status`: what protects a device on this machine, and what does not.
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use clap::Args;
+use device::board::plan::Plan as Board;
+use device::board::security::Reported;
+use device::folder::{Folder, KEYS_FOLDER, VAULT_FOLDER};
+use device::host::Host;
+use device::limits::LIMITS;
+use device::sandbox::{self, Layer, Plan, Protections};
+use keys::keystore::{AttestationLevel, Keystore};
+use serde_json::{Value, json};
+
+use crate::output::{Output, Tone, paint};
+
+/// Say honestly what protects a device on this machine and what does not, also while it runs.
+///
+/// What this kernel gives and lacks is found out by locking this very command down as the device does.
+#[derive(Args, Debug)]
+pub(crate) struct Status {
+    /// The device's folder.
+    #[arg(long, value_name = "DIR")]
+    dir: PathBuf,
+}
+
+/// One line for people: good, bad or neither.
+struct Line(Tone, String);
+
+impl Status {
+    pub(crate) fn run(self, output: &Output) -> Result<()> {
+        let store = Folder::peek(&self.dir)?;
+        let keystore = Keystore::open(&self.dir.join(KEYS_FOLDER))?;
+        let board = Board::of(&self.dir, &LIMITS)?.security;
+        let host = Host::look();
+        let mut plan = Plan::for_network(&store.config()?);
+        plan.kept.push(self.dir.join(VAULT_FOLDER));
+        let protections = sandbox::enter(&plan)?;
+
+        let keys = keystore.level();
+        let value = json!({
+            "device_id": keystore.identity().device_id().to_string(),
+            "keys": { "back_end": keystore.spec().to_string(), "level": level(keys), "meaning": key_meaning(keys) },
+            "boot": { "verified": false, "meaning": BOOT },
+            "vault": { "generation": store.generation(), "rollback": rollback(keys) },
+            "protections": protections,
+            "host": host,
+            "board": board,
+        });
+        let mut lines = vec![Line(Tone::Strong, format!("device {}", value["device_id"].as_str().unwrap_or_default()))];
+        lines.extend(own_lines(&value, keys));
+        lines.push(Line(
+            Tone::Strong,
+            "\nits process, locked down on this kernel by whoever started this command".to_owned(),
+        ));
+        lines.extend(protection_lines(&protections));
+        lines.push(Line(Tone::Strong, format!("\nthe system below it, kernel {}", host.kernel)));
+        lines.extend(host_lines(&host));
+        lines.push(Line(Tone::Strong, "\nthe board, as its file says; nobody has checked it".to_owned()));
+        lines.extend(board.said().map(|(name, said)| board_line(name, said)));
+        let text: Vec<String> = lines.iter().map(|Line(tone, text)| paint(*tone, text)).collect();
+        output.result(&value, &text.join("\n"));
+        Ok(())
+    }
+}
+
+const BOOT: &str = "this folder holds no boot slots: no image is verified before it runs";
+
+fn level(level: AttestationLevel) -> &'static str {
+    match level {
+        AttestationLevel::Software => "software",
+        AttestationLevel::Tpm => "tpm",
+        AttestationLevel::SecureElement => "secure element",
+    }
+}
+
+fn key_meaning(level: AttestationLevel) -> &'static str {
+    match level {
+        AttestationLevel::Software => "files: whoever copies the folder has the device's keys and is the device",
+        AttestationLevel::Tpm => "in the TPM, which does not give them away",
+        AttestationLevel::SecureElement => "in a chip of their own, which does not give them away",
+    }
+}
+
+fn rollback(level: AttestationLevel) -> &'static str {
+    match level {
+        AttestationLevel::Software => {
+            "the whole folder can be set back unnoticed on the device (danger-software has no counter); only the server sees the \
+             generation fall"
+        }
+        AttestationLevel::Tpm | AttestationLevel::SecureElement => {
+            "a vault from before the last step of the hardware counter is refused; within one step the server sees the generation fall"
+        }
+    }
+}
+
+fn own_lines(value: &Value, keys: AttestationLevel) -> [Line; 3] {
+    let text = |part: &str, name: &str| value[part][name].as_str().unwrap_or_default().to_owned();
+    let tone = match keys {
+        AttestationLevel::Software => Tone::Bad,
+        AttestationLevel::Tpm | AttestationLevel::SecureElement => Tone::Good,
+    };
+    [
+        Line(tone, format!("keys: {}, {}", text("keys", "back_end"), text("keys", "meaning"))),
+        Line(Tone::Bad, format!("verified boot: no; {}", text("boot", "meaning"))),
+        Line(tone, format!("vault: generation {}; {}", value["vault"]["generation"], text("vault", "rollback"))),
+    ]
+}
+
+fn protection_lines(protections: &Protections) -> impl Iterator<Item = Line> {
+    Layer::ALL.into_iter().map(|layer| match protections.lacking().find(|(lacking, _)| *lacking == layer) {
+        None => Line(Tone::Good, format!("in force  {}", layer.promise())),
+        Some((_, why)) => Line(Tone::Bad, format!("lacking   {layer}: {why}")),
+    })
+}
+
+fn host_lines(host: &Host) -> Vec<Line> {
+    let swap = match host.swap.as_deref() {
+        None => "swap: not shown".to_owned(),
+        Some([]) => "swap: none, so no memory is written to it".to_owned(),
+        Some(places) => format!("swap: {}; memory that is not locked may be written there", places.join(", ")),
+    };
+    let setting = |setting: &device::host::Setting| {
+        let value = setting.value.as_deref().unwrap_or("absent");
+        Line(Tone::Quiet, format!("{} = {value}: {}", setting.name, setting.meaning))
+    };
+    std::iter::once(Line(Tone::Quiet, swap)).chain(host.settings.iter().map(setting)).collect()
+}
+
+fn board_line(name: &str, said: Option<Reported<String>>) -> Line {
+    Line(Tone::Quiet, format!("{name}: {}", said.map_or_else(|| "not known".to_owned(), |said| said.to_string())))
+}
