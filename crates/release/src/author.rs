@@ -6,22 +6,26 @@
 //!
 //! # A release, step by step
 //! 1. [`Encryptor`] encrypts each model's image and describes it: [`Built`], of which the content key is at once
-//!    sealed to the server and kept nowhere else.
+//!    [`seal_content_key`]ed to the server and kept nowhere else.
 //! 2. [`TargetsSpec::draft`] writes what the custodians sign: one [`Draft`] for all models. Each custodian reads the same
 //!    bytes, signs [`Draft::to_be_signed`], and adds the signature ([`Draft::sign`]); drafts of different days are
 //!    [`Draft::merge`]d. [`Draft::progress`] counts against the root.
 //! 3. The release key signs each manifest: `keys::release_key::to_be_signed` and `assemble`.
-//! 4. [`snapshot`] and [`timestamp`] are signed by the server's online keys.
-//! 5. `assemble` verifies all of it as a device would, and only then writes the bundle.
+//! 4. [`assemble`] verifies all of it, and only then writes the bundle.
+//! 5. The server publishes it: [`snapshot`] and [`timestamp`] are signed by its online keys, again and again.
 //!
 //! The ceremony's [`Draft::of_root`] goes the same way, and is signed under the old root's keys and its own.
 
+mod assemble;
 #[cfg(feature = "ceremony")]
 pub mod ceremony;
+mod content_key;
 mod draft;
 mod encrypt;
 mod roles;
 
+pub use assemble::{AssembleError, assemble};
+pub use content_key::{seal_content_key, sealed_for};
 pub use draft::{Draft, DraftError, Progress};
 pub use encrypt::{Built, Encryptor};
 pub use roles::{Delegation, OnlineRole, Quorum, TargetsSpec, snapshot, timestamp};

@@ -11,6 +11,7 @@
 //! - [`tuf`]: the custodians' approval, freshness.
 //! - [`apps`]: who approves apps.
 //! - [`image`]: the checkers of an image's bytes; [`verified`]: what only a checker can make.
+//! - [`bundle`]: the file of a release, and what anybody can say of it offline.
 //! - [`root`]: the custodians, the release keys and the server's keys, as the operator's TUF root has them.
 //! - `author`: building releases.
 //! - [`limits`]: every bound.
@@ -19,6 +20,7 @@ pub mod anchors;
 pub mod apps;
 #[cfg(feature = "author")]
 pub mod author;
+pub mod bundle;
 pub mod cipher;
 pub mod floors;
 pub mod header;

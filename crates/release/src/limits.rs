@@ -21,6 +21,16 @@ pub struct Limits {
     pub release_keys: usize,
     /// The longest anchors.
     pub anchors: usize,
+    /// The longest head of a bundle.
+    pub bundle_head: u64,
+    /// Images in one bundle.
+    pub bundle_images: usize,
+    /// Root metadata files in one bundle.
+    pub bundle_roots: usize,
+    /// The longest sealed content key.
+    pub sealed_key: usize,
+    /// The longest proof that a release is in the transparency log.
+    pub log_proof: usize,
     /// The longest root metadata.
     pub metadata: usize,
     /// The longest name of a custodian.
@@ -54,6 +64,11 @@ pub const LIMITS: Limits = Limits {
     chunk_log2: (12, 20),
     release_keys: 3,
     anchors: 192 * 1024,
+    bundle_head: 4 * 1024 * 1024,
+    bundle_images: 64,
+    bundle_roots: 64,
+    sealed_key: 256,
+    log_proof: 16 * 1024,
     metadata: 128 * 1024,
     custodian_name: 64,
     log_key: 256,

@@ -238,7 +238,8 @@ pub(crate) fn content_of(bytes: &[u8]) -> Content {
     Content { length: bytes.len() as u64, sha256: sha256(bytes).into() }
 }
 
-fn content(target: &TargetFile) -> Option<Content> {
+/// The length and hash of a target.
+pub(crate) fn content(target: &TargetFile) -> Option<Content> {
     let sha256: [u8; 32] = const_hex::decode_to_array(target.hashes.get("sha256")?).ok()?;
     Some(Content { length: target.length, sha256: sha256.into() })
 }

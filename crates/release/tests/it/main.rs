@@ -3,6 +3,7 @@
 
 mod anchors;
 mod apps;
+mod bundle;
 mod fixture;
 mod image;
 mod l1;
