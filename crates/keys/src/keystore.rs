@@ -1,11 +1,22 @@
 //! The secret keys of one device, wherever they live: made once, used for their purposes, never handed out.
 //!
 //! A device has an identity key that signs, a separate key for agreement, a TLS key, a storage root and, where the back end
-//! has one, a counter that only goes up. The folder of its keys says in `keystore` which back end holds them; with the
-//! software back end the private keys are in files beside it, and whoever copies these has the device.
+//! has one, a counter that only goes up. The folder of its keys says in `keystore` which back end holds them.
+//!
+//! | back end | keys | storage root | counter |
+//! |---|---|---|---|
+//! | `tpm2` | born in the TPM, in files that it wrapped | sealed to the TPM and, if wanted, to what was booted | an NV counter |
+//! | `pkcs11` | born in the token, never given out | computed with the token's key; bound to the token alone | none |
+//! | `danger-software` | in files: whoever copies them has the device | in a file | none: the whole folder can be set back |
+//!
+//! A stand-in such as swtpm or SoftHSM claims the level of what it stands in for.
 
+#[cfg(feature = "pkcs11")]
+mod pkcs11;
 mod software;
 mod spec;
+#[cfg(feature = "tpm2")]
+mod tpm2;
 
 use std::{
     fs::DirBuilder,
@@ -23,6 +34,7 @@ use crate::{
     private_file::{self, Existing, PrivateFileError},
     profile::Profile,
     public::PublicKey,
+    purpose::KeyPurpose,
     signer::{KeyError, SignError, Signer},
     storage::{StorageRoot, StorageRootError},
 };
@@ -54,6 +66,16 @@ pub struct Keystore {
     spec: KeystoreSpec,
     identity: Signer,
     agreement: Signer,
+    back_end: BackEnd,
+}
+
+#[derive(Debug)]
+enum BackEnd {
+    Software,
+    #[cfg(feature = "tpm2")]
+    Tpm2(tpm2::Store),
+    #[cfg(feature = "pkcs11")]
+    Pkcs11,
 }
 
 /// Why the keys of a device cannot be made or used.
@@ -100,6 +122,25 @@ pub enum KeystoreError {
     /// The back end has no counter that could be stepped.
     #[error("the keys are in {0}, which has no counter")]
     NoCounter(KeystoreSpec),
+    /// This program was built without the back end.
+    #[error("this program was built without the key back end of {0}; use one with its feature (tpm2 or pkcs11)")]
+    NotBuilt(KeystoreSpec),
+    /// The identity key or the key for agreement cannot be used.
+    #[error(transparent)]
+    Sign(SignError),
+    /// The TPM.
+    #[cfg(feature = "tpm2")]
+    #[error(transparent)]
+    Tpm(#[from] crate::tpm2::TpmError),
+    /// A file with something that the TPM wrapped cannot be used.
+    #[cfg(feature = "tpm2")]
+    #[error("{file}: {source}; restore it from a copy, or provision the device again in a new folder")]
+    Wrapped {
+        /// The file.
+        file: PathBuf,
+        /// What is wrong with it.
+        source: crate::tpm2::TpmError,
+    },
 }
 
 impl Keystore {
@@ -110,21 +151,56 @@ impl Keystore {
     pub fn create(spec: &KeystoreSpec, folder: &Path, profile: Profile) -> Result<Keystore, KeystoreError> {
         let made = DirBuilder::new().mode(0o700).create(folder);
         made.map_err(|source| KeystoreError::Folder { folder: folder.to_owned(), source })?;
-        let KeystoreSpec::DangerSoftware = spec;
-        software::create(folder, profile)?;
+        // First, so that a half-made store can be discarded.
         private_file::write(&folder.join(SPEC_FILE), format!("{spec}\n").as_bytes(), Existing::Refuse)?;
+        match spec {
+            KeystoreSpec::DangerSoftware => software::create(folder, profile)?,
+            #[cfg(feature = "tpm2")]
+            KeystoreSpec::Tpm2(tpm) => tpm2::create(tpm, folder, profile)?,
+            #[cfg(feature = "pkcs11")]
+            KeystoreSpec::Pkcs11(token) => pkcs11::create(token, folder, profile)?,
+            #[cfg(not(all(feature = "tpm2", feature = "pkcs11")))]
+            other => return Err(KeystoreError::NotBuilt(other.clone())),
+        }
         Keystore::open(folder)
     }
 
-    /// Opens the keys of a device.
+    /// Opens the keys of a device. A token is logged in to; a TPM is not needed before its first use.
     ///
     /// # Errors
     /// [`KeystoreError`]; each says what to do next.
     pub fn open(folder: &Path) -> Result<Keystore, KeystoreError> {
         let spec = read_spec(folder)?;
-        let KeystoreSpec::DangerSoftware = spec;
-        let [identity, agreement] = software::open(folder)?;
-        Ok(Keystore { folder: folder.to_owned(), spec, identity, agreement })
+        let ([identity, agreement], back_end) = match &spec {
+            KeystoreSpec::DangerSoftware => (software::open(folder)?, BackEnd::Software),
+            #[cfg(feature = "tpm2")]
+            KeystoreSpec::Tpm2(tpm) => {
+                let (store, keys) = tpm2::open(tpm, folder)?;
+                (keys, BackEnd::Tpm2(store))
+            }
+            #[cfg(feature = "pkcs11")]
+            KeystoreSpec::Pkcs11(_) => (pkcs11::open(folder)?, BackEnd::Pkcs11),
+            #[cfg(not(all(feature = "tpm2", feature = "pkcs11")))]
+            other => return Err(KeystoreError::NotBuilt(other.clone())),
+        };
+        Ok(Keystore { folder: folder.to_owned(), spec, identity, agreement, back_end })
+    }
+
+    /// Removes what a back end keeps outside of this folder for a device that is given up: its keys on the token, its counter in
+    /// the TPM. The folder itself is left.
+    ///
+    /// # Errors
+    /// [`KeystoreError`] of the first thing that could not be removed; the rest is tried all the same.
+    pub fn discard(folder: &Path) -> Result<(), KeystoreError> {
+        match read_spec(folder)? {
+            KeystoreSpec::DangerSoftware => Ok(()),
+            #[cfg(feature = "tpm2")]
+            KeystoreSpec::Tpm2(tpm) => Ok(tpm2::open(&tpm, folder)?.0.discard()?),
+            #[cfg(feature = "pkcs11")]
+            KeystoreSpec::Pkcs11(_) => pkcs11::discard(folder),
+            #[cfg(not(all(feature = "tpm2", feature = "pkcs11")))]
+            other => Err(KeystoreError::NotBuilt(other)),
+        }
     }
 
     /// Which back end holds the keys.
@@ -136,6 +212,8 @@ impl Keystore {
     pub fn level(&self) -> AttestationLevel {
         match self.spec {
             KeystoreSpec::DangerSoftware => AttestationLevel::Software,
+            KeystoreSpec::Tpm2(_) => AttestationLevel::Tpm,
+            KeystoreSpec::Pkcs11(_) => AttestationLevel::SecureElement,
         }
     }
 
@@ -163,7 +241,14 @@ impl Keystore {
     /// # Errors
     /// [`KeystoreError`] when there is none.
     pub fn tls_key(&self, profile: Profile) -> Result<Signer, KeystoreError> {
-        software::tls_key(&self.folder, profile)
+        let purpose = KeyPurpose::device_tls(profile);
+        match &self.back_end {
+            BackEnd::Software => software::key(&self.folder, purpose),
+            #[cfg(feature = "tpm2")]
+            BackEnd::Tpm2(store) => store.key(&self.folder, purpose),
+            #[cfg(feature = "pkcs11")]
+            BackEnd::Pkcs11 => pkcs11::key(&self.folder, purpose),
+        }
     }
 
     /// Unwraps the content key of the image with this manifest.
@@ -184,7 +269,13 @@ impl Keystore {
     /// # Errors
     /// [`KeystoreError`] when the back end does not give it, for instance since something else than before was booted.
     pub fn storage_root(&self) -> Result<StorageRoot, KeystoreError> {
-        software::storage_root(&self.folder)
+        match &self.back_end {
+            BackEnd::Software => software::storage_root(&self.folder),
+            #[cfg(feature = "tpm2")]
+            BackEnd::Tpm2(store) => Ok(store.storage_root()?),
+            #[cfg(feature = "pkcs11")]
+            BackEnd::Pkcs11 => pkcs11::storage_root(&self.identity, &self.agreement),
+        }
     }
 
     /// The counter that never goes back; `None` where the back end has none.
@@ -192,8 +283,10 @@ impl Keystore {
     /// # Errors
     /// [`KeystoreError`] when the back end fails.
     pub fn counter(&self) -> Result<Option<u64>, KeystoreError> {
-        match self.spec {
-            KeystoreSpec::DangerSoftware => Ok(None),
+        match &self.back_end {
+            #[cfg(feature = "tpm2")]
+            BackEnd::Tpm2(store) => Ok(Some(store.counter()?)),
+            _ => Ok(None),
         }
     }
 
@@ -201,9 +294,12 @@ impl Keystore {
     ///
     /// # Errors
     /// [`KeystoreError::NoCounter`] where there is none, or when the back end fails.
-    pub fn advance_counter(&self, _to: u64) -> Result<(), KeystoreError> {
-        match self.spec {
-            KeystoreSpec::DangerSoftware => Err(KeystoreError::NoCounter(self.spec.clone())),
+    pub fn advance_counter(&self, to: u64) -> Result<(), KeystoreError> {
+        let _ = to;
+        match &self.back_end {
+            #[cfg(feature = "tpm2")]
+            BackEnd::Tpm2(store) => Ok(store.advance_counter(to)?),
+            _ => Err(KeystoreError::NoCounter(self.spec.clone())),
         }
     }
 
@@ -212,9 +308,12 @@ impl Keystore {
     ///
     /// # Errors
     /// [`KeystoreError`] when the back end fails.
-    pub fn measure(&self, _manifest_sha256: &[u8; 32]) -> Result<(), KeystoreError> {
-        match self.spec {
-            KeystoreSpec::DangerSoftware => Ok(()),
+    pub fn measure(&self, manifest_sha256: &[u8; 32]) -> Result<(), KeystoreError> {
+        let _ = manifest_sha256;
+        match &self.back_end {
+            #[cfg(feature = "tpm2")]
+            BackEnd::Tpm2(store) => Ok(store.measure(manifest_sha256)?),
+            _ => Ok(()),
         }
     }
 }

@@ -17,6 +17,7 @@
 //! | [`content_key`] | content keys wrapped for one device |
 //! | [`signer`] | private keys behind one seam |
 //! | [`pkcs11`] | tokens: HSMs, smartcards (feature `pkcs11`) |
+//! | [`tpm2`] | keys in a TPM 2.0 (feature `tpm2`) |
 //! | [`keystore`] | the secret keys of one device, wherever they live |
 //! | [`cbor`] | values whose one encoding is signed or compared |
 //! | [`chunks`] | long content encrypted in chunks; content keys |
@@ -55,3 +56,4 @@ pub mod signer;
 pub mod storage;
 pub mod time;
 pub mod tls;
+pub mod tpm2;

@@ -1,6 +1,8 @@
 //! Private keys behind one seam: what they sign is decided by their purpose.
 
 mod held;
+#[cfg(feature = "pkcs11")]
+pub(crate) mod token;
 
 use std::{fmt, path::Path, sync::Arc};
 
@@ -19,6 +21,7 @@ use rustls_pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 
 use crate::{
     cose,
+    pkcs11::TokenSpec,
     private_file::{self, Existing, PrivateFileError},
     public::{KeyAlgorithm, PublicKey},
     purpose::{KeyPurpose, PurposeAlgorithm},
@@ -72,6 +75,13 @@ pub enum KeyError {
         /// The purpose asked for.
         purpose: KeyPurpose,
     },
+    /// This program cannot reach tokens.
+    #[error("this program was built without PKCS#11; use one with the feature `pkcs11`")]
+    NoTokens,
+    /// The token that holds the key, or shall hold it.
+    #[cfg(feature = "pkcs11")]
+    #[error(transparent)]
+    Token(#[from] crate::pkcs11::TokenError),
     /// The key's file.
     #[error(transparent)]
     File(#[from] PrivateFileError),
@@ -114,10 +124,40 @@ impl Signer {
         Signer::from_pkcs8(pkcs8, purpose)
     }
 
-    /// Reads the key of this purpose from `folder`; the file is named after the purpose and has mode 0600.
+    /// Reads the key of this purpose from `folder`, or what finds it in its token; the file is named after the purpose and has
+    /// mode 0600.
     pub fn load(folder: &Path, purpose: KeyPurpose) -> Result<Signer, KeyError> {
         key_pair_algorithm(purpose)?;
-        Signer::from_pkcs8(private_file::read(&folder.join(file_name(purpose)))?, purpose)
+        let (file, reference) = (folder.join(file_name(purpose)), folder.join(reference_name(purpose)));
+        if reference.exists() && !file.exists() {
+            return Signer::load_reference(&reference, purpose);
+        }
+        Signer::from_pkcs8(private_file::read(&file)?, purpose)
+    }
+
+    /// Has a token make a new key for this purpose.
+    ///
+    /// # Errors
+    /// [`KeyError`], also when this program was built without PKCS#11.
+    pub fn in_token(spec: &TokenSpec, purpose: KeyPurpose) -> Result<Signer, KeyError> {
+        #[cfg(feature = "pkcs11")]
+        return token::create(spec, purpose);
+        #[cfg(not(feature = "pkcs11"))]
+        {
+            let _ = spec;
+            key_pair_algorithm(purpose)?;
+            Err(KeyError::NoTokens)
+        }
+    }
+
+    fn load_reference(path: &Path, purpose: KeyPurpose) -> Result<Signer, KeyError> {
+        #[cfg(feature = "pkcs11")]
+        return token::load(path, purpose);
+        #[cfg(not(feature = "pkcs11"))]
+        {
+            let _ = (path, purpose);
+            Err(KeyError::NoTokens)
+        }
     }
 
     /// A key elsewhere. Its signatures are held against `public` before they are used.
@@ -128,12 +168,22 @@ impl Signer {
         Ok(Signer::Held(HeldKey { purpose, public, holder }))
     }
 
-    /// Writes the key into `folder` under the name of its purpose, mode 0600, whole or not at all. Of a key elsewhere there
-    /// is nothing to write.
+    /// Writes the key into `folder` under the name of its purpose, mode 0600, whole or not at all. Of a key in a
+    /// token the file says only where it is.
     pub fn save(&self, folder: &Path, existing: Existing) -> Result<(), KeyError> {
-        let Signer::Software(key) = self else { return Ok(()) };
-        let path = folder.join(file_name(key.purpose));
-        Ok(private_file::write(&path, key.pkcs8.expose(), existing)?)
+        match self {
+            Signer::Software(key) => {
+                let path = folder.join(file_name(key.purpose));
+                private_file::write(&path, key.pkcs8.expose(), existing)?;
+            }
+            Signer::Held(key) => {
+                let path = folder.join(reference_name(key.purpose));
+                if let Some(reference) = key.holder.reference() {
+                    private_file::write(&path, reference.as_bytes(), existing)?;
+                }
+            }
+        }
+        Ok(())
     }
 
     /// What the key is for.
@@ -272,6 +322,11 @@ impl fmt::Debug for SoftwareKey {
 /// The file of a key pair: PKCS#8 in DER.
 pub fn file_name(purpose: KeyPurpose) -> String {
     format!("{purpose}.key")
+}
+
+/// The file that says where the key of this purpose is: a token and an id in it.
+pub fn reference_name(purpose: KeyPurpose) -> String {
+    format!("{purpose}.token")
 }
 
 fn key_pair_algorithm(purpose: KeyPurpose) -> Result<KeyAlgorithm, KeyError> {

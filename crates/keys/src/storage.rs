@@ -15,9 +15,14 @@ use crate::{
     private_file::{self, Existing, PrivateFileError},
     purpose::{KeyPurpose, PurposeAlgorithm},
 };
+#[cfg(feature = "pkcs11")]
+use crate::{public::SpkiHash, secret::Secret};
 
 /// Separates the derivation of purpose keys from every other use of a root.
 const PURPOSE_SALT: &[u8] = b"vouch/storage/1";
+/// Separates the derivation of a root from every other use of a shared secret.
+#[cfg(feature = "pkcs11")]
+const SHARED_SALT: &[u8] = b"vouch/storage-root/1";
 /// Separates one-time keys from every other use of a purpose key.
 const WRITE_INFO: &[u8] = b"vouch/storage/write/1";
 
@@ -59,6 +64,25 @@ impl StorageRoot {
         let mut root = Zeroizing::new([0; KEY_BYTES]);
         fill_random(&mut *root);
         StorageRoot(root)
+    }
+
+    /// The root that belongs to this device's shared secret with a fixed point: HKDF-SHA256 with its identity as info.
+    #[cfg(feature = "pkcs11")]
+    pub(crate) fn from_shared(shared: &Secret, identity: &SpkiHash) -> Result<StorageRoot, StorageKeyError> {
+        Ok(StorageRoot(hkdf(SHARED_SALT, shared.expose(), identity.as_bytes())?))
+    }
+
+    /// The root that these bytes are.
+    #[cfg(feature = "tpm2")]
+    pub(crate) fn from_bytes(bytes: &[u8]) -> Option<StorageRoot> {
+        let mut root = Zeroizing::new([0; KEY_BYTES]);
+        (bytes.len() == KEY_BYTES).then(|| root.copy_from_slice(bytes))?;
+        Some(StorageRoot(root))
+    }
+
+    #[cfg(feature = "tpm2")]
+    pub(crate) fn expose(&self) -> &[u8; KEY_BYTES] {
+        &self.0
     }
 
     /// Reads a root that a file keeps, mode 0600. Whoever copies that file can read and replace all that it protects.

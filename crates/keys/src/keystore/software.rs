@@ -23,11 +23,7 @@ pub(super) fn create(folder: &Path, profile: Profile) -> Result<(), KeystoreErro
 
 /// The identity key and the key for agreement.
 pub(super) fn open(folder: &Path) -> Result<[Signer; 2], KeystoreError> {
-    Ok([read(folder, KeyPurpose::DeviceIdentity)?, read(folder, KeyPurpose::DeviceKeyAgreement)?])
-}
-
-pub(super) fn tls_key(folder: &Path, profile: Profile) -> Result<Signer, KeystoreError> {
-    read(folder, KeyPurpose::device_tls(profile))
+    Ok([key(folder, KeyPurpose::DeviceIdentity)?, key(folder, KeyPurpose::DeviceKeyAgreement)?])
 }
 
 pub(super) fn storage_root(folder: &Path) -> Result<StorageRoot, KeystoreError> {
@@ -35,7 +31,7 @@ pub(super) fn storage_root(folder: &Path) -> Result<StorageRoot, KeystoreError> 
     StorageRoot::danger_load(folder).map_err(|source| KeystoreError::StorageRoot { file, source })
 }
 
-fn read(folder: &Path, purpose: KeyPurpose) -> Result<Signer, KeystoreError> {
+pub(super) fn key(folder: &Path, purpose: KeyPurpose) -> Result<Signer, KeystoreError> {
     present(folder.join(signer::file_name(purpose)))?;
     Signer::load(folder, purpose).map_err(|source| in_file(folder, purpose, source))
 }

@@ -1,12 +1,21 @@
-//! Which back end holds a device's keys, as people write it.
+//! Which back end holds secret keys, as people write it.
 
 use std::{fmt, str::FromStr};
 
-/// What makes and holds a device's secret keys.
+use crate::{
+    pkcs11::{TokenSpec, TokenSpecError},
+    tpm2::{TpmSpec, TpmSpecError},
+};
+
+/// What makes and holds secret keys.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum KeystoreSpec {
-    /// Files that whoever reads the disk can copy: nothing but their mode protects the keys, the storage root included.
+    /// Files that whoever reads the disk can copy: nothing but their mode protects the keys, a storage root included.
     DangerSoftware,
+    /// A TPM 2.0.
+    Tpm2(TpmSpec),
+    /// A PKCS#11 token.
+    Pkcs11(TokenSpec),
 }
 
 /// A text that names no back end.
@@ -14,21 +23,31 @@ pub enum KeystoreSpec {
 pub enum SpecError {
     /// None of the known ones.
     #[error(
-        "`{0}` is no key back end; there is danger-software, which keeps the device's secret keys in files that can be copied"
+        "`{0}` is no key back end; there are tpm2:device:/dev/tpmrm0;pcrs=0,2,7 and \
+         pkcs11:/path/to/library.so;token=NAME;pin-file=/path, and danger-software, which keeps secret keys in files that can be \
+         copied"
     )]
     Unknown(String),
     /// The file that names the back end is not one line of text.
     #[error("the file does not name a key back end in one line")]
     Form,
+    /// A TPM that cannot be meant.
+    #[error("tpm2: {0}")]
+    Tpm(#[from] TpmSpecError),
+    /// A token that cannot be meant.
+    #[error("pkcs11: {0}")]
+    Token(#[from] TokenSpecError),
 }
 
 impl FromStr for KeystoreSpec {
     type Err = SpecError;
 
     fn from_str(text: &str) -> Result<KeystoreSpec, SpecError> {
-        match text {
-            "danger-software" => Ok(KeystoreSpec::DangerSoftware),
-            other => Err(SpecError::Unknown(other.to_owned())),
+        match text.split_once(':') {
+            None if text == "danger-software" => Ok(KeystoreSpec::DangerSoftware),
+            Some(("tpm2", rest)) => Ok(KeystoreSpec::Tpm2(rest.parse()?)),
+            Some(("pkcs11", rest)) => Ok(KeystoreSpec::Pkcs11(rest.parse()?)),
+            _ => Err(SpecError::Unknown(text.to_owned())),
         }
     }
 }
@@ -37,6 +56,56 @@ impl fmt::Display for KeystoreSpec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             KeystoreSpec::DangerSoftware => f.write_str("danger-software"),
+            KeystoreSpec::Tpm2(tpm) => write!(f, "tpm2:{tpm}"),
+            KeystoreSpec::Pkcs11(token) => write!(f, "pkcs11:{token}"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_is_what_is_read() {
+        for text in [
+            "danger-software",
+            "tpm2:device:/dev/tpmrm0",
+            "tpm2:device:/dev/tpmrm0;pcrs=0,2,7",
+            "tpm2:swtpm:host=127.0.0.1,port=2321;pcrs=0",
+            "pkcs11:/usr/lib/p11.so;token=device;pin-file=/etc/pin",
+        ] {
+            assert_eq!(text.parse::<KeystoreSpec>().unwrap().to_string(), text);
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_meant_is_named() {
+        for (text, says) in [
+            ("", "no key back end"),
+            ("software", "danger-software"),
+            ("danger-software:", "no key back end"),
+            ("tpm2:", "how the TPM is reached"),
+            ("tpm2:/dev/tpmrm0", "how the TPM is reached"),
+            ("tpm2:device:/dev/tpmrm0;pcrs=", "each from 0 to 15"),
+            ("tpm2:device:/dev/tpmrm0;pcrs=0,0", "each from 0 to 15"),
+            ("tpm2:device:/dev/tpmrm0;pcrs=16", "each from 0 to 15"),
+            ("tpm2:device:/dev/tpmrm0;pcrs=14,15", "register 15"),
+            ("tpm2:device:/dev/tpmrm0;pins=1", ";pcrs="),
+            ("pkcs11:lib.so;token=a;pin-file=/pin", "absolute path of the PKCS#11 library"),
+            ("pkcs11:/lib.so;pin-file=/pin", "the token's label"),
+            ("pkcs11:/lib.so;token=a", "file that holds the PIN"),
+            ("pkcs11:/lib.so;token=a;pin-file=pin", "file that holds the PIN"),
+            ("pkcs11:/lib.so;token=a;pin=1234", "each once"),
+            ("pkcs11:/lib.so;token=a;token=b;pin-file=/pin", "each once"),
+        ] {
+            let error = text.parse::<KeystoreSpec>().unwrap_err().to_string();
+            assert!(error.contains(says), "{text}: {error}");
+        }
+        let label =
+            |length| format!("pkcs11:/lib.so;token={};pin-file=/pin", "a".repeat(length)).parse::<KeystoreSpec>();
+        assert!(label(32).is_ok() && label(33).is_err());
+        let highest: KeystoreSpec = "tpm2:device:/dev/tpmrm0;pcrs=14".parse().unwrap();
+        assert!(matches!(highest, KeystoreSpec::Tpm2(tpm) if tpm.pcrs.contains(&14)));
     }
 }

@@ -28,6 +28,11 @@ pub trait KeyHolder: fmt::Debug + Send + Sync {
     /// # Errors
     /// [`SignError`] when the key cannot be used, or is not for agreement.
     fn agree(&self, point: &[u8]) -> Result<Secret, SignError>;
+
+    /// What finds the key again, for a file in its place; `None` where files are not how it is found.
+    fn reference(&self) -> Option<String> {
+        None
+    }
 }
 
 /// A private key elsewhere and its one purpose.
