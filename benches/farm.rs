@@ -66,6 +66,7 @@ async fn planted(dir: &Path, profiles: &[Profile], each: u32, agents: bool) -> R
         operator: "Bench".to_owned(),
         account: FIRST_ACCOUNT.to_owned(),
         password: None,
+        token: None,
     };
     server::init(options, &LIMITS).await?;
     let pki = ServingPki::load(&pki_folder(dir))?;

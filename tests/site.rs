@@ -248,6 +248,7 @@ impl Operator {
             operator: format!("{self:?}"),
             account: FIRST_ACCOUNT.to_owned(),
             password: Some(Secret::from(PASSWORD.to_owned())),
+            token: None,
         };
         init(options, &LIMITS).await.unwrap();
         let mut files = BTreeMap::new();

@@ -178,6 +178,7 @@ impl Unfinished {
         if dir.exists() {
             // What an earlier attempt left behind was never enrolled completely; another one at work holds its lock.
             let _unused = lock(&dir)?;
+            discard_keys(&dir);
             std::fs::remove_dir_all(&dir).map_err(|source| io_error(&dir, source))?;
         }
         let made = DirBuilder::new().recursive(true).mode(0o700).create(&dir);
@@ -223,6 +224,17 @@ impl Unfinished {
     }
 }
 
+/// A device that was not finished is given up, with what its key store keeps in a token or TPM.
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        if self.dir.exists() {
+            discard_keys(&self.dir);
+            // What is left is removed by the next attempt.
+            let _ = std::fs::remove_dir_all(&self.dir);
+        }
+    }
+}
+
 /// Whether this is a device, or was one before something happened to it.
 fn holds_device(dir: &Path) -> bool {
     [VAULT_FOLDER, KEYS_FOLDER, CONFIG_WITHOUT_VAULT].iter().any(|name| dir.join(name).exists())
@@ -264,6 +276,14 @@ fn read_credential(dir: &Path, keys: &Keystore, profile: Profile) -> Result<Cred
     let folder = dir.join(KEYS_FOLDER);
     let credential = Credential::load_chain(&folder, keys.tls_key(profile)?);
     credential.map_err(|source| FolderError::Credential { folder, source })
+}
+
+/// Nobody waits for these keys: what cannot be removed now only takes up room in a token or TPM.
+fn discard_keys(dir: &Path) {
+    let folder = dir.join(KEYS_FOLDER);
+    if folder.exists() {
+        let _ = Keystore::discard(&folder);
+    }
 }
 
 fn io_error(file: &Path, source: io::Error) -> FolderError {

@@ -194,6 +194,11 @@ impl Signer {
         }
     }
 
+    /// Whether each use of the key waits for something outside of this process.
+    pub fn is_elsewhere(&self) -> bool {
+        matches!(self, Signer::Held(_))
+    }
+
     /// The public half.
     pub fn public(&self) -> &PublicKey {
         match self {

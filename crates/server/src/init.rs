@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use keys::hashes::random;
 use keys::password::{self, PasswordError, random_token};
+use keys::pkcs11::TokenSpec;
 use keys::pki::{OperatorPki, PkiError, ServerName};
 use keys::private_file::{self, Existing, PrivateFileError};
 use keys::secret::Secret;
@@ -42,6 +43,8 @@ pub struct InitOptions {
     pub account: String,
     /// Its password; without one, a random one is made and kept in [`FIRST_PASSWORD_FILE`].
     pub password: Option<Secret>,
+    /// The PKCS#11 token in which the keys of the roots and of the gateway are born; without one they are in files.
+    pub token: Option<TokenSpec>,
 }
 
 /// What was made.
@@ -90,7 +93,7 @@ pub enum InitError {
 /// # Errors
 /// [`InitError`]; nothing that existed is changed.
 pub async fn init(options: InitOptions, limits: &Limits) -> Result<InitReport, InitError> {
-    let InitOptions { dir, names, operator, account, password } = options;
+    let InitOptions { dir, names, operator, account, password, token } = options;
     let account: AccountName = account.parse()?;
     let parsed = |name: &String| ServerName::try_from(name.clone()).map_err(|_| InitError::Name(name.clone()));
     let names = names.iter().map(parsed).collect::<Result<Vec<_>, _>>()?;
@@ -101,7 +104,11 @@ pub async fn init(options: InitOptions, limits: &Limits) -> Result<InitReport, I
     let unfinished = Unfinished::beside(&dir)?;
     let given = password.is_some();
     let password = password.unwrap_or_else(|| Secret::from(random_token()));
-    let pki = OperatorPki::create(&operator, &names, Now { mono_ms: 0, unix_ms: unix_ms() })?;
+    let now = Now { mono_ms: 0, unix_ms: unix_ms() };
+    let pki = match &token {
+        Some(token) => OperatorPki::create_in_token(token, &operator, &names, now)?,
+        None => OperatorPki::create(&operator, &names, now)?,
+    };
     let pki_folder = unfinished.path.join(PKI_FOLDER);
     make_folder(&pki_folder)?;
     pki.save(&pki_folder)?;
@@ -202,6 +209,7 @@ mod tests {
             operator: "Test".to_owned(),
             account: FIRST_ACCOUNT.to_owned(),
             password: None,
+            token: None,
         }
     }
 

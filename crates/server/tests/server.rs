@@ -48,6 +48,7 @@ async fn starts_on_what_init_made_stops_in_time_and_starts_again() {
         operator: "Test".to_owned(),
         account: FIRST_ACCOUNT.to_owned(),
         password: None,
+        token: None,
     };
     init(options, &LIMITS).await.unwrap();
     for _ in 0..2 {

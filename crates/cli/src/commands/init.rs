@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use clap::Args;
+use keys::keystore::KeystoreSpec;
+use keys::pkcs11::TokenSpec;
 use keys::secret::Secret;
 use serde_json::json;
 use server::{FIRST_ACCOUNT, InitOptions, InitReport};
@@ -33,6 +35,11 @@ pub(crate) struct Init {
     /// The file with the first account's password, or - for standard input; without it one is made and kept in DIR.
     #[arg(long, value_name = "FILE|-")]
     password_file: Option<PathBuf>,
+
+    /// Where the keys of the roots and of the gateway are born and stay: a PKCS#11 token (pkcs11:LIBRARY;token=LABEL;
+    /// pin-file=FILE). Without it they are in files of DIR.
+    #[arg(long, value_name = "pkcs11:...", value_parser = operator_keys)]
+    keys: Option<TokenSpec>,
 }
 
 impl Init {
@@ -47,6 +54,7 @@ impl Init {
             operator: self.operator,
             account: self.account,
             password,
+            token: self.keys,
         })?;
         let dir = self.dir.display().to_string();
         let password_file = report.password_file.as_ref().map(|file| file.display().to_string());
@@ -73,7 +81,19 @@ pub(crate) fn make(dir: &Path, names: &[String]) -> Result<InitReport> {
         operator: "Vouchsafe demonstration".to_owned(),
         account: FIRST_ACCOUNT.to_owned(),
         password: None,
+        token: None,
     })
+}
+
+/// An operator's keys are in a token or in files; a TPM belongs to one machine, and a root must outlive machines.
+fn operator_keys(text: &str) -> Result<TokenSpec, String> {
+    match text.parse() {
+        Ok(KeystoreSpec::Pkcs11(token)) => Ok(token),
+        Ok(other) => {
+            Err(format!("an operator's keys are in a PKCS#11 token, or in files without --keys, not in {other}"))
+        }
+        Err(error) => Err(error.to_string()),
+    }
 }
 
 fn make_with(options: InitOptions) -> Result<InitReport> {

@@ -56,7 +56,17 @@ pub struct Authority {
 impl Authority {
     /// Makes a new root; `operator` is the name shown in its subject.
     pub fn create(kind: AuthorityKind, profile: Profile, operator: &str, now: Now) -> Result<Authority, PkiError> {
-        let key = Signer::generate(kind.purpose(profile))?;
+        Authority::with_key(kind, profile, Signer::generate(kind.purpose(profile))?, operator, now)
+    }
+
+    /// A new root for a key of its purpose.
+    pub(super) fn with_key(
+        kind: AuthorityKind,
+        profile: Profile,
+        key: Signer,
+        operator: &str,
+        now: Now,
+    ) -> Result<Authority, PkiError> {
         let name = format!("{operator} {} {profile}", kind.title());
         let mut params = x509::params(&name, now, lifetime(key.purpose()))?;
         // Nothing this root signs may sign further certificates.

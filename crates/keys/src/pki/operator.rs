@@ -5,7 +5,14 @@ use std::path::Path;
 use rustls_pki_types::ServerName;
 
 use super::{Authority, AuthorityKind, Credential, PkiError, RootsBundle, credential, lifetime};
-use crate::{private_file::Existing, profile::Profile, purpose::KeyPurpose, signer::Signer, time::Now};
+use crate::{
+    pkcs11::TokenSpec,
+    private_file::Existing,
+    profile::Profile,
+    purpose::KeyPurpose,
+    signer::{KeyError, Signer},
+    time::Now,
+};
 
 /// Everything `vouch init` makes, the server roots' private keys included.
 #[derive(Debug)]
@@ -28,18 +35,43 @@ pub struct ServingPki {
 }
 
 impl OperatorPki {
-    /// Makes all roots, and gateway certificates for these names.
+    /// Makes all roots, and gateway certificates for these names, with keys in this process's memory.
     pub fn create(operator: &str, names: &[ServerName<'_>], now: Now) -> Result<OperatorPki, PkiError> {
+        OperatorPki::with_keys(&Signer::generate, operator, names, now)
+    }
+
+    /// As [`OperatorPki::create`], with keys that are born in a token and stay there.
+    pub fn create_in_token(
+        token: &TokenSpec,
+        operator: &str,
+        names: &[ServerName<'_>],
+        now: Now,
+    ) -> Result<OperatorPki, PkiError> {
+        OperatorPki::with_keys(&|purpose| Signer::in_token(token, purpose), operator, names, now)
+    }
+
+    fn with_keys(
+        make: &dyn Fn(KeyPurpose) -> Result<Signer, KeyError>,
+        operator: &str,
+        names: &[ServerName<'_>],
+        now: Now,
+    ) -> Result<OperatorPki, PkiError> {
+        let root = |kind: AuthorityKind, profile| {
+            Authority::with_key(kind, profile, make(kind.purpose(profile))?, operator, now)
+        };
         let roots = |kind| -> Result<[Authority; 2], PkiError> {
-            Ok([
-                Authority::create(kind, Profile::Classic, operator, now)?,
-                Authority::create(kind, Profile::Modern, operator, now)?,
-            ])
+            Ok([root(kind, Profile::Classic)?, root(kind, Profile::Modern)?])
+        };
+        let gateway = |root: &Authority| {
+            let purpose = KeyPurpose::gateway_tls(root.profile());
+            let key = make(purpose)?;
+            let certificate = root.issue_server(names, key.public(), now, lifetime(purpose))?;
+            Credential::new(key, vec![certificate])
         };
         let server_roots = roots(AuthorityKind::Server)?;
         let device_authorities = roots(AuthorityKind::Device)?;
         let [classic, modern] = &server_roots;
-        let gateway = [gateway(classic, names, now)?, gateway(modern, names, now)?];
+        let gateway = [gateway(classic)?, gateway(modern)?];
         let bundle = RootsBundle::new(classic.certificate().clone(), modern.certificate().clone())?;
         let serving = ServingPki { server_roots: bundle, device_authorities, gateway };
         Ok(OperatorPki { server_roots, serving })
@@ -93,11 +125,4 @@ impl ServingPki {
         let [classic, modern] = &self.device_authorities;
         Ok(RootsBundle::new(classic.certificate().clone(), modern.certificate().clone())?)
     }
-}
-
-fn gateway(root: &Authority, names: &[ServerName<'_>], now: Now) -> Result<Credential, PkiError> {
-    let purpose = KeyPurpose::gateway_tls(root.profile());
-    let key = Signer::generate(purpose)?;
-    let certificate = root.issue_server(names, key.public(), now, lifetime(purpose))?;
-    Credential::new(key, vec![certificate])
 }

@@ -1,14 +1,15 @@
 //! One connection from its accept to its session: the lobby, the door, TLS, then login or enrolment.
 
 use std::future::poll_fn;
+use std::sync::Arc;
 use std::time::Duration;
 
 use keys::tls::{Kind, Listener};
 use tokio::io::{AsyncWriteExt as _, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
-use tokio_rustls::rustls::server::Acceptor;
-use tokio_rustls::rustls::{self, AlertDescription, ServerConnection};
+use tokio_rustls::rustls::server::{Accepted, AcceptedAlert, Acceptor};
+use tokio_rustls::rustls::{self, AlertDescription, ServerConfig, ServerConnection};
 
 use super::counters::{Counted, Gauge, Turned};
 use super::edge::Caller;
@@ -120,7 +121,7 @@ impl Admitted {
     async fn into_session(self, caller: &Caller) -> Result<Option<Session>, TurnedAway> {
         let counted = caller.edge.counters.hold(Gauge::Door);
         let Self { mut tcp, hello, pass } = self;
-        let (tls, kind) = match accept_hello(caller, &hello) {
+        let (tls, kind) = match accept_hello(caller, &hello).await {
             Ok(accepted) => accepted,
             Err((away, alert)) => {
                 // The alert is a courtesy to whoever has to find out why.
@@ -144,7 +145,7 @@ impl Admitted {
 pub(super) type Inside = (DoorPass, Counted);
 
 /// Reads the ClientHello and chooses the configuration. The error carries the bytes to answer with.
-fn accept_hello(caller: &Caller, mut hello: &[u8]) -> Result<(ServerConnection, Kind), (TurnedAway, Vec<u8>)> {
+async fn accept_hello(caller: &Caller, mut hello: &[u8]) -> Result<(ServerConnection, Kind), (TurnedAway, Vec<u8>)> {
     let failed = |error: rustls::Error, alert: Vec<u8>| {
         let error = TlsSocketError::Tls(error);
         tls_failed(caller, &error, plaintext_alert(&alert));
@@ -170,14 +171,33 @@ fn accept_hello(caller: &Caller, mut hello: &[u8]) -> Result<(ServerConnection, 
         });
         (TurnedAway::new(Turned::HelloRefused, refused.to_string()), NO_APPLICATION_PROTOCOL.to_vec())
     })?;
-    let tls = accepted.into_connection(config).map_err(|(error, alert)| failed(error, alert_bytes(alert)))?;
-    Ok((tls, kind))
+    let tls = if caller.edge.pki.gateway(kind.profile).key().is_elsewhere() {
+        sign_aside(caller, accepted, config).await?
+    } else {
+        accepted.into_connection(config)
+    };
+    Ok((tls.map_err(|(error, alert)| failed(error, alert_bytes(alert)))?, kind))
+}
+
+/// The gateway's signature in the handshake, made by a key outside of this process, which may take as long as it likes: on a thread
+/// of its own, a bounded number at a time.
+async fn sign_aside(
+    caller: &Caller,
+    accepted: Accepted,
+    config: Arc<ServerConfig>,
+) -> Result<Result<ServerConnection, (rustls::Error, AcceptedAlert)>, (TurnedAway, Vec<u8>)> {
+    let signing = async {
+        let _turn = caller.edge.signing.acquire().await.ok()?;
+        tokio::task::spawn_blocking(move || accepted.into_connection(config)).await.ok()
+    };
+    let signed = timeout(caller.edge.limits.handshake_deadline, signing).await;
+    signed.ok().flatten().ok_or_else(|| (Turned::HandshakeDeadline.into(), Vec::new()))
 }
 
 /// A fatal alert in the clear (RFC 8446, 6; the description is RFC 7301's): rustls has none to give before a configuration is chosen.
 const NO_APPLICATION_PROTOCOL: [u8; 7] = [21, 3, 3, 0, 2, 2, 120];
 
-fn alert_bytes(mut alert: rustls::server::AcceptedAlert) -> Vec<u8> {
+fn alert_bytes(mut alert: AcceptedAlert) -> Vec<u8> {
     let mut bytes = Vec::new();
     // Writing into memory does not fail.
     let _ = alert.write_all(&mut bytes);

@@ -35,6 +35,8 @@ pub struct GatewayLimits {
     pub enrolment_deadline: Duration,
     /// Certificates issued at one time, each on a blocking thread.
     pub issuing: usize,
+    /// TLS keys outside of this process that are used at once; each holds one thread.
+    pub signing: usize,
     /// Longest time without progress while bytes wait for a device that does not read.
     pub write_deadline: Duration,
     /// Sessions end within this time after a shutdown was asked for.
@@ -85,6 +87,7 @@ impl Default for GatewayLimits {
             challenge_deadline: Duration::from_secs(10),
             enrolment_deadline: Duration::from_secs(10),
             issuing: 4,
+            signing: 4,
             write_deadline: Duration::from_secs(30),
             drain_deadline: Duration::from_secs(10),
             leave_deadline: Duration::from_secs(3),

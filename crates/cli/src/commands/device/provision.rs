@@ -37,8 +37,10 @@ pub(crate) struct Provision {
     #[arg(long, value_name = "NAME")]
     model: String,
 
-    /// What makes and holds the device's secret keys. There is `danger-software`: files that can be copied off the disk.
-    #[arg(long, value_name = "danger-software")]
+    /// What makes and holds the device's secret keys: a TPM 2.0 (tpm2:device:/dev/tpmrm0;pcrs=0,2,7; the registers are what the
+    /// storage is sealed to), a PKCS#11 token (pkcs11:LIBRARY;token=LABEL;pin-file=FILE), or danger-software: files that can be
+    /// copied off the disk.
+    #[arg(long, value_name = "tpm2:...|pkcs11:...|danger-software")]
     keys: KeystoreSpec,
 
     /// `modern` (TLS 1.3, P-256, hybrid post-quantum) or `classic` (TLS 1.2, RSA-2048).
