@@ -27,6 +27,7 @@ test:
 bench:
 	@scripts/setup bench
 	cargo run --release --locked --package vouch-benches --bin vouch-bench
+	cargo run --release --locked --package vouch-benches --bin vouch-bench -- vault
 	cargo build --release --locked --package vouch-squirrel --examples
 	cargo run --release --locked --package vouch-squirrel --example measure
 	python3 benches/squirrel/run.py

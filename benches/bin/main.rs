@@ -9,7 +9,7 @@ use keys::profile::Profile;
 use vouch_benches::farm::{BenchDevice, plant, plant_fleet};
 use vouch_benches::process::{Kind, LOAD_CPU, SERVE, ServerProcess, pin, serve};
 use vouch_benches::table::{Goal, HEAD, Rounds, line};
-use vouch_benches::{load, process, storm};
+use vouch_benches::{load, process, storm, vault};
 
 /// Rounds; each measures everything once, so that the noise of the machine falls on all alike.
 const ROUNDS: usize = 7;
@@ -20,6 +20,9 @@ const ROUND_TRIPS: usize = 3_000;
 const LOGIN_GOAL: Goal = Goal::AtLeast(0.80);
 /// Device, agent and back beside a bare echo: medians.
 const ROUND_TRIP_GOAL: Goal = Goal::AtMost(2.0);
+
+/// Opening what is stored beside the cipher alone: speeds.
+const CIPHER_GOAL: Goal = Goal::AtLeast(0.80);
 
 fn main() -> Result<ExitCode> {
     let mut arguments = std::env::args_os().skip(1);
@@ -32,8 +35,33 @@ fn main() -> Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         Some(word) if word == "storm" => storm(arguments.filter_map(|word| word.into_string().ok())),
-        Some(other) => anyhow::bail!("{other:?}? Run it without arguments, or with `storm`"),
+        Some(word) if word == "vault" => vault(),
+        Some(other) => anyhow::bail!("{other:?}? Run it without arguments, or with `storm` or `vault`"),
     }
+}
+
+/// `vouch-bench vault`: what a device stores, beside a plain file and beside the cipher alone.
+fn vault() -> Result<ExitCode> {
+    pin(LOAD_CPU)?;
+    // Not where temporary files are: that may be memory, which syncs nothing.
+    let dir = tempfile::tempdir_in(".")?;
+    println!("| what | bare | ours | ratio | goal | |\n|---|---|---|---|---|---|");
+    for size in vault::SIZES {
+        let (writes, reads) = vault::on_disk(dir.path(), size)?;
+        for (what, vault::Comparison { bare, ours, ratio }) in [("write", writes), ("read", reads)] {
+            println!("| {what} of {size} B, us | {} | {} | {:.2} | | |", bare.show(), ours.show(), ratio.median());
+        }
+    }
+    let mut all_reached = true;
+    for (what, comparison) in [
+        (format!("opening a record of {} MiB, MB/s", vault::LARGE >> 20), vault::record_in_memory()?),
+        (format!("decrypting an image of {} MiB, MB/s", vault::IMAGE >> 20), vault::image_in_memory()?),
+    ] {
+        let vault::Comparison { bare, ours, ratio } = comparison;
+        println!("{}", line(&what, &bare, &ours, &ratio, CIPHER_GOAL));
+        all_reached &= CIPHER_GOAL.reached(ratio.median());
+    }
+    Ok(if all_reached { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// `vouch-bench storm [COUNT...] [--one-address]`: whole fleets, the gateway beside the bare server.
