@@ -9,7 +9,7 @@
 //! - [`anchors`]: what a device believes from the factory on, and the layers that it demands.
 //! - [`l1`]: the release key's signature; [`floors`]: what a device never goes below.
 //! - [`tuf`]: the custodians' approval, freshness.
-//! - [`apps`]: who approves apps.
+//! - [`apps`]: who approves apps; [`assignment`]: which image the director wants on a device.
 //! - [`image`]: the checkers of an image's bytes; [`verified`]: what only a checker can make.
 //! - [`bundle`]: the file of a release, and what anybody can say of it offline.
 //! - [`root`]: the custodians, the release keys and the server's keys, as the operator's TUF root has them.
@@ -18,6 +18,7 @@
 
 pub mod anchors;
 pub mod apps;
+pub mod assignment;
 #[cfg(feature = "author")]
 pub mod author;
 pub mod bundle;

@@ -16,6 +16,7 @@ pub mod fleet;
 pub mod gateway;
 pub mod init;
 pub mod limits;
+pub mod repository;
 pub mod server;
 pub mod status;
 pub mod store;

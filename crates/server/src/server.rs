@@ -18,6 +18,7 @@ use crate::config::ServerConfig;
 use crate::fleet::{AgentIdSecret, AgentUrls};
 use crate::gateway::{Gateway, GatewayConfig, GatewayCounters, GatewayError, GatewayEvents, Listen, Turned};
 use crate::init::{AGENT_ID_SECRET_FILE, PKI_FOLDER};
+use crate::repository::{Repository, RepositoryError};
 use crate::status::{GatewayNumbers, Listener, Troubles, Vitals};
 use crate::store::{DATABASE_FILE, Store, StoreError, unix_ms};
 
@@ -55,6 +56,9 @@ pub enum StartError {
     /// The database cannot be opened.
     #[error("the database cannot be opened")]
     Store(#[from] StoreError),
+    /// The keys of the online roles, or the metadata of releases, cannot be read.
+    #[error("the server's part of releases cannot be done")]
+    Repository(#[from] RepositoryError),
     /// The agents do not start.
     #[error("the agents do not start")]
     Agents(#[from] AgentsError),
@@ -92,13 +96,14 @@ impl Server {
         let (journal, journal_task) = store.journal();
         let journal_task = tokio::spawn(journal_task.run());
         let bus = Bus::new(&limits, journal);
+        let repository = Repository::open(&dir, store.clone()).await?;
 
         let http_listener = HttpListener::bind(http).await.map_err(|error| StartError::Http(http, error))?;
         let http = http_listener.addr();
         let public_url = public_url.unwrap_or_else(|| format!("http://{http}"));
         let urls = AgentUrls::new(&public_url);
         let config = GatewayConfig { listen, limits: gateway_limits, keepalive_s, agent_urls: urls.clone() };
-        let gateway = Gateway::bind(config, pki.clone(), store.clone(), bus.clone())?;
+        let gateway = Gateway::bind(config, pki.clone(), store.clone(), bus.clone(), repository.clone())?;
         let (listens, counters, events) = (gateway.listens(), gateway.counters(), gateway.events());
 
         let agent_limits =

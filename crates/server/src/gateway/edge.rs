@@ -22,6 +22,7 @@ use super::events::{GatewayEvent, GatewayEventKind, GatewayEvents};
 use super::limits::GatewayLimits;
 use crate::bus::Bus;
 use crate::fleet::AgentUrls;
+use crate::repository::Repository;
 use crate::store::{Store, unix_ms};
 
 /// How often a listener that cannot accept says so in the log.
@@ -69,6 +70,7 @@ pub(super) struct Edge {
     pub(super) pki: Arc<ServingPki>,
     pub(super) store: Store,
     pub(super) bus: Bus,
+    pub(super) repository: Repository,
     pub(super) lobby: Arc<Lobby>,
     pub(super) door: Arc<Door>,
     pub(super) issuing: Semaphore,
@@ -97,7 +99,13 @@ impl Gateway {
     ///
     /// # Errors
     /// [`GatewayError`]: a port is taken or needs a privilege, or the keys are not usable.
-    pub fn bind(config: GatewayConfig, pki: Arc<ServingPki>, store: Store, bus: Bus) -> Result<Self, GatewayError> {
+    pub fn bind(
+        config: GatewayConfig,
+        pki: Arc<ServingPki>,
+        store: Store,
+        bus: Bus,
+        repository: Repository,
+    ) -> Result<Self, GatewayError> {
         let GatewayConfig { listen, limits, keepalive_s, agent_urls } = config;
         let tls = ServerTls::new(ServerTlsMaterial { pki: &pki, time: Arc::new(FloorClock::default()) })?;
         let listeners = listen.into_iter().map(Listener::bind).collect::<Result<_, _>>()?;
@@ -113,6 +121,7 @@ impl Gateway {
             pki,
             store,
             bus,
+            repository,
             counters: Arc::default(),
             events: GatewayEvents::default(),
             stop: CancellationToken::new(),

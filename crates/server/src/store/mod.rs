@@ -23,6 +23,7 @@ mod os_images;
 mod os_updates;
 mod page;
 mod products;
+mod release_metadata;
 mod releases;
 mod rollouts;
 mod row;

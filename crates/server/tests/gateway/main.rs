@@ -10,3 +10,4 @@ mod login;
 mod reports;
 mod rig;
 mod slow;
+mod updates;

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use keys::public::SpkiHash;
 use protocol::eat::Eat;
 use protocol::error::SendError;
 use protocol::os::{OsRef, OsState, Trust};
@@ -11,6 +12,7 @@ use release::version::OsVersion;
 use super::{Done, Session, failed};
 use crate::fleet::{DeviceStep, OsUpdate};
 use crate::gateway::edge::Caller;
+use crate::repository::RepositoryError;
 
 /// What a device is and runs, as far as OS updates need it.
 #[derive(Clone, Debug)]
@@ -25,6 +27,10 @@ pub(in crate::gateway) struct Proved {
 pub(super) enum UpdateAnswer {
     /// A piece of the image.
     Piece { image: [u8; 32], offset: u32, piece: Arc<[u8]> },
+    /// Its content key; none when this device does not get it.
+    Key { image: [u8; 32], wrapped: Option<Vec<u8>> },
+    /// What proves an image or an app.
+    Trust { subject: [u8; 32], trust: Box<Trust> },
 }
 
 impl Proved {
@@ -39,11 +45,8 @@ impl Session {
     pub(super) fn act_on_update(&mut self, event: ServerEvent, caller: &Caller) {
         match event {
             ServerEvent::WantOs { image, offset } => self.want_os(image, offset, caller),
-            ServerEvent::WantOsKey { .. } => self.tell_os(),
-            ServerEvent::WantTrust { subject, .. } => {
-                // There is room: events are looked at only then.
-                let _ = self.machine.trust(subject, Trust::default());
-            }
+            ServerEvent::WantOsKey { image } => self.want_os_key(image, caller),
+            ServerEvent::WantTrust { subject, root_version } => self.want_trust(subject, root_version, caller),
             ServerEvent::OsState { image, state } => self.os_state(image, &state, caller),
             _ => {}
         }
@@ -51,8 +54,17 @@ impl Session {
 
     /// Answers what was asked for.
     pub(super) fn answer_update(&mut self, answer: UpdateAnswer) {
-        let UpdateAnswer::Piece { image, offset, piece } = answer;
-        let sent = self.machine.send_os_chunk(image, offset, &piece);
+        let sent = match answer {
+            UpdateAnswer::Piece { image, offset, piece } => self.machine.send_os_chunk(image, offset, &piece),
+            UpdateAnswer::Key { image, wrapped: Some(wrapped) } => self.machine.os_key(image, wrapped),
+            UpdateAnswer::Key { wrapped: None, .. } => {
+                // The records know better than this session what the device is to install.
+                self.os = None;
+                self.stale.get_or_insert(None);
+                return self.tell_os();
+            }
+            UpdateAnswer::Trust { subject, trust } => self.machine.trust(subject, *trust),
+        };
         // What is not sendable was asked for beyond the end.
         if sent.is_err() {
             self.tell_os();
@@ -106,6 +118,34 @@ impl Session {
         }));
     }
 
+    /// Gives the content key to the device that proved itself on this session, if the records say so at this moment.
+    fn want_os_key(&mut self, image: [u8; 32], caller: &Caller) {
+        if !self.is_to_install(&image) {
+            return self.tell_os();
+        }
+        let (repository, device) = (caller.edge.repository.clone(), self.report.device);
+        self.busy = Some(Box::pin(async move {
+            match repository.content_key(device, image).await {
+                Ok(wrapped) => {
+                    let wrapped = wrapped.map(|wrapped| wrapped.as_bytes().to_vec());
+                    Done::Update(UpdateAnswer::Key { image, wrapped })
+                }
+                Err(error) => unable(device, &error),
+            }
+        }));
+    }
+
+    fn want_trust(&mut self, subject: [u8; 32], root_version: u64, caller: &Caller) {
+        let (repository, device) = (caller.edge.repository.clone(), self.report.device);
+        let is_assigned = self.is_to_install(&subject);
+        self.busy = Some(Box::pin(async move {
+            match repository.trust(device, subject, is_assigned, root_version).await {
+                Ok(trust) => Done::Update(UpdateAnswer::Trust { subject, trust: Box::new(trust) }),
+                Err(error) => unable(device, &error),
+            }
+        }));
+    }
+
     fn os_state(&mut self, image: [u8; 32], state: &OsState, caller: &Caller) {
         let (step, reason) = match state {
             OsState::Downloading { .. } => (DeviceStep::Downloading, String::new()),
@@ -140,4 +180,9 @@ impl Session {
             Done::Taken
         }));
     }
+}
+
+fn unable(device: SpkiHash, error: &RepositoryError) -> Done {
+    tracing::error!(%device, %error, "cannot do the server's part of an OS update; the device is told to come back");
+    Done::Failed
 }

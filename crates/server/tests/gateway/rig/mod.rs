@@ -29,6 +29,7 @@ use vouch_server::gateway::{
     Gateway, GatewayConfig, GatewayCounters, GatewayEvent, GatewayEventKind, GatewayLimits, Listen,
 };
 use vouch_server::limits::{LIMITS, Limits};
+use vouch_server::repository::Repository;
 use vouch_server::store::{NewToken, Store};
 
 use device::TestDevice;
@@ -44,6 +45,7 @@ pub(crate) struct Rig {
     pub(crate) pki: Arc<ServingPki>,
     pub(crate) store: Store,
     pub(crate) bus: Bus,
+    pub(crate) repository: Repository,
     pub(crate) listens: Vec<Listen>,
     pub(crate) counters: Arc<GatewayCounters>,
     pub(crate) events: broadcast::Receiver<Arc<GatewayEvent>>,
@@ -88,7 +90,8 @@ impl Rig {
             keepalive_s,
             agent_urls: AgentUrls::new("http://central.test"),
         };
-        let gateway = Gateway::bind(config, pki.clone(), store.clone(), bus.clone()).unwrap();
+        let repository = Repository::open(dir.path(), store.clone()).await.unwrap();
+        let gateway = Gateway::bind(config, pki.clone(), store.clone(), bus.clone(), repository.clone()).unwrap();
         let (listens, counters, events) = (gateway.listens(), gateway.counters(), gateway.events().subscribe());
         let stop = CancellationToken::new();
         let gateway = Some(tokio::spawn(gateway.run(stop.clone())));
@@ -104,6 +107,7 @@ impl Rig {
             stop,
             gateway,
             journal: journal_task,
+            repository,
             _dir: dir,
         }
     }

@@ -1,0 +1,191 @@
+//! The metadata of releases (TUF): the custodians' as it was uploaded, and the two roles that the server signs again and again.
+
+use std::collections::BTreeMap;
+
+use keys::metadata::sign;
+use keys::signer::Signer;
+use release::author::{Draft, OnlineRole, snapshot, timestamp};
+
+use super::RepositoryError;
+use super::online_keys::OnlineKeys;
+use crate::store::{Store, StoreError};
+
+/// How long a timestamp holds, seconds: no longer can a newer release be hidden from a device. It is signed again when half of it is over.
+pub(super) const TIMESTAMP_VALID_S: u64 = 24 * 60 * 60;
+/// The same for a snapshot.
+pub(super) const SNAPSHOT_VALID_S: u64 = 7 * 24 * 60 * 60;
+
+/// One file of metadata.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MetadataFile {
+    /// `root`, `targets`, `snapshot` or `timestamp`.
+    pub role: String,
+    /// Its version.
+    pub version: u64,
+    /// Until when it holds, Unix seconds; of interest for what the server signs itself.
+    pub expires: u64,
+    /// Its bytes.
+    pub file: Vec<u8>,
+}
+
+/// The newest of each role, and all roots.
+#[derive(Debug, Default)]
+pub(super) struct Metadata {
+    roots: BTreeMap<u64, Vec<u8>>,
+    targets: Option<MetadataFile>,
+    snapshot: Option<MetadataFile>,
+    timestamp: Option<MetadataFile>,
+    /// The version of the targets that the snapshot was signed for.
+    snapshot_of: Option<u64>,
+}
+
+/// What a device gets of it.
+#[derive(Debug)]
+pub(super) struct Fresh {
+    pub(super) timestamp: Vec<u8>,
+    pub(super) snapshot: Vec<u8>,
+    pub(super) targets: Vec<u8>,
+}
+
+impl Metadata {
+    pub(super) async fn read(store: &Store) -> Result<Self, StoreError> {
+        let mut metadata = Self::default();
+        for file in store.release_metadata().await? {
+            metadata.put(file);
+        }
+        Ok(metadata)
+    }
+
+    /// Takes a file in; of roles other than the root, the one of the highest version stays.
+    pub(super) fn put(&mut self, file: MetadataFile) {
+        let place = match file.role.as_str() {
+            "root" => {
+                self.roots.insert(file.version, file.file);
+                return;
+            }
+            "targets" => &mut self.targets,
+            "snapshot" => &mut self.snapshot,
+            _ => &mut self.timestamp,
+        };
+        if place.as_ref().is_none_or(|known| known.version <= file.version) {
+            *place = Some(file);
+        }
+    }
+
+    /// The roots beyond a version, oldest first.
+    pub(super) fn roots_after(&self, version: u64) -> Vec<Vec<u8>> {
+        let Some(first) = version.checked_add(1) else { return Vec::new() };
+        self.roots.range(first..).map(|(_, file)| file.clone()).collect()
+    }
+
+    /// Signs what is about to expire, or what the newest targets are not in yet; `None` while there are no targets.
+    pub(super) async fn fresh(
+        &mut self,
+        store: &Store,
+        keys: &OnlineKeys,
+        now: u64,
+    ) -> Result<Option<Fresh>, RepositoryError> {
+        let Some(targets) = self.targets.clone() else { return Ok(None) };
+        let is_old = |file: &MetadataFile, valid: u64| now.saturating_add(valid / 2) >= file.expires;
+        let mut signed = Vec::new();
+        let kept = self
+            .snapshot
+            .clone()
+            .filter(|file| !is_old(file, SNAPSHOT_VALID_S) && self.snapshot_of == Some(targets.version));
+        let snapshot_file = match kept {
+            Some(file) => file,
+            None => {
+                let version = next(self.snapshot.as_ref());
+                let expires = now.saturating_add(SNAPSHOT_VALID_S);
+                let role = OnlineRole { name: "targets", version: targets.version, file: &targets.file };
+                let file = finish(snapshot(version, seconds(expires), &[role])?, &keys.snapshot)?;
+                let file = MetadataFile { role: "snapshot".to_owned(), version, expires, file };
+                signed.push(file.clone());
+                file
+            }
+        };
+        let kept = self.timestamp.clone().filter(|file| !is_old(file, TIMESTAMP_VALID_S) && signed.is_empty());
+        let timestamp_file = match kept {
+            Some(file) => file,
+            None => {
+                let version = next(self.timestamp.as_ref());
+                let expires = now.saturating_add(TIMESTAMP_VALID_S);
+                let draft = timestamp(version, seconds(expires), snapshot_file.version, &snapshot_file.file)?;
+                let file = finish(draft, &keys.timestamp)?;
+                let file = MetadataFile { role: "timestamp".to_owned(), version, expires, file };
+                signed.push(file.clone());
+                file
+            }
+        };
+        if !signed.is_empty() {
+            // A version is on the disk before anybody sees it, so that none is given twice.
+            store.put_release_metadata(&signed).await?;
+            self.snapshot_of = Some(targets.version);
+            signed.into_iter().for_each(|file| self.put(file));
+        }
+        Ok(Some(Fresh { timestamp: timestamp_file.file, snapshot: snapshot_file.file, targets: targets.file }))
+    }
+}
+
+fn next(file: Option<&MetadataFile>) -> u64 {
+    file.map_or(1, |file| file.version.saturating_add(1))
+}
+
+fn seconds(unix: u64) -> i64 {
+    i64::try_from(unix).unwrap_or(i64::MAX)
+}
+
+fn finish(mut draft: Draft, key: &Signer) -> Result<Vec<u8>, RepositoryError> {
+    let signature = sign(key, draft.to_be_signed())?;
+    draft.sign_der(key.public(), &signature)?;
+    Ok(draft.to_json())
+}
+
+#[cfg(test)]
+mod tests {
+    use keys::secret::Secret;
+
+    use super::*;
+    use crate::fleet::AgentIdSecret;
+    use crate::limits::LIMITS;
+
+    fn version(file: &[u8]) -> u64 {
+        Draft::from_json(file).unwrap().version().unwrap()
+    }
+
+    #[tokio::test]
+    async fn what_is_about_to_expire_is_signed_again_and_no_version_is_given_twice() {
+        let dir = tempfile::tempdir().unwrap();
+        let secret = AgentIdSecret::new(Secret::new(vec![1; AgentIdSecret::BYTES]));
+        let store = Store::create(dir.path(), secret, &LIMITS).await.unwrap();
+        let keys = OnlineKeys::open(dir.path()).unwrap();
+        let mut metadata = Metadata::default();
+        assert!(metadata.fresh(&store, &keys, 0).await.unwrap().is_none(), "there are no targets");
+        let targets = |version| MetadataFile {
+            role: "targets".to_owned(),
+            version,
+            expires: 0,
+            file: format!("targets {version}").into_bytes(),
+        };
+        metadata.put(targets(1));
+        let at = async |metadata: &mut Metadata, now| {
+            let fresh = metadata.fresh(&store, &keys, now).await.unwrap().unwrap();
+            (version(&fresh.timestamp), version(&fresh.snapshot))
+        };
+        assert_eq!(at(&mut metadata, 0).await, (1, 1));
+        assert_eq!(at(&mut metadata, TIMESTAMP_VALID_S / 2 - 1).await, (1, 1));
+        assert_eq!(at(&mut metadata, TIMESTAMP_VALID_S / 2).await, (2, 1));
+        assert_eq!(at(&mut metadata, SNAPSHOT_VALID_S / 2).await, (3, 2));
+        metadata.put(targets(2));
+        assert_eq!(at(&mut metadata, SNAPSHOT_VALID_S / 2).await, (4, 3), "new targets are in a new snapshot at once");
+        metadata.put(targets(1));
+        let fresh = metadata.fresh(&store, &keys, SNAPSHOT_VALID_S / 2).await.unwrap().unwrap();
+        assert_eq!(fresh.targets, b"targets 2", "older targets take no place");
+
+        let mut again = Metadata::read(&store).await.unwrap();
+        assert!(again.targets.is_none(), "the upload keeps these");
+        again.put(targets(2));
+        let (timestamp, snapshot) = at(&mut again, SNAPSHOT_VALID_S / 2).await;
+        assert!(timestamp > 4 && snapshot > 3, "after a restart versions go on: {timestamp} {snapshot}");
+    }
+}

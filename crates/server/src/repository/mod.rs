@@ -1,0 +1,152 @@
+//! What the server adds to a release: freshness, the assignment to a device, and the content key for that device alone.
+//!
+//! Start at [`Repository`]. Nothing here can make a device install what the custodians and the release key did not sign.
+
+mod metadata;
+pub mod online_keys;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use keys::content_key::ContentKeyInfo;
+use keys::content_key::{ContentKeyError, WrappedContentKey, unwrap, wrap};
+use keys::metadata::sign_assignment;
+use keys::public::{PublicKey, PublicKeyError, SpkiHash};
+use keys::signer::SignError;
+use protocol::limits::LIMITS;
+use protocol::os::Trust;
+use release::assignment::Assignment;
+use release::author::DraftError;
+use release::manifest::ManifestHash;
+
+use self::metadata::Metadata;
+pub use self::metadata::MetadataFile;
+use self::online_keys::{OnlineKeys, OnlineKeysError};
+use crate::store::{Store, StoreError, unix_ms};
+
+/// How long an assignment of an image to a device holds, seconds. A device asks again when it is older.
+pub const ASSIGNMENT_VALID_S: u64 = 24 * 60 * 60;
+
+/// The server's online roles. Cheap to clone.
+#[derive(Clone)]
+pub struct Repository(Arc<Inner>);
+
+struct Inner {
+    store: Store,
+    keys: OnlineKeys,
+    metadata: tokio::sync::Mutex<Metadata>,
+}
+
+/// Why the server cannot do its part.
+#[derive(Debug, thiserror::Error)]
+pub enum RepositoryError {
+    /// The keys.
+    #[error(transparent)]
+    Keys(#[from] OnlineKeysError),
+    /// The state.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A content key.
+    #[error("a content key cannot be given: {0}")]
+    ContentKey(#[from] ContentKeyError),
+    /// The device's key-agreement key.
+    #[error("a damaged value in devices.key_agreement_spki: restore the database from a backup")]
+    Agreement(#[from] PublicKeyError),
+    /// Metadata.
+    #[error("release metadata cannot be written: {0}")]
+    Draft(#[from] DraftError),
+    /// A signature.
+    #[error(transparent)]
+    Sign(#[from] SignError),
+    /// The runtime ends.
+    #[error("the server is ending")]
+    Ending,
+}
+
+impl Repository {
+    /// The roles of the server in this folder.
+    ///
+    /// # Errors
+    /// Keys or state cannot be read.
+    pub async fn open(dir: &Path, store: Store) -> Result<Self, RepositoryError> {
+        let keys = OnlineKeys::open(dir)?;
+        let metadata = tokio::sync::Mutex::new(Metadata::read(&store).await?);
+        Ok(Self(Arc::new(Inner { store, keys, metadata })))
+    }
+
+    /// The public halves of its keys.
+    pub fn keys(&self) -> &OnlineKeys {
+        &self.0.keys
+    }
+
+    /// The content key of an image, wrapped for a device that a running roll-out has assigned it to, and for nobody else. That it was given
+    /// is on the disk before this returns.
+    ///
+    /// # Errors
+    /// The state could not be read or written, or the key not be unwrapped.
+    pub async fn content_key(
+        &self,
+        device: SpkiHash,
+        image: [u8; 32],
+    ) -> Result<Option<WrappedContentKey>, RepositoryError> {
+        let Some(release) = self.0.store.note_key_release(device, &image).await? else { return Ok(None) };
+        let inner = Arc::clone(&self.0);
+        let wrapped = tokio::task::spawn_blocking(move || {
+            let agreement = PublicKey::from_spki_der(&release.agreement_spki)?;
+            let own = &inner.keys.release_wrap;
+            let sealed = WrappedContentKey::from_bytes(&release.sealed_key)?;
+            let for_us = ContentKeyInfo { manifest_sha256: image, identity: own.public().spki_hash() };
+            let key = unwrap(own, &sealed, &for_us)?;
+            let for_device = ContentKeyInfo { manifest_sha256: image, identity: device };
+            Ok::<_, RepositoryError>(wrap(&key, &agreement, &for_device)?)
+        });
+        Ok(Some(wrapped.await.map_err(|_| RepositoryError::Ending)??))
+    }
+
+    /// What proves an image or an app to a device that trusts the root of this version: metadata that are fresh, and for an image that is
+    /// assigned to the device the director's word.
+    ///
+    /// # Errors
+    /// The state could not be read or written, or nothing be signed.
+    pub async fn trust(
+        &self,
+        device: SpkiHash,
+        subject: [u8; 32],
+        is_assigned: bool,
+        root_version: u64,
+    ) -> Result<Trust, RepositoryError> {
+        let now = u64::try_from(unix_ms() / 1000).unwrap_or_default();
+        let mut metadata = self.0.metadata.lock().await;
+        let roots: Vec<_> = metadata.roots_after(root_version).into_iter().map(Into::into).collect();
+        let most = LIMITS.trust_roots;
+        if roots.len() > most {
+            return Ok(Trust { roots: roots.into_iter().take(most).collect(), ..Trust::default() });
+        }
+        let mut trust = Trust { roots, ..Trust::default() };
+        if let Some(fresh) = metadata.fresh(&self.0.store, &self.0.keys, now).await? {
+            trust.timestamp = Some(fresh.timestamp.into());
+            trust.snapshot = Some(fresh.snapshot.into());
+            trust.targets = Some(fresh.targets.into());
+        }
+        if is_assigned {
+            let assignment = Assignment::new(device, ManifestHash(subject), now.saturating_add(ASSIGNMENT_VALID_S));
+            trust.assignment = Some(sign_assignment(&self.0.keys.director, &assignment.to_cbor())?.into());
+        }
+        Ok(within_bounds(trust))
+    }
+}
+
+/// Roots alone, as many as fit, when all together is too much for one answer: the device asks again from there.
+fn within_bounds(trust: Trust) -> Trust {
+    if trust.size() <= LIMITS.trust {
+        return trust;
+    }
+    let mut alone = Trust::default();
+    for root in trust.roots {
+        if alone.size() + root.len() > LIMITS.trust {
+            break;
+        }
+        alone.roots.push(root);
+    }
+    alone
+}
