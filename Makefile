@@ -14,7 +14,7 @@ help:
 
 demo:
 	@scripts/setup build
-	cargo run --release --locked --package vouch -- demo
+	cargo run --release --locked --package vouch -- demo --os-image "$$(scripts/os-image)"
 
 os-image:
 	@scripts/setup build

@@ -66,6 +66,7 @@ pub async fn provision_with(
         config,
         token,
         keys: KeystoreSpec::DangerSoftware,
+        factory: Default::default(),
         limits: QUICK,
     };
     let done = provision(options, &Observer::nobody()).await;
@@ -158,7 +159,7 @@ impl Product {
     pub fn run_with(&self, limits: Limits) -> AtWork {
         let (observer, events) = Observer::channel(&limits);
         let (stop, stopped) = oneshot::channel();
-        let device = Opened::open(&self.dir, &limits).unwrap();
+        let device = Opened::open(&self.dir, None, &limits).unwrap();
         let options = RunOptions { device, protections: None, parent: None, limits };
         let shutdown = async {
             // The end of the test stops the device too.

@@ -158,6 +158,8 @@ pub(crate) struct ConfigRecord {
     dns: Vec<SocketAddr>,
     model: String,
     profile: String,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) diskless: bool,
 }
 
 impl ConfigRecord {
@@ -169,7 +171,14 @@ impl ConfigRecord {
             dns: config.dns.clone(),
             model: config.model.clone(),
             profile: config.profile.to_string(),
+            diskless: false,
         }
+    }
+
+    /// As the factory writes it; a device never becomes diskless later.
+    #[cfg(any(feature = "parent", test))]
+    pub(crate) fn of_factory(config: &DeviceConfig, diskless: bool) -> ConfigRecord {
+        ConfigRecord { diskless, ..ConfigRecord::of(config) }
     }
 
     /// The checked configuration.

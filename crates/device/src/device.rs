@@ -1,5 +1,6 @@
 //! What a running device holds between its sessions, and what it writes down.
 
+use std::num::NonZeroU64;
 use std::sync::Arc;
 
 use apphost::{Code, End, Unreached};
@@ -95,6 +96,29 @@ impl Device {
     pub(crate) fn network_reached(&mut self) {
         if let Err(error) = self.network.reached() {
             self.status(format!("the network configuration works and could not be stored as such: {error}"));
+        }
+    }
+
+    /// The version of what runs: of the image that was booted, or of the runtime alone.
+    pub(crate) fn os_version(&self) -> String {
+        self.folder.booted.as_ref().map_or_else(|| SOFTWARE_VERSION.to_owned(), |booted| booted.version.to_string())
+    }
+
+    /// The generation of the vault; none on a device that begins with the factory's at each start.
+    pub(crate) fn vault_generation(&self) -> Option<NonZeroU64> {
+        let store = &self.folder.store;
+        NonZeroU64::new(store.generation()).filter(|_| !store.is_diskless())
+    }
+
+    /// The running image has opened an authenticated session; the reason of an earlier way back is told once.
+    pub(crate) async fn image_proved(&mut self) {
+        if let Err(error) = self.folder.image_proved().await {
+            self.status(format!("the OS image works and could not be confirmed: {error}"));
+        }
+        let Some(booted) = &mut self.folder.booted else { return };
+        if let Some(why) = booted.fell_back.take() {
+            let version = booted.version;
+            self.status(format!("a new OS image was given up and this device is back on {version}: {why}"));
         }
     }
 

@@ -8,6 +8,7 @@ use base64::prelude::{BASE64_STANDARD, Engine as _};
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
+use crate::booted::{Booted, shown};
 use crate::connect::attempt::Attempt;
 use crate::limits::Limits;
 use crate::sandbox::Protections;
@@ -142,6 +143,53 @@ pub struct Started {
     pub server: String,
     /// The time that is never gone below: milliseconds since 1970.
     pub time_floor_unix_ms: i64,
+    /// The OS image that was booted; nothing where the device runs without verified boot.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub booted: Option<BootReport>,
+}
+
+/// The OS image that runs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BootReport {
+    /// Its version.
+    pub version: String,
+    /// SHA-256 of its manifest.
+    pub manifest_sha256: Sha256Hex,
+    /// Whose signatures this device demands.
+    pub layers: String,
+    /// The kernel does not keep it in memory.
+    pub danger_unlocked_memory: bool,
+    /// It has still to prove itself.
+    pub trying: bool,
+    /// Why the device went back to it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fell_back: Option<String>,
+}
+
+impl From<&Booted> for BootReport {
+    fn from(booted: &Booted) -> BootReport {
+        BootReport {
+            version: booted.version.to_string(),
+            manifest_sha256: Sha256Hex(*booted.manifest_sha256),
+            layers: shown(booted.layers).to_owned(),
+            danger_unlocked_memory: booted.danger_unlocked_memory,
+            trying: booted.trying,
+            fell_back: booted.fell_back.clone(),
+        }
+    }
+}
+
+impl fmt::Display for BootReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "OS {}, {}", self.version, self.layers)?;
+        if self.danger_unlocked_memory {
+            f.write_str(", danger: its memory is not locked")?;
+        }
+        if self.trying {
+            f.write_str(", on trial")?;
+        }
+        self.fell_back.as_ref().map_or(Ok(()), |why| write!(f, ", back after: {why}"))
+    }
 }
 
 /// What a TLS handshake agreed on, as this end has it.
@@ -245,13 +293,16 @@ impl Observer {
 impl fmt::Display for DeviceEvent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            DeviceEvent::Started(started) => write!(
-                f,
-                "device {} ({}, profile {}) starts; server {}",
-                started.device_id, started.model, started.profile, started.server
-            ),
             DeviceEvent::LockedDown(protections) => write!(f, "locked down: {protections}"),
             DeviceEvent::Unprotected => write!(f, "not locked down: this process can listen, and be traced"),
+            DeviceEvent::Started(started) => {
+                let Started { device_id, model, profile, server, .. } = started;
+                write!(f, "device {device_id} ({model}, profile {profile}) starts; server {server}; ")?;
+                match &started.booted {
+                    Some(booted) => booted.fmt(f),
+                    None => f.write_str("no verified boot"),
+                }
+            }
             DeviceEvent::Attempt(attempt) => attempt.fmt(f),
             DeviceEvent::Tls(facts) => facts.fmt(f),
             DeviceEvent::Challenge(_) => write!(f, "challenge answered with the identity key"),

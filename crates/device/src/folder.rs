@@ -3,24 +3,39 @@
 //! Provisioning writes everything into a neighbour folder and renames it into place when it is complete, so that there
 //! is never half a device. All that changes later is in the vault.
 
-use std::fs::{DirBuilder, File};
+#[cfg(feature = "parent")]
+mod unfinished;
+
+use std::fs::File;
 use std::io;
-use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use keys::keystore::{Keystore, KeystoreError};
 use keys::pki::{Credential, PkiError, RootsBundle};
-use keys::private_file::Existing;
 use keys::profile::Profile;
+use keys::purpose::KeyPurpose;
+use release::floors::Floors;
 use rustix::fs::{FlockOperation, flock};
+use vault::VaultKeys;
 
+use crate::booted::Booted;
 use crate::config::DeviceConfig;
+use crate::device_keys::{DeviceKeyError, DeviceKeys, ParentTlsKey};
+use crate::parent::{Beginning, ParentError, ParentLink};
 use crate::store::{Store, StoreError};
+
+#[cfg(feature = "parent")]
+pub use unfinished::{Factory, FactoryImage, Unfinished};
 
 /// The vault: all that the device stores, encrypted.
 pub const VAULT_FOLDER: &str = "vault";
+/// The OS images and the records about them; the parent process's alone.
+pub const BOOT_FOLDER: &str = "boot";
+/// The folder in that one into which the child writes what it downloads.
+pub const STAGING_FOLDER: &str = "staging";
 /// What the key store keeps, and the TLS certificate chain in a file named after its key's purpose.
 pub const KEYS_FOLDER: &str = "keys";
 /// The configuration of devices that were made before there was a vault.
@@ -37,7 +52,7 @@ pub struct Folder {
     /// How to reach the server.
     pub config: DeviceConfig,
     /// The keys born on this device.
-    pub keys: Arc<Keystore>,
+    pub keys: Arc<DeviceKeys>,
     /// The TLS key of its profile, with the certificate chain that the server issued.
     pub tls: Credential,
     /// The roots that the server must come from.
@@ -46,7 +61,20 @@ pub struct Folder {
     pub time_floor_unix_ms: i64,
     /// What it keeps.
     pub store: Store,
-    _lock: File,
+    /// What its parent has booted; nothing where it runs without one.
+    pub booted: Option<Booted>,
+    has_counter: bool,
+    _lock: Option<File>,
+}
+
+/// A complete device whose keys this process holds.
+#[derive(Debug)]
+pub(crate) struct Parts {
+    pub(crate) keys: Keystore,
+    pub(crate) tls: Credential,
+    pub(crate) store: Store,
+    pub(crate) config: DeviceConfig,
+    pub(crate) lock: File,
 }
 
 /// Why a folder cannot be used.
@@ -80,6 +108,16 @@ pub enum FolderError {
         /// What is wrong with it.
         source: StoreError,
     },
+    /// The parent does not say what this process needs.
+    #[error(transparent)]
+    Parent(#[from] ParentError),
+    /// The image of the factory is not installed.
+    #[cfg(feature = "parent")]
+    #[error("the OS image is not installed: {0}")]
+    Install(#[from] crate::boot::InstallError),
+    /// A security event did not come to its end; the next start completes it.
+    #[error("the security event is not complete: {0}")]
+    SecurityEvent(#[from] SecurityEventError),
     /// The keys cannot be used, or not be made.
     #[error(transparent)]
     Keys(#[from] KeystoreError),
@@ -101,32 +139,60 @@ pub enum FolderError {
     },
 }
 
+/// Why a security event did not come to its end.
+#[derive(Debug, thiserror::Error)]
+pub enum SecurityEventError {
+    /// The vault.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The counter.
+    #[error(transparent)]
+    Counter(#[from] DeviceKeyError),
+    /// A background task was ended from outside.
+    #[error("it was interrupted")]
+    Interrupted,
+}
+
 impl Folder {
-    /// Reads a complete device and keeps other processes from using it.
+    /// Reads a complete device and keeps other processes from using it. This process holds the keys.
     pub fn open(dir: &Path) -> Result<Folder, FolderError> {
-        if !holds_device(dir) {
-            return Err(FolderError::NoDevice(dir.to_owned()));
-        }
-        let mode = std::fs::metadata(dir).map_err(|source| io_error(dir, source))?.permissions().mode();
-        if mode & 0o077 != 0 {
-            return Err(FolderError::Open(dir.to_owned()));
-        }
-        if dir.join(CONFIG_WITHOUT_VAULT).exists() {
-            return Err(FolderError::WithoutVault(dir.to_owned()));
-        }
-        let lock = lock(dir)?;
+        let Parts { keys, tls, store, config, lock } = Parts::open(dir)?;
+        let has_counter = keys.counter()?.is_some();
+        let folder = Folder::of(dir, DeviceKeys::Own(Box::new(keys)), tls, store, config, Some(lock))?;
+        Ok(Folder { has_counter, ..folder })
+    }
+
+    /// The device of this process's parent, which holds the keys and keeps other processes from using it.
+    pub fn below_parent(dir: &Path, link: ParentLink) -> Result<Folder, FolderError> {
+        let Beginning { keys, tls_chain, vault_keys, counter, booted } = link.begin()?;
         let in_vault = |source| store_error(dir, source);
-        let keys = Keystore::open(&dir.join(KEYS_FOLDER))?;
-        let store = open_store(dir, &keys)?;
+        let store = Store::open(&dir.join(VAULT_FOLDER), vault_keys, counter).map_err(in_vault)?;
         let config = store.config().map_err(in_vault)?;
+        let tls = Credential::held(KeyPurpose::device_tls(config.profile), tls_chain, Arc::new(ParentTlsKey(link)));
+        let tls = tls.map_err(|source| FolderError::Credential { folder: dir.to_owned(), source })?;
+        let folder = Folder::of(dir, DeviceKeys::Parent(keys), tls, store, config, None)?;
+        Ok(Folder { booted: Some(booted), has_counter: counter.is_some(), ..folder })
+    }
+
+    fn of(
+        dir: &Path,
+        keys: DeviceKeys,
+        tls: Credential,
+        store: Store,
+        config: DeviceConfig,
+        lock: Option<File>,
+    ) -> Result<Folder, FolderError> {
+        let in_vault = |source| store_error(dir, source);
         Ok(Folder {
             dir: dir.to_owned(),
-            tls: read_credential(dir, &keys, config.profile)?,
             keys: Arc::new(keys),
+            tls,
             roots: store.roots().map_err(in_vault)?,
             time_floor_unix_ms: store.time_floor_unix_ms().map_err(in_vault)?,
             config,
             store,
+            booted: None,
+            has_counter: false,
             _lock: lock,
         })
     }
@@ -158,100 +224,64 @@ impl Folder {
     }
 }
 
-/// A device in the making, in a neighbour folder that nobody takes for a device.
-#[derive(Debug)]
-pub struct Unfinished {
-    dir: PathBuf,
-    target: PathBuf,
-    _lock: File,
-}
-
-impl Unfinished {
-    /// Begins a device that shall end up in `target`: a folder that is not there yet, or an empty one.
-    pub fn begin(target: &Path) -> Result<Unfinished, FolderError> {
-        refuse_used(target)?;
-        let name = target.file_name().ok_or_else(|| FolderError::NotEmpty(target.to_owned()))?;
-        let mut hidden = std::ffi::OsString::from(".");
-        hidden.push(name);
-        hidden.push(".unfinished");
-        let dir = target.with_file_name(hidden);
-        if dir.exists() {
-            // What an earlier attempt left behind was never enrolled completely; another one at work holds its lock.
-            let _unused = lock(&dir)?;
-            discard_keys(&dir);
-            std::fs::remove_dir_all(&dir).map_err(|source| io_error(&dir, source))?;
+impl Parts {
+    /// Reads a complete device and keeps other processes from using it.
+    pub(crate) fn open(dir: &Path) -> Result<Parts, FolderError> {
+        if !holds_device(dir) {
+            return Err(FolderError::NoDevice(dir.to_owned()));
         }
-        let made = DirBuilder::new().recursive(true).mode(0o700).create(&dir);
-        made.map_err(|source| io_error(&dir, source))?;
-        let lock = lock(&dir)?;
-        Ok(Unfinished { dir, target: target.to_owned(), _lock: lock })
-    }
-
-    /// Where the parts are collected.
-    pub fn dir(&self) -> &Path {
-        &self.dir
-    }
-
-    /// Where the keys are to be made.
-    pub fn keys_folder(&self) -> PathBuf {
-        self.dir.join(KEYS_FOLDER)
-    }
-
-    /// Writes everything down and makes it a device in one step.
-    pub fn finish(
-        self,
-        config: &DeviceConfig,
-        keys: &Keystore,
-        tls: &Credential,
-        roots: &RootsBundle,
-        time_floor_unix_ms: i64,
-    ) -> Result<(), FolderError> {
-        let dir = &self.dir;
-        let folder = self.keys_folder();
-        let saved = tls.save_chain(&folder, Existing::Refuse);
-        saved.map_err(|source| FolderError::Credential { folder, source })?;
-        let vault = dir.join(VAULT_FOLDER);
-        DirBuilder::new().mode(0o700).create(&vault).map_err(|source| io_error(&vault, source))?;
-        let epoch = keys.counter()?.unwrap_or_default();
-        let store = Store::create(&vault, &keys.storage_root()?, epoch, config, roots, time_floor_unix_ms);
-        store.map_err(|source| store_error(dir, source))?;
-        // The names of the two folders, before the whole gets its own.
-        File::open(dir).and_then(|dir| dir.sync_all()).map_err(|source| io_error(dir, source))?;
-        refuse_used(&self.target)?;
-        std::fs::rename(dir, &self.target).map_err(|source| io_error(&self.target, source))?;
-        let parent = self.target.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        File::open(parent).and_then(|parent| parent.sync_all()).map_err(|source| io_error(parent, source))
+        let mode = std::fs::metadata(dir).map_err(|source| io_error(dir, source))?.permissions().mode();
+        if mode & 0o077 != 0 {
+            return Err(FolderError::Open(dir.to_owned()));
+        }
+        if dir.join(CONFIG_WITHOUT_VAULT).exists() {
+            return Err(FolderError::WithoutVault(dir.to_owned()));
+        }
+        let lock = lock(dir)?;
+        let keys = Keystore::open(&dir.join(KEYS_FOLDER))?;
+        let store = open_store(dir, &keys)?;
+        finish_step(&keys, &store)?;
+        let config = store.config().map_err(|source| store_error(dir, source))?;
+        Ok(Parts { tls: read_credential(dir, &keys, config.profile)?, keys, store, config, lock })
     }
 }
 
-/// A device that was not finished is given up, with what its key store keeps in a token or TPM.
-impl Drop for Unfinished {
-    fn drop(&mut self) {
-        if self.dir.exists() {
-            discard_keys(&self.dir);
-            // What is left is removed by the next attempt.
-            let _ = std::fs::remove_dir_all(&self.dir);
+impl Folder {
+    /// The running image has proved itself: it stays, and nothing older is taken from now on. A higher security epoch is
+    /// bound to the hardware counter, where there is one.
+    pub(crate) async fn image_proved(&mut self) -> Result<(), FolderError> {
+        let Some(booted) = &mut self.booted else { return Ok(()) };
+        if let (true, DeviceKeys::Parent(keys)) = (booted.trying, &*self.keys) {
+            keys.link.confirm().await?;
+            booted.trying = false;
         }
+        let (version, security_epoch) = (booted.version, booted.security_epoch);
+        let in_vault = |source| store_error(&self.dir, source);
+        let floors = self.store.os_floors().map_err(in_vault)?;
+        let raised = Floors {
+            version: floors.version.max(version),
+            security_epoch: floors.security_epoch.max(security_epoch),
+            ..floors
+        };
+        if raised == floors {
+            return Ok(());
+        }
+        self.store.set_os_floors(raised).map_err(in_vault)?;
+        if self.has_counter && raised.security_epoch > floors.security_epoch {
+            let (store, keys) = (self.store.clone(), Arc::clone(&self.keys));
+            let stepping = tokio::task::spawn_blocking(move || {
+                let epoch = store.begin_epoch()?;
+                Ok::<_, SecurityEventError>(keys.step_counter(epoch)?)
+            });
+            stepping.await.map_err(|_| SecurityEventError::Interrupted)??;
+        }
+        Ok(())
     }
 }
 
 /// Whether this is a device, or was one before something happened to it.
 fn holds_device(dir: &Path) -> bool {
     [VAULT_FOLDER, KEYS_FOLDER, CONFIG_WITHOUT_VAULT].iter().any(|name| dir.join(name).exists())
-}
-
-fn refuse_used(target: &Path) -> Result<(), FolderError> {
-    if holds_device(target) {
-        return Err(FolderError::AlreadyDevice(target.to_owned()));
-    }
-    match std::fs::read_dir(target) {
-        Ok(mut entries) => match entries.next() {
-            Some(_) => Err(FolderError::NotEmpty(target.to_owned())),
-            None => Ok(()),
-        },
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(source) => Err(io_error(target, source)),
-    }
 }
 
 /// Locks the folder for this process. Another holder is waited for a moment: one that is just ending, or a child process
@@ -268,22 +298,23 @@ fn lock(dir: &Path) -> Result<File, FolderError> {
 }
 
 fn open_store(dir: &Path, keys: &Keystore) -> Result<Store, FolderError> {
-    let store = Store::open(&dir.join(VAULT_FOLDER), &keys.storage_root()?, keys.counter()?);
+    let vault_keys = VaultKeys::derive(&keys.storage_root()?).map_err(|source| store_error(dir, source.into()))?;
+    let store = Store::open(&dir.join(VAULT_FOLDER), vault_keys, keys.counter()?);
     store.map_err(|source| store_error(dir, source))
+}
+
+/// Steps the counter where power went between the vault's step and the counter's.
+fn finish_step(keys: &Keystore, store: &Store) -> Result<(), FolderError> {
+    if let Some(to) = store.step_due() {
+        keys.advance_counter(to)?;
+    }
+    Ok(())
 }
 
 fn read_credential(dir: &Path, keys: &Keystore, profile: Profile) -> Result<Credential, FolderError> {
     let folder = dir.join(KEYS_FOLDER);
     let credential = Credential::load_chain(&folder, keys.tls_key(profile)?);
     credential.map_err(|source| FolderError::Credential { folder, source })
-}
-
-/// Nobody waits for these keys: what cannot be removed now only takes up room in a token or TPM.
-fn discard_keys(dir: &Path) {
-    let folder = dir.join(KEYS_FOLDER);
-    if folder.exists() {
-        let _ = Keystore::discard(&folder);
-    }
 }
 
 fn io_error(file: &Path, source: io::Error) -> FolderError {

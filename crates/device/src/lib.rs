@@ -10,6 +10,9 @@
 //! - [`session`]: the driver of one session.
 //! - [`app`]: the app in a task of its own, with or without a session, and its log lines.
 //! - [`board`]: the board that the app runs on, simulated where the program is built for that.
+//! - [`device_keys`]: who holds the secret keys.
+//! - [`booted`]: what the parent has booted.
+//! - [`boot`]: the slots of OS images, and which one boots.
 //! - `device`: what a running device holds between its sessions.
 //! - [`folder`], [`config`]: the device on disk; [`store`]: what it keeps; [`storage`]: the one way in which that is written.
 //! - [`network`]: static addresses, and the way back from a wrong one; [`parent`]: the process that puts them in force.
@@ -22,10 +25,14 @@
 
 pub mod app;
 pub mod board;
+#[cfg(feature = "parent")]
+pub mod boot;
+pub mod booted;
 pub mod clock;
 pub mod config;
 pub mod connect;
 mod device;
+pub mod device_keys;
 pub mod events;
 pub mod folder;
 #[cfg(feature = "parent")]

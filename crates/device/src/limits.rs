@@ -67,8 +67,16 @@ pub struct Limits {
     pub network_starts: u8,
     /// How long the parent process may take for an answer.
     pub parent_wait: Duration,
+    /// How long the parent process may take to judge and install an OS image.
+    pub install_wait: Duration,
     /// The longest question to the parent process and the longest answer, in bytes.
     pub parent_message: usize,
+    /// How many starts a new OS image may have to reach the server.
+    pub image_starts: u8,
+    /// How long a new OS image may take to reach the server.
+    pub image_trial: Duration,
+    /// After how many chunks of a slot the progress of an installation is made durable.
+    pub slot_progress: u32,
     /// How long the parent process waits before it starts a child again that failed.
     pub child_pause: Duration,
     /// How long a child may take to end when it is asked to.
@@ -112,7 +120,11 @@ pub const LIMITS: Limits = Limits {
     network_trial: Duration::from_secs(600),
     network_starts: 3,
     parent_wait: Duration::from_secs(10),
-    parent_message: 4096,
+    install_wait: Duration::from_secs(600),
+    parent_message: 32 * 1024,
+    image_starts: 3,
+    image_trial: Duration::from_secs(600),
+    slot_progress: 16,
     child_pause: Duration::from_secs(2),
     child_stop: Duration::from_secs(10),
     app_queue: 64,

@@ -3,6 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use minicbor::{Decode, Encode};
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 use vault::Record;
@@ -26,16 +27,21 @@ pub enum NetworkConfig {
 }
 
 /// One static address with its way out (claim C03).
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Encode, Decode)]
+#[cbor(array)]
 #[serde(deny_unknown_fields)]
 pub struct StaticNetwork {
     /// The device's address.
+    #[n(0)]
     pub address: IpAddr,
     /// How many leading bits of it name the network: the netmask.
+    #[n(1)]
     pub prefix: u8,
     /// The router to everywhere else.
+    #[n(2)]
     pub gateway: IpAddr,
     /// One or two name servers.
+    #[n(3)]
     pub dns: Vec<IpAddr>,
 }
 
@@ -152,6 +158,9 @@ impl StoredNetwork {
     /// # Errors
     /// [`StoreError`] when the vault does not take it.
     pub fn try_next(store: &Store, config: NetworkConfig, limits: &Limits) -> Result<(), StoreError> {
+        if store.is_diskless() {
+            return Err(StoreError::Diskless);
+        }
         let confirmed = StoredNetwork::read(store)?.confirmed;
         let trial = (config != confirmed).then_some(Trial { config, starts_left: limits.network_starts });
         StoredNetwork { confirmed, trial }.write(store)
@@ -248,7 +257,7 @@ impl Network {
             return Ok(());
         }
         let before = self.applied.take();
-        match (&mut self.parent, wanted) {
+        match (&self.parent, wanted) {
             (Some(parent), NetworkConfig::Static(network)) => parent.apply(network).await?,
             (Some(parent), NetworkConfig::ByHost) => parent.remove().await?,
             (None, NetworkConfig::ByHost) => {}
@@ -331,21 +340,6 @@ mod tests {
         assert_eq!(StoredNetwork::read(&store).unwrap().trial, None);
     }
 
-    /// A parent that does what it is asked and says what that was.
-    fn parent() -> (ParentLink, tokio::task::JoinHandle<Vec<String>>) {
-        let (link, socket) = crate::parent::tests::pair();
-        let task = tokio::spawn(async move {
-            let mut asked = Vec::new();
-            let mut packet = [0; 1024];
-            while let Ok(length @ 1..) = socket.recv(&mut packet).await {
-                asked.push(String::from_utf8_lossy(&packet[..length]).into_owned());
-                socket.send(br#""done""#).await.unwrap();
-            }
-            asked
-        });
-        (link, task)
-    }
-
     #[tokio::test]
     async fn a_trial_is_put_in_force_until_its_time_is_over_and_then_the_way_back_is() {
         let dir = tempfile::tempdir().unwrap();
@@ -353,7 +347,7 @@ mod tests {
         let fixed = NetworkConfig::Static(network("192.0.2.7", 24, "192.0.2.1", &["192.0.2.53"]));
         StoredNetwork::try_next(&store, fixed.clone(), &LIMITS).unwrap();
         for (network_trial, is_over) in [(Duration::from_secs(600), false), (Duration::ZERO, true)] {
-            let (link, task) = parent();
+            let (link, parent) = crate::parent::tests::obeying();
             let limits = Limits { network_trial, ..LIMITS };
             let mut running = Network::begin(&store, Some(link), Vec::new(), &limits).unwrap();
             let mut dialer = crate::connect::tests::dialer();
@@ -362,10 +356,10 @@ mod tests {
             assert_eq!(StoredNetwork::read(&store).unwrap().trial.is_none(), is_over);
             assert_eq!(running.prepare(&mut dialer).await, Vec::<String>::new(), "what is in force stays in force");
             drop(running);
-            let asked = task.await.unwrap();
+            let asked = parent.join().unwrap();
             if is_over {
                 assert_eq!(said, ["the new network configuration is undone: it did not reach the server within 0 s"]);
-                assert_eq!(asked, [r#""remove""#]);
+                assert_eq!(asked, ["Remove"]);
             } else {
                 assert!(asked.len() == 1 && asked[0].contains("192.0.2.7"), "{asked:?}");
                 assert_eq!(dialer.name_servers(), ["192.0.2.53:53".parse().unwrap()]);

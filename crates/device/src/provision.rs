@@ -20,7 +20,7 @@ use crate::config::{ConfigError, DeviceConfig};
 use crate::connect::attempt::{Attempt, AttemptResult, ConnectionPurpose};
 use crate::connect::{Connection, Dialer, Security};
 use crate::events::{DeviceEvent, Observer};
-use crate::folder::{FolderError, Unfinished};
+use crate::folder::{Factory, FolderError, Unfinished};
 use crate::limits::Limits;
 use crate::provision::enrol::{EnrolEnd, Enrolling};
 
@@ -33,6 +33,8 @@ pub struct ProvisionOptions {
     pub config: DeviceConfig,
     /// Where its secret keys are born and kept.
     pub keys: KeystoreSpec,
+    /// The first OS image, and whether the device stores anything later.
+    pub factory: Factory,
     /// The enrolment token `id.secret.roots-hash`; white space around it is ignored.
     pub token: Zeroizing<String>,
     /// The bounds.
@@ -120,8 +122,9 @@ struct Provisioning<'a> {
 ///
 /// # Errors
 /// [`ProvisionError`]; each says what to do next.
-pub async fn provision(options: ProvisionOptions, observer: &Observer) -> Result<Provisioned, ProvisionError> {
+pub async fn provision(mut options: ProvisionOptions, observer: &Observer) -> Result<Provisioned, ProvisionError> {
     options.config.check()?;
+    let factory = std::mem::take(&mut options.factory);
     let token = EnrolmentToken::parse(&options.token)?;
     let unfinished = Unfinished::begin(&options.dir)?;
     let profile = options.config.profile;
@@ -132,18 +135,18 @@ pub async fn provision(options: ProvisionOptions, observer: &Observer) -> Result
     let name = ServerName::try_from(server.clone()).map_err(|_| ConfigError::Server(server.clone()))?;
     let clock = Arc::new(DeviceClock::new(0));
     let provisioning = Provisioning { options: &options, token, keys, clock, name, observer };
-    provisioning.finish(unfinished).await
+    provisioning.finish(unfinished, factory).await
 }
 
 impl Provisioning<'_> {
-    async fn finish(self, unfinished: Unfinished) -> Result<Provisioned, ProvisionError> {
+    async fn finish(self, unfinished: Unfinished, factory: Factory) -> Result<Provisioned, ProvisionError> {
         let Success { enrolled, roots, server } = self.enrol().await?;
         let chain = enrolled.tls_chain.into_iter().map(CertDer::from).collect();
         let NewKeys { store, tls, .. } = self.keys;
         let floor = self.clock.told_by(enrolled.unix_ms, &server).unwrap_or_else(|_| self.clock.floor_unix_ms());
         let identity_spki_sha256 = store.identity().spki_hash().to_string();
         let tls = Credential::new(tls, chain)?;
-        unfinished.finish(&self.options.config, &store, &tls, &roots, floor)?;
+        unfinished.finish(&self.options.config, &store, &tls, &roots, floor, factory)?;
         Ok(Provisioned {
             device_id: enrolled.device_id.to_string(),
             identity_spki_sha256,

@@ -22,8 +22,8 @@ use crate::connect::diary::Diary;
 use crate::connect::dns::SYSTEM_SERVERS;
 use crate::connect::{Dialer, Security};
 use crate::device::{Device, SOFTWARE_VERSION, stopped};
-use crate::events::{DeviceEvent, Observer, Sha256Hex, Started};
-use crate::folder::{Folder, FolderError, VAULT_FOLDER};
+use crate::events::{BootReport, DeviceEvent, Observer, Sha256Hex, Started};
+use crate::folder::{BOOT_FOLDER, Folder, FolderError, STAGING_FOLDER, VAULT_FOLDER};
 use crate::limits::Limits;
 use crate::network::Network;
 use crate::parent::ParentLink;
@@ -40,12 +40,16 @@ pub struct Opened {
 }
 
 impl Opened {
-    /// Reads the folder that `provision` made.
+    /// Reads the folder that `provision` made, with the keys of the parent where there is one.
     ///
     /// # Errors
     /// [`RunError`] when the folder holds no device that can be used, or its board cannot.
-    pub fn open(dir: &Path, limits: &Limits) -> Result<Opened, RunError> {
-        Ok(Opened { folder: Folder::open(dir)?, board: DeviceBoard::open(dir, limits)? })
+    pub fn open(dir: &Path, parent: Option<&ParentLink>, limits: &Limits) -> Result<Opened, RunError> {
+        let folder = match parent {
+            Some(link) => Folder::below_parent(dir, link.clone())?,
+            None => Folder::open(dir)?,
+        };
+        Ok(Opened { folder, board: DeviceBoard::open(dir, limits)? })
     }
 
     /// What a self-test of this device has to know beforehand.
@@ -77,6 +81,9 @@ impl Opened {
     pub fn sandbox_plan(&self) -> Plan {
         let mut plan = Plan::for_network(&self.folder.config);
         plan.kept.push(self.folder.dir.join(VAULT_FOLDER));
+        if self.folder.booted.is_some() {
+            plan.kept.push(self.folder.dir.join(BOOT_FOLDER).join(STAGING_FOLDER));
+        }
         plan.read.extend(DeviceBoard::folders().iter().map(|name| self.folder.dir.join(name)));
         plan
     }
@@ -152,7 +159,10 @@ pub async fn run(options: RunOptions, shutdown: impl Future<Output = ()>, observ
     let (runner, app) = AppRunner::new(AppContext {
         board,
         device_id: folder.keys.identity().device_id().to_string(),
-        software_version: SOFTWARE_VERSION.to_owned(),
+        software_version: match &folder.booted {
+            Some(booted) => booted.version.to_string(),
+            None => SOFTWARE_VERSION.to_owned(),
+        },
         limits: options.limits,
         clock: Arc::clone(&clock),
         logs: Arc::clone(&logs),
@@ -221,6 +231,7 @@ fn started(device: &Device) -> Started {
         profile: device.folder.config.profile.to_string(),
         server: device.folder.config.server.clone(),
         time_floor_unix_ms: device.clock.floor_unix_ms(),
+        booted: device.folder.booted.as_ref().map(BootReport::from),
     }
 }
 

@@ -7,12 +7,11 @@ use std::io;
 use std::path::PathBuf;
 
 use keys::cose::{self, CosePurpose};
-use keys::keystore::Keystore;
 use keys::public::PublicKey;
-use keys::signer::SignError;
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
+use crate::device_keys::{DeviceKeyError, DeviceKeys};
 use crate::sandbox::Protections;
 
 /// What became of a self-test. What is signed is its JSON text.
@@ -63,7 +62,7 @@ pub enum SelfTestError {
     Form(#[from] serde_json::Error),
     /// The identity key does not sign.
     #[error("the result of the self-test cannot be signed: {0}")]
-    Sign(#[from] SignError),
+    Sign(#[from] DeviceKeyError),
 }
 
 /// What a self-test must know beforehand: once the process is locked down it cannot look it up.
@@ -96,7 +95,7 @@ impl SelfTest {
     ///
     /// # Errors
     /// [`SelfTestError`].
-    pub fn signed(&self, keys: &Keystore) -> Result<Vec<u8>, SelfTestError> {
+    pub fn signed(&self, keys: &DeviceKeys) -> Result<Vec<u8>, SelfTestError> {
         let payload = serde_json::to_vec(self)?;
         let signature = keys.sign(CosePurpose::SelfTest, &payload)?;
         Ok(cose::assemble(&payload, signature))
@@ -135,7 +134,7 @@ impl fmt::Display for Outcome {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use keys::keystore::KeystoreSpec;
+    use keys::keystore::{Keystore, KeystoreSpec};
     use keys::profile::Profile;
 
     fn report(outcomes: &[Outcome]) -> SelfTest {
@@ -181,6 +180,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let keys = Keystore::create(&KeystoreSpec::DangerSoftware, &dir.path().join("keys"), Profile::Modern).unwrap();
         let report = report(&[Outcome::Refused]);
+        let keys = DeviceKeys::Own(Box::new(keys));
         let signed = report.signed(&keys).unwrap();
         let payload = cose::verify(CosePurpose::SelfTest, keys.identity(), &signed).unwrap();
         assert_eq!(serde_json::from_slice::<SelfTest>(&payload).unwrap(), report);

@@ -6,7 +6,6 @@ pub(crate) mod writer;
 use std::collections::VecDeque;
 use std::fmt;
 use std::io;
-use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,7 +27,7 @@ use crate::app::{Assigned, ToApp, When};
 use crate::connect::attempt::{Attempt, AttemptResult};
 use crate::connect::wire::Wire;
 use crate::connect::{Connection, tls_result};
-use crate::device::{Device, SOFTWARE_VERSION, stopped};
+use crate::device::{Device, stopped};
 use crate::events::{Base64, ChallengeRecord, DeviceEvent, Sha256Hex, Welcomed as WelcomeSeen};
 use crate::session::handed::Handed;
 use crate::session::writer::Writer;
@@ -132,17 +131,18 @@ impl<'a> Session<'a> {
     /// A session on a connection on which nothing was said yet.
     pub(crate) fn new(device: &'a mut Device, connection: Connection, is_visit: bool) -> Session<'a> {
         let Connection { stream, attempt, server, exporter } = connection;
+        let booted = device.folder.booted.as_ref();
         let config = DeviceSessionConfig {
             identity: device.folder.keys.identity().clone(),
             exporter,
             profile: device.folder.config.profile,
             model: device.folder.config.model.clone(),
-            os_version: SOFTWARE_VERSION.to_owned(),
+            os_version: device.os_version(),
             attestation: device.folder.keys.level(),
-            boot: None,
-            vault_generation: NonZeroU64::new(device.folder.store.generation()),
-            layers: None,
-            memory_locked: None,
+            boot: booted.map(|booted| *booted.manifest_sha256),
+            vault_generation: device.vault_generation(),
+            layers: booted.map(|booted| booted.layers),
+            memory_locked: booted.map(|booted| !booted.danger_unlocked_memory),
             limits: protocol::limits::LIMITS,
         };
         let machine = DeviceSession::new(config, device.clock.now());
@@ -332,6 +332,7 @@ impl<'a> Session<'a> {
             self.device.attempt_ended(attempt, AttemptResult::Welcomed);
         }
         self.device.network_reached();
+        self.device.image_proved().await;
         self.device.time_told(welcome.unix_ms, &self.server);
         self.device.observer.tell(DeviceEvent::Welcomed(WelcomeSeen {
             device_id: welcome.device_id.to_string(),

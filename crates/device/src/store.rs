@@ -1,22 +1,50 @@
 //! What a device keeps between its runs, by type: each record of the vault read, checked and written.
 
+use std::io;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use keys::pki::RootsBundle;
 use keys::secret::Secret;
-use keys::storage::StorageRoot;
+use keys::storage::{StorageKeyError, StorageRoot};
+use release::floors::Floors;
 use serde::{Deserialize, Serialize};
 pub use vault::Record;
 use vault::{Change, Vault, VaultError, VaultKeys};
 use zeroize::Zeroizing;
 
 use crate::config::{ConfigError, ConfigRecord, DeviceConfig, ProxyConfig};
-use crate::storage::{DurableFiles, FolderDisk};
+use crate::storage::{DurableFiles, FolderDisk, Overlay};
 
 /// The vault of a device, shared by all that store something. Writing waits for the disk.
 #[derive(Clone, Debug)]
-pub struct Store(Arc<Mutex<Vault<DurableFiles<FolderDisk>>>>);
+pub struct Store {
+    vault: Arc<Mutex<Vault<DeviceFiles>>>,
+    diskless: bool,
+}
+
+/// Where what is written goes.
+#[derive(Debug)]
+enum DeviceFiles {
+    Durable(DurableFiles<FolderDisk>),
+    Diskless(Overlay<DurableFiles<FolderDisk>>),
+}
+
+impl vault::Storage for DeviceFiles {
+    fn read(&self, name: &str, most: usize) -> io::Result<Option<Vec<u8>>> {
+        match self {
+            DeviceFiles::Durable(files) => files.read(name, most),
+            DeviceFiles::Diskless(files) => files.read(name, most),
+        }
+    }
+
+    fn replace(&mut self, name: &str, bytes: &[u8]) -> io::Result<()> {
+        match self {
+            DeviceFiles::Durable(files) => files.replace(name, bytes),
+            DeviceFiles::Diskless(files) => files.replace(name, bytes),
+        }
+    }
+}
 
 /// Why something cannot be read from the store, or be kept in it.
 #[derive(Debug, thiserror::Error)]
@@ -38,6 +66,9 @@ pub enum StoreError {
     /// The stored configuration cannot be used.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// The device stores nothing.
+    #[error("this device is diskless: what it was provisioned with stays; provision it again to change that")]
+    Diskless,
     /// A background task was ended from outside.
     #[error("the write was interrupted")]
     Interrupted,
@@ -45,8 +76,17 @@ pub enum StoreError {
 
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Floors {
+struct FloorsRecord {
     time_floor_unix_ms: i64,
+    /// Of the last confirmed OS image: `release::floors::Floors` as CBOR in hex.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    os: Option<String>,
+}
+
+impl From<StorageKeyError> for StoreError {
+    fn from(error: StorageKeyError) -> StoreError {
+        StoreError::Vault(error.into())
+    }
 }
 
 impl Store {
@@ -58,9 +98,10 @@ impl Store {
         config: &DeviceConfig,
         roots: &RootsBundle,
         time_floor_unix_ms: i64,
+        diskless: bool,
     ) -> Result<Store, StoreError> {
-        let configuration = to_json(Record::Configuration, &ConfigRecord::of(config))?;
-        let floors = to_json(Record::Floors, &Floors { time_floor_unix_ms })?;
+        let configuration = to_json(Record::Configuration, &ConfigRecord::of_factory(config, diskless))?;
+        let floors = to_json(Record::Floors, &FloorsRecord { time_floor_unix_ms, os: None })?;
         let (roots, proxy) = (roots.to_cbor(), config.proxy.as_ref().map(ProxyConfig::to_record));
         let first = [
             put(Record::Configuration, &configuration),
@@ -69,20 +110,40 @@ impl Store {
             Change { record: Record::Proxy, to: proxy.as_ref().map(|text| text.as_bytes()) },
         ];
         let keys = VaultKeys::derive(root).map_err(VaultError::from)?;
-        let vault = Vault::create(DurableFiles(FolderDisk::new(dir)), keys, epoch, &first)?;
-        Ok(Store(Arc::new(Mutex::new(vault))))
+        let vault = Vault::create(DeviceFiles::Durable(DurableFiles(FolderDisk::new(dir))), keys, epoch, &first)?;
+        Ok(Store { vault: Arc::new(Mutex::new(vault)), diskless })
     }
 
     /// Opens the vault in a folder. Without a counter, setting the whole folder back is seen by the server alone.
-    pub(crate) fn open(dir: &Path, root: &StorageRoot, counter: Option<u64>) -> Result<Store, StoreError> {
-        let keys = VaultKeys::derive(root).map_err(VaultError::from)?;
-        let vault = Vault::open(DurableFiles(FolderDisk::new(dir)), keys, counter)?;
-        Ok(Store(Arc::new(Mutex::new(vault))))
+    pub(crate) fn open(dir: &Path, keys: VaultKeys, counter: Option<u64>) -> Result<Store, StoreError> {
+        let disk = || DurableFiles(FolderDisk::new(dir));
+        let vault = Vault::open(DeviceFiles::Durable(disk()), keys.clone(), counter)?;
+        let store = Store { vault: Arc::new(Mutex::new(vault)), diskless: false };
+        if !store.json::<ConfigRecord>(Record::Configuration)?.diskless {
+            return Ok(store);
+        }
+        let vault = Vault::open(DeviceFiles::Diskless(Overlay::over(disk())), keys, counter)?;
+        Ok(Store { vault: Arc::new(Mutex::new(vault)), diskless: true })
     }
 
-    /// How often the vault was changed; it never falls.
+    /// How often the vault was changed; it never falls, but on a diskless device, which begins anew with each start.
     pub fn generation(&self) -> u64 {
         self.vault().generation()
+    }
+
+    /// Whether all that is written is forgotten when the process ends.
+    pub fn is_diskless(&self) -> bool {
+        self.diskless
+    }
+
+    /// Begins the next epoch and returns it.
+    pub(crate) fn begin_epoch(&self) -> Result<u64, StoreError> {
+        Ok(self.vault().begin_epoch()?)
+    }
+
+    /// The value to which the hardware counter must be stepped now, when a step was interrupted.
+    pub(crate) fn step_due(&self) -> Option<u64> {
+        self.vault().step_due()
     }
 
     /// The configuration, with the proxy and its password.
@@ -96,6 +157,9 @@ impl Store {
     /// Keeps this configuration and its proxy from now on.
     pub fn set_config(&self, config: &DeviceConfig) -> Result<(), StoreError> {
         config.check()?;
+        if self.diskless {
+            return Err(StoreError::Diskless);
+        }
         let configuration = to_json(Record::Configuration, &ConfigRecord::of(config))?;
         let proxy = config.proxy.as_ref().map(ProxyConfig::to_record);
         let proxy = Change { record: Record::Proxy, to: proxy.as_ref().map(|text| text.as_bytes()) };
@@ -111,12 +175,28 @@ impl Store {
 
     /// The time floor: milliseconds since 1970.
     pub fn time_floor_unix_ms(&self) -> Result<i64, StoreError> {
-        Ok(self.json::<Floors>(Record::Floors)?.time_floor_unix_ms)
+        Ok(self.json::<FloorsRecord>(Record::Floors)?.time_floor_unix_ms)
     }
 
     /// Keeps this time floor.
     pub fn set_time_floor_unix_ms(&self, time_floor_unix_ms: i64) -> Result<(), StoreError> {
-        self.write(Record::Floors, &to_json(Record::Floors, &Floors { time_floor_unix_ms })?)
+        let os = self.json::<FloorsRecord>(Record::Floors)?.os;
+        self.write(Record::Floors, &to_json(Record::Floors, &FloorsRecord { time_floor_unix_ms, os })?)
+    }
+
+    /// Below which no OS image is taken.
+    pub fn os_floors(&self) -> Result<Floors, StoreError> {
+        let form = |why: String| StoreError::Form { record: Record::Floors, why };
+        let Some(os) = self.json::<FloorsRecord>(Record::Floors)?.os else { return Ok(Floors::NONE) };
+        let bytes = const_hex::decode(os).map_err(|error| form(error.to_string()))?;
+        Floors::from_cbor(&bytes).map_err(|error| form(error.to_string()))
+    }
+
+    /// Keeps these floors.
+    pub(crate) fn set_os_floors(&self, floors: Floors) -> Result<(), StoreError> {
+        let time_floor_unix_ms = self.time_floor_unix_ms()?;
+        let os = Some(const_hex::encode(floors.to_cbor()));
+        self.write(Record::Floors, &to_json(Record::Floors, &FloorsRecord { time_floor_unix_ms, os })?)
     }
 
     /// One record as it is.
@@ -153,9 +233,9 @@ impl Store {
         serde_json::from_slice(bytes.expose()).map_err(|error| StoreError::Form { record, why: error.to_string() })
     }
 
-    fn vault(&self) -> MutexGuard<'_, Vault<DurableFiles<FolderDisk>>> {
+    fn vault(&self) -> MutexGuard<'_, Vault<DeviceFiles>> {
         // A panic cannot leave it half changed: the index in memory changes after the one on the disk, in one step.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.vault.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -199,19 +279,19 @@ pub(crate) mod tests {
 
     /// The store of a new device in an empty folder.
     pub(crate) fn store(dir: &Path) -> Store {
-        Store::create(dir, &StorageRoot::generate(), 0, &config(), roots(), 7).unwrap()
+        Store::create(dir, &StorageRoot::generate(), 0, &config(), roots(), 7, false).unwrap()
     }
 
     #[tokio::test]
     async fn what_is_kept_is_there_after_the_next_opening() {
         let dir = tempfile::tempdir().unwrap();
         let root = StorageRoot::generate();
-        let store = Store::create(dir.path(), &root, 0, &config(), roots(), 7).unwrap();
+        let store = Store::create(dir.path(), &root, 0, &config(), roots(), 7, false).unwrap();
         let generation = store.generation();
         store.keep(Record::UserConfiguration, Some(Zeroizing::new(b"mine".to_vec()))).await.unwrap();
         store.set_time_floor_unix_ms(8).unwrap();
         drop(store);
-        let store = Store::open(dir.path(), &root, None).unwrap();
+        let store = Store::open(dir.path(), VaultKeys::derive(&root).unwrap(), None).unwrap();
         assert_eq!(store.generation(), generation + 2);
         assert_eq!(store.time_floor_unix_ms().unwrap(), 8);
         assert_eq!(store.read(Record::UserConfiguration).unwrap().unwrap().expose(), b"mine");
@@ -230,5 +310,40 @@ pub(crate) mod tests {
         assert!(error.contains("floors"), "{error}");
         store.remove(Record::Roots).unwrap();
         assert!(matches!(store.roots(), Err(StoreError::Absent(Record::Roots))));
+    }
+
+    #[test]
+    fn a_diskless_device_forgets_what_it_wrote_and_its_disk_stays_as_it_was() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = StorageRoot::generate();
+        Store::create(dir.path(), &root, 0, &config(), roots(), 7, true).unwrap();
+        let files = || {
+            let entries = std::fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().path());
+            let mut files: Vec<_> = entries.map(|path| (std::fs::read(&path).unwrap(), path)).collect();
+            files.sort();
+            files
+        };
+        let before = files();
+        let store = Store::open(dir.path(), VaultKeys::derive(&root).unwrap(), None).unwrap();
+        assert!(store.is_diskless());
+        store.write(Record::App, b"an app").unwrap();
+        store.set_time_floor_unix_ms(8).unwrap();
+        assert_eq!(store.read(Record::App).unwrap().unwrap().expose(), b"an app");
+        assert!(matches!(store.set_config(&config()), Err(StoreError::Diskless)));
+        assert_eq!(files(), before);
+        let again = Store::open(dir.path(), VaultKeys::derive(&root).unwrap(), None).unwrap();
+        assert!(again.read(Record::App).unwrap().is_none());
+        assert_eq!(again.time_floor_unix_ms().unwrap(), 7);
+    }
+
+    #[test]
+    fn floors_of_the_os_stay_beside_the_one_of_the_time() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = store(dir.path());
+        assert_eq!(store.os_floors().unwrap(), Floors::NONE);
+        let floors = Floors { version: "1.4.0".parse().unwrap(), security_epoch: 2, ..Floors::NONE };
+        store.set_os_floors(floors).unwrap();
+        store.set_time_floor_unix_ms(9).unwrap();
+        assert_eq!((store.os_floors().unwrap(), store.time_floor_unix_ms().unwrap()), (floors, 9));
     }
 }

@@ -43,6 +43,14 @@ pub enum KeyPurpose {
     VaultFloors,
     /// Encrypts the connection diary.
     VaultDiary,
+    /// Encrypts the index of the boot folder's records.
+    BootIndex,
+    /// Encrypts the factory anchors: whose signatures an OS image needs.
+    BootAnchors,
+    /// Encrypts the record of which OS image boots.
+    BootControl,
+    /// Encrypts the OS images in the slots.
+    BootSlot,
     /// Signs OS manifests; devices hold its public half.
     Release,
     /// Encrypts one OS image.
@@ -170,7 +178,7 @@ const DEVICE_TLS_LOSS: &str =
 
 impl KeyPurpose {
     /// Every purpose, in the order documents list them.
-    pub const ALL: [KeyPurpose; 33] = [
+    pub const ALL: [KeyPurpose; 37] = [
         KeyPurpose::ServerRootClassic,
         KeyPurpose::ServerRootModern,
         KeyPurpose::DeviceRootClassic,
@@ -190,6 +198,10 @@ impl KeyPurpose {
         KeyPurpose::VaultApp,
         KeyPurpose::VaultFloors,
         KeyPurpose::VaultDiary,
+        KeyPurpose::BootIndex,
+        KeyPurpose::BootAnchors,
+        KeyPurpose::BootControl,
+        KeyPurpose::BootSlot,
         KeyPurpose::Release,
         KeyPurpose::ImageContent,
         KeyPurpose::ReleaseWrap,
@@ -228,6 +240,10 @@ impl KeyPurpose {
             KeyPurpose::VaultApp => "vault-app",
             KeyPurpose::VaultFloors => "vault-floors",
             KeyPurpose::VaultDiary => "vault-diary",
+            KeyPurpose::BootIndex => "boot-index",
+            KeyPurpose::BootAnchors => "boot-anchors",
+            KeyPurpose::BootControl => "boot-control",
+            KeyPurpose::BootSlot => "boot-slot",
             KeyPurpose::Release => "release",
             KeyPurpose::ImageContent => "image-content",
             KeyPurpose::ReleaseWrap => "release-wrap",
@@ -315,6 +331,18 @@ impl KeyPurpose {
             }
             KeyPurpose::VaultFloors => vault("its holder can set this one device's time floor, given its storage"),
             KeyPurpose::VaultDiary => vault("its holder can read and change this one device's connection diary"),
+            KeyPurpose::BootIndex => {
+                vault("its holder can put older boot records of this one device in place of its own")
+            }
+            KeyPurpose::BootAnchors => {
+                vault("its holder can change whose signatures an OS image of this one device needs, given its storage")
+            }
+            KeyPurpose::BootControl => {
+                vault("its holder can choose between the OS images in the slots of this one device, given its storage")
+            }
+            KeyPurpose::BootSlot => vault(
+                "its holder can read the OS images of this one device; what boots is held against its signature as well",
+            ),
             KeyPurpose::Release => KeyFacts {
                 algorithm: PurposeAlgorithm::Rsa4096Pss,
                 birthplace: "the maker's HSM, in a ceremony; a file for development only",

@@ -1,5 +1,6 @@
 //! Private keys behind one seam: what they sign is decided by their purpose.
 
+mod handshake;
 mod held;
 #[cfg(feature = "pkcs11")]
 pub(crate) mod token;
@@ -96,6 +97,9 @@ pub enum SignError {
     /// An identity key signs nothing but a Sig_structure with a purpose of this crate.
     #[error("an identity key signs COSE Sig_structures with a known purpose only")]
     NotToBeSigned,
+    /// A TLS key signs for another process nothing but a handshake of its profile.
+    #[error("a TLS key signs nothing for another process but a handshake of its profile")]
+    NotAHandshake,
     /// The cryptographic library refused; nothing from outside can cause it.
     #[error("the key could not sign")]
     Failed,

@@ -131,6 +131,22 @@ impl PurposeKey {
         self.purpose
     }
 
+    /// The key of this purpose with these bytes, as [`PurposeKey::expose`] gave them.
+    ///
+    /// # Errors
+    /// [`StorageKeyError::WrongPurpose`] for a purpose whose keys are no storage keys.
+    pub fn from_exposed(purpose: KeyPurpose, key: &[u8; KEY_BYTES]) -> Result<PurposeKey, StorageKeyError> {
+        if purpose.facts().algorithm != PurposeAlgorithm::Aes128Gcm {
+            return Err(StorageKeyError::WrongPurpose(purpose));
+        }
+        Ok(PurposeKey { purpose, key: Zeroizing::new(*key) })
+    }
+
+    /// The bytes of the key, for the process that stores what it protects.
+    pub fn expose(&self) -> &[u8; KEY_BYTES] {
+        &self.key
+    }
+
     /// The one-time key of the write that drew this salt.
     ///
     /// # Errors
@@ -216,7 +232,8 @@ mod tests {
     fn only_purposes_of_storage_have_storage_keys() {
         let root = StorageRoot::generate();
         for purpose in KeyPurpose::ALL {
-            let storage = purpose.as_str().starts_with("vault-");
+            let name = purpose.as_str();
+            let storage = name.starts_with("vault-") || name.starts_with("boot-");
             assert_eq!(root.purpose_key(purpose).is_ok(), storage, "{purpose}");
         }
     }

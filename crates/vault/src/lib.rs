@@ -23,7 +23,7 @@ mod sealed;
 mod storage;
 mod vault;
 
-pub use record::{Record, VaultKeys};
+pub use record::{NotVaultKeys, Record, VaultKeys};
 pub use sealed::SealError;
 pub use storage::Storage;
 pub use vault::{Change, Vault, VaultError};

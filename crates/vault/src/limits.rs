@@ -23,6 +23,10 @@ pub struct Limits {
     pub diary: usize,
     /// The longest signed result of a self-test.
     pub self_test: usize,
+    /// The longest factory anchors.
+    pub anchors: usize,
+    /// The longest control record.
+    pub control: usize,
     /// The longest index.
     pub index: usize,
     /// Records in one vault, those of newer runtimes included.
@@ -41,6 +45,8 @@ pub const LIMITS: Limits = Limits {
     floors: 1024,
     diary: 128 * 1024,
     self_test: 8 * 1024,
+    anchors: 64 * 1024,
+    control: 32 * 1024,
     index: 4 * 1024,
     records: 32,
 };

@@ -3,7 +3,8 @@
 use std::fmt;
 
 use keys::purpose::KeyPurpose;
-use keys::storage::{PurposeKey, StorageKeyError, StorageRoot};
+use keys::storage::{KEY_BYTES, PurposeKey, StorageKeyError, StorageRoot};
+use zeroize::Zeroizing;
 
 use crate::limits::LIMITS;
 
@@ -28,11 +29,15 @@ pub enum Record {
     Diary,
     /// The signed result of the last self-test.
     SelfTest,
+    /// What the factory laid down about OS images: whose signatures are demanded. In the vault of the boot folder.
+    Anchors,
+    /// Which OS image boots, and what is known of each. In the vault of the boot folder.
+    Control,
 }
 
 impl Record {
-    /// Every record.
-    pub const ALL: [Record; 9] = [
+    /// Every record of the vault that the device runtime keeps.
+    pub const DEVICE: [Record; 9] = [
         Record::Configuration,
         Record::Roots,
         Record::Network,
@@ -43,6 +48,9 @@ impl Record {
         Record::Diary,
         Record::SelfTest,
     ];
+
+    /// Every record of the vault that the parent process keeps in the boot folder.
+    pub const BOOT: [Record; 2] = [Record::Anchors, Record::Control];
 
     /// Its stable name: part of the format, and the stem of its files' names.
     pub fn name(self) -> &'static str {
@@ -56,6 +64,8 @@ impl Record {
             Record::Floors => "floors",
             Record::Diary => "diary",
             Record::SelfTest => "self-test",
+            Record::Anchors => "anchors",
+            Record::Control => "control",
         }
     }
 
@@ -69,6 +79,8 @@ impl Record {
             Record::App => KeyPurpose::VaultApp,
             Record::Floors => KeyPurpose::VaultFloors,
             Record::Diary | Record::SelfTest => KeyPurpose::VaultDiary,
+            Record::Anchors => KeyPurpose::BootAnchors,
+            Record::Control => KeyPurpose::BootControl,
         }
     }
 
@@ -84,6 +96,8 @@ impl Record {
             Record::Floors => LIMITS.floors,
             Record::Diary => LIMITS.diary,
             Record::SelfTest => LIMITS.self_test,
+            Record::Anchors => LIMITS.anchors,
+            Record::Control => LIMITS.control,
         }
     }
 
@@ -99,32 +113,74 @@ impl fmt::Display for Record {
     }
 }
 
-/// The keys of one device's vault. The storage root is not among them.
+/// The keys of one vault of a device. The storage root is not among them.
 #[derive(Debug, Clone)]
 pub struct VaultKeys {
     index: PurposeKey,
-    records: [PurposeKey; Record::ALL.len()],
+    records: Vec<(Record, PurposeKey)>,
 }
 
+/// Bytes that are not the keys of a vault.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("these are not the keys of a vault")]
+pub struct NotVaultKeys;
+
 impl VaultKeys {
-    /// Derives them from the device's storage root.
+    /// Derives those of the device runtime's vault from the device's storage root.
     ///
     /// # Errors
     /// [`StorageKeyError`], which nothing from outside can cause.
     pub fn derive(root: &StorageRoot) -> Result<VaultKeys, StorageKeyError> {
-        let key = |record: Record| root.purpose_key(record.purpose());
-        let [a, b, c, d, e, f, g, h, i] = Record::ALL.map(key);
-        let records = [a?, b?, c?, d?, e?, f?, g?, h?, i?];
-        Ok(VaultKeys { index: root.purpose_key(KeyPurpose::VaultIndex)?, records })
+        VaultKeys::of_records(KeyPurpose::VaultIndex, &Record::DEVICE, |purpose| root.purpose_key(purpose))
+    }
+
+    /// Derives those of the boot folder's vault, which the parent process hands to nobody.
+    ///
+    /// # Errors
+    /// [`StorageKeyError`], which nothing from outside can cause.
+    pub fn derive_boot(root: &StorageRoot) -> Result<VaultKeys, StorageKeyError> {
+        VaultKeys::of_records(KeyPurpose::BootIndex, &Record::BOOT, |purpose| root.purpose_key(purpose))
+    }
+
+    /// The keys one after another, for the child that keeps this vault.
+    pub fn expose(&self) -> Zeroizing<Vec<u8>> {
+        let keys = std::iter::once(&self.index).chain(self.records.iter().map(|(_, key)| key));
+        let mut bytes = Zeroizing::new(Vec::with_capacity((1 + self.records.len()) * KEY_BYTES));
+        keys.for_each(|key| bytes.extend_from_slice(key.expose()));
+        bytes
+    }
+
+    /// The keys of the device runtime's vault, as [`VaultKeys::expose`] gave them.
+    ///
+    /// # Errors
+    /// [`NotVaultKeys`].
+    pub fn from_exposed(bytes: &[u8]) -> Result<VaultKeys, NotVaultKeys> {
+        if bytes.len() != (1 + Record::DEVICE.len()) * KEY_BYTES {
+            return Err(NotVaultKeys);
+        }
+        let mut keys = bytes.as_chunks::<KEY_BYTES>().0.iter();
+        VaultKeys::of_records(KeyPurpose::VaultIndex, &Record::DEVICE, |purpose| {
+            PurposeKey::from_exposed(purpose, keys.next().ok_or(NotVaultKeys)?).map_err(|_| NotVaultKeys)
+        })
+    }
+
+    fn of_records<E>(
+        index: KeyPurpose,
+        records: &[Record],
+        mut key: impl FnMut(KeyPurpose) -> Result<PurposeKey, E>,
+    ) -> Result<VaultKeys, E> {
+        let index = key(index)?;
+        let records = records.iter().map(|record| Ok((*record, key(record.purpose())?)));
+        Ok(VaultKeys { index, records: records.collect::<Result<_, E>>()? })
     }
 
     pub(crate) fn index(&self) -> &PurposeKey {
         &self.index
     }
 
-    pub(crate) fn of(&self, record: Record) -> &PurposeKey {
-        // In the order of Record::ALL, which is that of the declaration.
-        &self.records[record as usize]
+    /// The key of a record; `None` for one that the other vault keeps.
+    pub(crate) fn of(&self, record: Record) -> Option<&PurposeKey> {
+        self.records.iter().find(|(other, _)| *other == record).map(|(_, key)| key)
     }
 }
 
@@ -133,13 +189,30 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_record_has_its_own_name_and_the_key_of_its_purpose() {
-        let keys = VaultKeys::derive(&StorageRoot::generate()).unwrap();
-        for (at, record) in Record::ALL.into_iter().enumerate() {
-            assert_eq!(record as usize, at);
-            assert_eq!(keys.of(record).purpose(), record.purpose());
-            assert_eq!(Record::ALL.iter().filter(|other| other.name() == record.name()).count(), 1);
+    fn each_record_has_its_own_name_and_the_key_of_its_purpose_in_one_vault() {
+        let root = StorageRoot::generate();
+        let vaults = [
+            (VaultKeys::derive(&root).unwrap(), &Record::DEVICE[..]),
+            (VaultKeys::derive_boot(&root).unwrap(), &Record::BOOT),
+        ];
+        let all: Vec<_> = vaults.iter().flat_map(|(_, records)| records.iter()).collect();
+        for record in &all {
+            assert_eq!(all.iter().filter(|other| other.name() == record.name()).count(), 1);
             assert!(record.name() != "index" && record.name().len() <= 24);
+            for (keys, records) in &vaults {
+                let purpose = keys.of(**record).map(PurposeKey::purpose);
+                assert_eq!(purpose, records.contains(record).then_some(record.purpose()));
+            }
+        }
+    }
+
+    #[test]
+    fn keys_that_were_handed_over_are_the_same_and_other_bytes_are_none() {
+        let keys = VaultKeys::derive(&StorageRoot::generate()).unwrap();
+        let bytes = keys.expose();
+        assert_eq!(VaultKeys::from_exposed(&bytes).unwrap().expose(), bytes);
+        for wrong in [&bytes[1..], &[&bytes[..], &[0]].concat(), &[]] {
+            assert!(VaultKeys::from_exposed(wrong).is_err(), "{}", wrong.len());
         }
     }
 }

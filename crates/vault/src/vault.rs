@@ -4,7 +4,7 @@ use std::io;
 
 use keys::hashes::random;
 use keys::secret::Secret;
-use keys::storage::StorageKeyError;
+use keys::storage::{PurposeKey, StorageKeyError};
 
 use crate::index::{INDEX, Index, Write};
 use crate::limits::LIMITS;
@@ -83,6 +83,9 @@ pub enum VaultError {
         /// Its length.
         length: usize,
     },
+    /// The record belongs to the other vault of a device.
+    #[error("{0} is not kept in this vault")]
+    OtherVault(Record),
     /// A change names a record twice.
     #[error("a change names {0} twice")]
     Twice(Record),
@@ -159,7 +162,7 @@ impl<S: Storage> Vault<S> {
         let bytes = read_file(&self.storage, &file, sealed_bytes(record.most()))?;
         let bytes = bytes.ok_or_else(|| VaultError::Gone(file.clone()))?;
         let identity = Identity { name: record.name(), vault: self.id, version, salt };
-        let opened = sealed::open(self.keys.of(record), &identity, record.most(), bytes);
+        let opened = sealed::open(self.key(record)?, &identity, record.most(), bytes);
         opened.map(Some).map_err(|source| VaultError::Sealed { file, source })
     }
 
@@ -212,10 +215,14 @@ impl<S: Storage> Vault<S> {
         let salt = sealed::draw_salt();
         let identity = Identity { name: record.name(), vault: self.id, version, salt };
         let file = record.file(version);
-        let sealed = sealed::seal(self.keys.of(record), &identity, plain);
+        let sealed = sealed::seal(self.key(record)?, &identity, plain);
         let bytes = sealed.map_err(|source| VaultError::Sealed { file: file.clone(), source })?;
         self.replace(&file, &bytes)?;
         Ok(Write { version, salt })
+    }
+
+    fn key(&self, record: Record) -> Result<&PurposeKey, VaultError> {
+        self.keys.of(record).ok_or(VaultError::OtherVault(record))
     }
 
     /// Lets this index count from now on.

@@ -47,11 +47,23 @@ impl Steps for WriterDisk {
         self.folder.create(name)
     }
 
-    fn write(&mut self, file: &mut File, bytes: &[u8]) -> io::Result<()> {
-        self.folder.write(file, bytes)
+    fn open(&mut self, name: &str) -> io::Result<File> {
+        self.folder.open(name)
     }
 
-    fn sync(&mut self, file: File) -> io::Result<()> {
+    fn look(&self, name: &str) -> io::Result<Option<File>> {
+        self.folder.look(name)
+    }
+
+    fn write_at(&mut self, file: &mut File, at: u64, bytes: &[u8]) -> io::Result<()> {
+        self.folder.write_at(file, at, bytes)
+    }
+
+    fn read_at(&self, file: &File, at: u64, room: &mut [u8]) -> io::Result<usize> {
+        self.folder.read_at(file, at, room)
+    }
+
+    fn sync(&mut self, file: &File) -> io::Result<()> {
         if self.writer == Writer::NoSync { Ok(()) } else { self.folder.sync(file) }
     }
 

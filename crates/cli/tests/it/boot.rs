@@ -28,7 +28,7 @@ impl Bench {
         bench_tool("ip -6 address add fd77::2/64 dev wire1 nodad");
         let enter = namespace.enter();
         server.run_devices_through(&enter.iter().map(String::as_str).collect::<Vec<_>>());
-        server.provision(&root.path().join("device"), "modern", &["--address", server_address]);
+        server.provision_to_boot(&root.path().join("device"), "modern", &["--address", server_address]);
         bench_tool(&format!("ip address del {DEVICE_ADDRESS}/24 dev wire1"));
         bench_tool("ip -6 address del fd77::2/64 dev wire1");
         bench_tool("ip link set wire1 down");

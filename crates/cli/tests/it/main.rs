@@ -7,6 +7,8 @@ mod commands;
 mod demo;
 mod durability;
 mod fault_proxy;
+#[path = "../../../device/src/boot/fixture.rs"]
+mod fixture;
 mod fleet;
 mod hostile_apps;
 mod hostile_central;
@@ -17,3 +19,4 @@ mod restart;
 mod squirrel;
 mod support;
 mod terminal;
+mod verified_boot;

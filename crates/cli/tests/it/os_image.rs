@@ -6,13 +6,12 @@ use std::process::Command;
 use crate::support::os_image;
 
 /// What an image must not hold: servers, clients of central, key back ends, databases, the compiler.
-const ABSENT: [&str; 12] = [
+const ABSENT: [&str; 11] = [
     "axum",
     "cryptoki",
     "hyper",
     "netlink-packet-route",
     "sqlx",
-    "sigstore-tuf",
     "tower-http",
     "tss-esapi",
     "ureq",

@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use crate::fixture;
+
 /// How long a test waits for an event before it fails; generous, since the machine may be busy.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -27,6 +29,21 @@ pub(crate) fn os_image() -> &'static Path {
         build.env("CARGO", env!("CARGO")).env("CARGO_NET_OFFLINE", "true");
         PathBuf::from(output(build).trim_end())
     })
+}
+
+/// What a maker's line has: anchors, an encrypted OS image of version 1.0.0, its manifest, and the content key.
+pub(crate) fn factory() -> &'static Path {
+    static FACTORY: OnceLock<tempfile::TempDir> = OnceLock::new();
+    let made = FACTORY.get_or_init(|| {
+        let dir = tempfile::tempdir().unwrap();
+        let image = fixture::image("1.0.0", 0, &std::fs::read(os_image()).unwrap());
+        std::fs::write(dir.path().join("anchors"), fixture::anchors().to_cbor()).unwrap();
+        std::fs::write(dir.path().join("os.vouchos"), &image.sealed).unwrap();
+        std::fs::write(dir.path().join("os.vouchos.manifest"), &image.manifest).unwrap();
+        std::fs::write(dir.path().join("content-key"), const_hex::encode(image.content_key.expose())).unwrap();
+        dir
+    });
+    made.path()
 }
 
 /// Runs a command to its end and returns its standard output; fails the test when it fails.
@@ -227,6 +244,22 @@ impl Server {
         ]);
         command.arg("--token-file").arg(&token_file).arg("--dir").arg(dir).args(more);
         serde_json::from_str(&output(command)).unwrap()
+    }
+
+    /// Enrols a device in a new folder that boots the OS image.
+    pub(crate) fn provision_to_boot(&self, dir: &Path, profile: &str, more: &[&str]) -> Value {
+        let factory = factory();
+        let file = |name: &str| factory.join(name).to_str().unwrap().to_owned();
+        let (anchors, image, key) = (file("anchors"), file("os.vouchos"), file("content-key"));
+        let boot = ["--anchors", &anchors, "--image", &image, "--content-key-file", &key];
+        self.provision(dir, profile, &[more, &boot].concat())
+    }
+
+    /// Boots the device in a folder.
+    pub(crate) fn boot_device(&self, dir: &Path, more: &[&str]) -> Watched {
+        let mut command = self.device_command();
+        command.args(["--json", "device", "boot", "--dir"]).arg(dir).args(more);
+        Watched::start("boot", command)
     }
 
     /// Runs the device in a folder.

@@ -128,7 +128,7 @@ async fn a_board_of_ones_own_is_read_and_a_wrong_one_is_refused() {
     device.says("32768").await;
     device.stop().await;
     fixture.board("pins.pin1.constant = \"x\"\n");
-    let error = vouch_device::Opened::open(&fixture.dir.path().join("d"), &FAST);
+    let error = vouch_device::Opened::open(&fixture.dir.path().join("d"), None, &FAST);
     assert!(error.unwrap_err().to_string().contains("board.toml"));
 }
 

@@ -133,6 +133,7 @@ async fn a_false_enrolment_server_gets_nothing() {
             config: foreign.config(Profile::Modern),
             token: server.token(),
             keys: KeystoreSpec::DangerSoftware,
+            factory: Default::default(),
             limits: crate::server::QUICK,
         };
         options.config.ports = crate::server::ports([foreign.address.port(); 3]);
@@ -157,6 +158,7 @@ async fn a_damaged_token_is_refused_before_anything_is_done() {
         config: server.config(Profile::Modern),
         token: Zeroizing::new("abc.def".to_owned()),
         keys: KeystoreSpec::DangerSoftware,
+        factory: Default::default(),
         limits: crate::server::QUICK,
     };
     let failed = vouch_device::provision(options, &vouch_device::events::Observer::nobody()).await.unwrap_err();

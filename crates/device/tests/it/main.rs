@@ -4,6 +4,8 @@
 mod board;
 mod connect;
 mod dns;
+#[path = "../../src/boot/fixture.rs"]
+mod fixture;
 mod folder;
 mod power_cut;
 mod proxy;

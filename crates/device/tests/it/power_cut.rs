@@ -6,8 +6,13 @@ use std::io;
 use std::rc::Rc;
 
 use keys::storage::StorageRoot;
+use release::floors::Floors;
 use vault::{Change, Record, Storage, Vault, VaultError, VaultKeys};
+use vouch_device::boot::{BootFolder, Source};
+use vouch_device::limits::{LIMITS, Limits};
 use vouch_device::storage::{Disk, DurableFiles};
+
+use crate::fixture::{self, Image};
 
 /// How many changes the vault takes after it was made.
 const CHANGES: u8 = 4;
@@ -101,10 +106,12 @@ impl Content {
         if self.now == self.durable {
             return vec![self.durable.clone()];
         }
-        let half = self.now.len() / 2;
+        // What was synced and not written since stays.
+        let same = self.now.iter().zip(&self.durable).take_while(|(now, durable)| now == durable).count();
+        let half = same + (self.now.len() - same) / 2;
         let mut torn = self.now.clone();
         torn[half..].fill(0);
-        vec![self.durable.clone(), Vec::new(), self.now[..half].to_vec(), torn, self.now.clone()]
+        vec![self.durable.clone(), self.now[..same].to_vec(), self.now[..half].to_vec(), torn, self.now.clone()]
     }
 }
 
@@ -145,19 +152,37 @@ impl Disk for CrashDisk {
         Ok(file)
     }
 
-    fn write(&mut self, file: &mut usize, bytes: &[u8]) -> io::Result<()> {
+    fn open(&mut self, name: &str) -> io::Result<usize> {
+        self.look(name)?.ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+
+    fn look(&self, name: &str) -> io::Result<Option<usize>> {
+        Ok(self.0.borrow().names.get(name).copied())
+    }
+
+    fn write_at(&mut self, file: &mut usize, at: u64, bytes: &[u8]) -> io::Result<()> {
         let mut world = self.0.borrow_mut();
         let is_whole = world.step()?;
         let written = if is_whole { bytes } else { &bytes[..bytes.len() / 2] };
-        world.files[*file].now.extend_from_slice(written);
+        let (content, at) = (&mut world.files[*file].now, usize::try_from(at).unwrap());
+        content.resize(content.len().max(at + written.len()), 0);
+        content[at..at + written.len()].copy_from_slice(written);
         World::powered(is_whole)
     }
 
-    fn sync(&mut self, file: usize) -> io::Result<()> {
+    fn read_at(&self, file: &usize, at: u64, room: &mut [u8]) -> io::Result<usize> {
+        let world = self.0.borrow();
+        let rest = world.files[*file].now.get(usize::try_from(at).unwrap()..).unwrap_or_default();
+        let length = rest.len().min(room.len());
+        room[..length].copy_from_slice(&rest[..length]);
+        Ok(length)
+    }
+
+    fn sync(&mut self, file: &usize) -> io::Result<()> {
         let mut world = self.0.borrow_mut();
         let is_whole = world.step()?;
         if is_whole {
-            world.files[file].durable = world.files[file].now.clone();
+            world.files[*file].durable = world.files[*file].now.clone();
         }
         World::powered(is_whole)
     }
@@ -212,9 +237,9 @@ impl Storage for BrokenFiles {
         let BrokenFiles(disk, broken) = self;
         let new = if matches!(broken, Broken::InPlace) { name.to_owned() } else { format!("{name}.new") };
         let mut file = disk.create(&new)?;
-        disk.write(&mut file, bytes)?;
+        disk.write_at(&mut file, 0, bytes)?;
         if !matches!(broken, Broken::NoFileSync) {
-            disk.sync(file)?;
+            disk.sync(&file)?;
         }
         if new != name {
             disk.rename(&new, name)?;
@@ -291,6 +316,55 @@ fn cut_everywhere<S: Storage>(writer: impl Fn(CrashDisk) -> S) -> Result<usize, 
 fn a_power_cut_at_any_step_leaves_the_old_or_the_new_records() {
     let looked_at = cut_everywhere(DurableFiles).unwrap();
     assert!(looked_at > 300, "{looked_at}");
+}
+
+/// Two chunks and a bit, so that an installation has progress to go on from.
+fn program(number: u8) -> Vec<u8> {
+    vec![number; 2 * 64 * 1024 + 100]
+}
+
+fn source(image: &Image) -> Source<'_, &[u8]> {
+    let length = image.sealed.len() as u64;
+    Source { manifest: &image.manifest, approval: None, image: &image.sealed, length, content_key: &image.content_key }
+}
+
+/// What a start of the parent loads, told by the first byte of the program.
+fn booted(boot: &mut BootFolder<CrashDisk>) -> Result<u8, String> {
+    let loaded = boot.load(&Floors::NONE, true).map_err(|error| error.to_string())?;
+    let bytes = std::fs::read(loaded.program.path()).map_err(|error| error.to_string())?;
+    if bytes == program(bytes[0]) { Ok(bytes[0]) } else { Err("the program is mixed".to_owned()) }
+}
+
+#[test]
+fn a_power_cut_at_any_step_of_an_update_leaves_an_image_that_boots_and_the_update_goes_on() {
+    let limits = Limits { slot_progress: 1, ..LIMITS };
+    let root = StorageRoot::generate();
+    let (first, update) = (fixture::image("1.0.0", 0, &program(1)), fixture::image("1.1.0", 0, &program(2)));
+    let factory = CrashDisk::with_power_for(usize::MAX);
+    BootFolder::create(factory.clone(), &root, &fixture::anchors(), source(&first), &limits).unwrap();
+    let provisioned = factory.0.borrow().survivors().remove(0);
+    let mut looked_at = 0;
+    for steps in 1.. {
+        let disk = CrashDisk::holding(&provisioned);
+        disk.0.borrow_mut().steps_left = steps;
+        let mut boot = BootFolder::open(disk.clone(), &root, &limits).unwrap();
+        let acknowledged = boot.install(&Floors::NONE, source(&update)).is_ok();
+        for files in disk.0.borrow().survivors() {
+            looked_at += 1;
+            let survivor = CrashDisk::holding(&files);
+            let mut boot = BootFolder::open(survivor.clone(), &root, &limits).unwrap();
+            let found = booted(&mut boot).unwrap_or_else(|why| panic!("cut at {steps}: {why}"));
+            assert!(found == 2 || !acknowledged, "cut at {steps}: the update was acknowledged and is gone");
+            if found == 1 {
+                boot.install(&Floors::NONE, source(&update)).unwrap();
+                assert_eq!(booted(&mut boot).unwrap(), 2, "cut at {steps}");
+            }
+        }
+        if acknowledged {
+            break;
+        }
+    }
+    assert!(looked_at > 100, "{looked_at}");
 }
 
 #[test]

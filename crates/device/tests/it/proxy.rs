@@ -99,6 +99,7 @@ async fn failed_attempts(server: &TestServer, config: DeviceConfig, limits: Limi
         config,
         token: server.token(),
         keys: KeystoreSpec::DangerSoftware,
+        factory: Default::default(),
         limits,
     };
     match provision(options, &vouch_device::events::Observer::nobody()).await {

@@ -218,6 +218,7 @@ impl TestServer {
             config,
             token: self.token(),
             keys: KeystoreSpec::DangerSoftware,
+            factory: Default::default(),
             limits: QUICK,
         };
         provision(options, &Observer::nobody()).await
@@ -283,7 +284,7 @@ impl Running {
     pub(crate) fn start(dir: &Path, limits: Limits) -> Running {
         let (observer, events) = Observer::channel(&limits);
         let (stop, stopped) = tokio::sync::oneshot::channel();
-        let device = Opened::open(dir, &limits).unwrap();
+        let device = Opened::open(dir, None, &limits).unwrap();
         let options = RunOptions { device, protections: None, parent: None, limits };
         let shutdown = async move { stopped.await.unwrap_or_default() };
         let task = tokio::spawn(run(options, shutdown, observer));

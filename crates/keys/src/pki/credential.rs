@@ -1,6 +1,6 @@
 //! A TLS key together with the certificate chain that was issued for it.
 
-use std::path::Path;
+use std::{path::Path, sync::Arc};
 
 use minicbor::{Decoder, Encoder};
 
@@ -10,7 +10,7 @@ use crate::{
     private_file::{self, Existing},
     public::SpkiHash,
     purpose::KeyPurpose,
-    signer::Signer,
+    signer::{KeyHolder, Signer},
 };
 
 /// A TLS key and its chain, end entity first. The two always belong together.
@@ -29,6 +29,12 @@ impl Credential {
             return Err(PkiError::NotAPair(key.purpose()));
         }
         Ok(Credential { key, chain })
+    }
+
+    /// A chain whose key is elsewhere: the first certificate says which key it is.
+    pub fn held(purpose: KeyPurpose, chain: Vec<CertDer>, holder: Arc<dyn KeyHolder>) -> Result<Credential, PkiError> {
+        let public = certificate::public_key(chain.first().ok_or(CertificateError::NotX509)?)?;
+        Credential::new(Signer::held(purpose, public, holder)?, chain)
     }
 
     /// Joins a key and the chain that `folder` holds for it.

@@ -1,6 +1,7 @@
 //! `vouch demo`: the whole path on this machine, told step by step as it happens, or verified once for scripts.
 
 mod evidence;
+mod image;
 mod probe;
 mod process;
 mod stage;
@@ -44,6 +45,10 @@ pub(crate) struct Demo {
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
 
+    /// The OS image that the devices boot (scripts/os-image builds it); without it they run with no verified boot.
+    #[arg(long, value_name = "FILE")]
+    os_image: Option<PathBuf>,
+
     /// Verify each step, print the measurements and end; exit code 0 only when all hold.
     #[arg(long)]
     once: bool,
@@ -67,9 +72,9 @@ impl Demo {
             (None, None) => Path::new("."),
         };
         if self.once {
-            return once(dir, interrupted, output);
+            return once(dir, self.os_image.as_deref(), interrupted, output);
         }
-        match live(dir, temporary.is_some(), interrupted, output) {
+        match live(dir, self.os_image.as_deref(), temporary.is_some(), interrupted, output) {
             Err(error) if error.is::<Interrupted>() => {
                 output.say("\nstopped");
                 Ok(())
@@ -80,10 +85,16 @@ impl Demo {
 }
 
 /// Tells the story and stays until Ctrl-C.
-fn live(dir: &Path, is_temporary: bool, interrupted: Arc<AtomicBool>, output: &Output) -> Result<()> {
+fn live(
+    dir: &Path,
+    os_image: Option<&Path>,
+    is_temporary: bool,
+    interrupted: Arc<AtomicBool>,
+    output: &Output,
+) -> Result<()> {
     // The usual place when it is free, so that the printed addresses are easy to remember.
     let http = if TcpListener::bind(USUAL_HTTP).is_ok() { USUAL_HTTP } else { ANY_PORT };
-    let mut stage = Stage::raise(dir, http, interrupted, output, Instant::now() + WHOLE)?;
+    let mut stage = Stage::raise(dir, http, os_image, interrupted, output, Instant::now() + WHOLE)?;
     show(&mut stage, output)?;
     thermostat::begin(&mut stage, output, Instant::now() + STRETCH)?;
     invite(&stage, is_temporary, output);
@@ -91,12 +102,13 @@ fn live(dir: &Path, is_temporary: bool, interrupted: Arc<AtomicBool>, output: &O
 }
 
 /// Verifies every step; whatever fails, the last line is the JSON object with what was seen.
-fn once(dir: &Path, interrupted: Arc<AtomicBool>, output: &Output) -> Result<()> {
+fn once(dir: &Path, os_image: Option<&Path>, interrupted: Arc<AtomicBool>, output: &Output) -> Result<()> {
     let deadline = Instant::now() + WHOLE;
-    let mut readings = Value::Null;
-    let (steps, failure) = match Stage::raise(dir, ANY_PORT, interrupted, output, deadline) {
+    let (mut readings, mut boots) = (Value::Null, Value::Null);
+    let (steps, failure) = match Stage::raise(dir, ANY_PORT, os_image, interrupted, output, deadline) {
         Err(error) => (Vec::new(), Some(error)),
         Ok(mut stage) => {
+            boots = stage.boots();
             let (steps, failure) = evidence::gather(&mut stage, output, deadline);
             match failure.map_or_else(|| thermostat::begin(&mut stage, output, deadline), Err) {
                 Ok(found) => {
@@ -112,6 +124,9 @@ fn once(dir: &Path, interrupted: Arc<AtomicBool>, output: &Output) -> Result<()>
         output.say(&line(step));
     }
     let mut result = json!({ "ok": ok, "steps": steps.iter().map(Step::to_json).collect::<Vec<Value>>() });
+    if !boots.is_null() {
+        result["boots"] = boots;
+    }
     if !readings.is_null() {
         result["readings"] = readings;
     }

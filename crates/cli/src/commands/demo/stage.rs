@@ -9,12 +9,15 @@ use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use anyhow::{Context, Result, anyhow};
+use device::boot::BOOT_FOLDER;
 use device::folder::Folder;
 use device::store::Record;
 use protocol::facts::PORTS;
+use rustix::process::{Resource, getrlimit};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use super::image::{Factory, MODEL};
 use super::process::Process;
 use crate::central::{Central, LoginFile};
 use crate::commands::password;
@@ -55,6 +58,8 @@ pub(super) struct Actor {
     pub(super) first_port_closed: bool,
     pub(super) device_id: String,
     pub(super) agent_url: String,
+    /// What was booted; null where the device runs with no verified boot.
+    pub(super) booted: Value,
     pub(super) dir: PathBuf,
     pub(super) log: PathBuf,
     pub(super) process: Process,
@@ -74,10 +79,17 @@ pub(super) struct Stage {
 }
 
 impl Stage {
+    /// What each device has booted, by profile.
+    pub(super) fn boots(&self) -> Value {
+        let boot = |actor: &Actor| (actor.profile.to_owned(), actor.booted.clone());
+        Value::Object(self.actors.iter().map(boot).collect())
+    }
+
     /// Makes what is missing in `dir` and starts everything, with central at `http`.
     pub(super) fn raise(
         dir: &Path,
         http: &str,
+        os_image: Option<&Path>,
         interrupted: Arc<AtomicBool>,
         output: &Output,
         deadline: Instant,
@@ -88,7 +100,8 @@ impl Stage {
         let password_file = server_dir.join(server::FIRST_PASSWORD_FILE);
         step(output, "operator", "makes roots of its own (a server CA and a device CA, RSA-2048 and P-256 each)");
         make_server(&server_dir)?;
-        let errand = Errand { dir, places, interrupted: &interrupted, deadline };
+        let factory = os_image.map(|program| Factory::make(&dir.join("release"), program)).transpose()?;
+        let errand = Errand { dir, places, factory: factory.as_ref(), interrupted: &interrupted, deadline };
         let (server, central) = errand.serve(&server_dir, http)?;
         step(output, "server", &format!("gateway on {} ports {:?}; central on {central}", places.open, places.ports));
         let account = server::FIRST_ACCOUNT;
@@ -106,19 +119,54 @@ impl Stage {
                 folder.store.remove(Record::App)?;
             }
             let name = format!("device-{profile}");
-            let arguments = ["device", "run", "--dir", text(&device_dir)?];
+            let start = if device_dir.join(BOOT_FOLDER).exists() { "boot" } else { "run" };
+            let mut arguments = vec!["device", start, "--dir", text(&device_dir)?];
+            if start == "boot" && !may_lock(factory.as_ref()) {
+                arguments.push("--danger-unlocked-memory");
+            }
             let mut process = Process::start(dir, &name, &arguments, interrupted.clone())?;
             let started = process.wait("start", deadline, |event| event["event"] == "started")?;
             let device_id = started["device_id"].as_str().unwrap_or_default().to_owned();
             // A device that central does not know has no agent; it will fail where that is verified.
             let agent_url = agent_url(&mut client, &device_id).unwrap_or_default();
-            step(output, "device", &format!("{device_id} ({profile}) has its own keys and starts"));
+            step(output, "device", &format!("{device_id} ({profile}) has its own keys (danger-software) and starts"));
+            step(output, "boot", &told(&started["booted"]));
+            let booted = started["booted"].clone();
             let log = dir.join(format!("{name}.jsonl"));
-            actors.push(Actor { profile, first_port_closed, device_id, agent_url, dir: device_dir, log, process });
+            actors.push(Actor {
+                profile,
+                first_port_closed,
+                device_id,
+                agent_url,
+                booted,
+                dir: device_dir,
+                log,
+                process,
+            });
         }
         let dir = dir.to_owned();
         Ok(Stage { actors, server, places, dir, central, account, password_file, login_file, interrupted })
     }
+}
+
+/// What a person reads of a boot.
+fn told(booted: &Value) -> String {
+    let Some(version) = booted["version"].as_str() else {
+        return "no verified boot: give --os-image FILE (scripts/os-image builds one)".to_owned();
+    };
+    let layers = booted["layers"].as_str().unwrap_or_default();
+    let memory = match booted["danger_unlocked_memory"].as_bool() {
+        Some(false) => "locked",
+        _ => "danger: NOT locked, this user may lock too little",
+    };
+    format!("OS {version} from an encrypted slot, in sealed memory ({memory}); its anchors: {layers}")
+}
+
+/// Whether this user may lock as much memory as the image needs.
+fn may_lock(factory: Option<&Factory>) -> bool {
+    let needed = factory.and_then(|factory| fs::metadata(&factory.image).ok()).map_or(0, |image| image.len());
+    let is_privileged = rustix::process::geteuid().is_root();
+    is_privileged || getrlimit(Resource::Memlock).maximum.is_none_or(|most| most >= needed)
 }
 
 fn step(output: &Output, who: &str, what: &str) {
@@ -193,6 +241,8 @@ pub(super) fn deploy(central: &mut Central, example: &Application, output: &Outp
 pub(super) struct Errand<'a> {
     pub(super) dir: &'a Path,
     pub(super) places: Places,
+    /// Devices that are enrolled get this image.
+    pub(super) factory: Option<&'a Factory>,
     pub(super) interrupted: &'a Arc<AtomicBool>,
     pub(super) deadline: Instant,
 }
@@ -237,7 +287,7 @@ impl Errand<'_> {
         let map: Vec<String> =
             PORTS.iter().zip(self.places.ports).map(|(rule, port)| format!("{rule}={port}")).collect();
         let (map, target) = (map.join(","), target.to_string());
-        let arguments = [
+        let mut arguments = vec![
             "device",
             "provision",
             "--server",
@@ -249,7 +299,7 @@ impl Errand<'_> {
             "--profile",
             profile,
             "--model",
-            "demo-1",
+            MODEL,
             "--keys",
             "danger-software",
             "--token-file",
@@ -257,6 +307,10 @@ impl Errand<'_> {
             "--dir",
             text(device_dir)?,
         ];
+        if let Some(Factory { anchors, image, content_key }) = self.factory {
+            arguments.extend(["--anchors", text(anchors)?, "--image", text(image)?]);
+            arguments.extend(["--content-key-file", text(content_key)?]);
+        }
         let name = format!("{}-provision", device_dir.file_name().and_then(|name| name.to_str()).unwrap_or("device"));
         let mut process = Process::start(self.dir, &name, &arguments, self.interrupted.clone())?;
         let is_end = |event: &Value| event.get("device_id").is_some() || event.get("error").is_some();

@@ -50,7 +50,7 @@ impl Foreign {
         let places = Places { open: address, first_closed: address, ports: stage.places.ports };
         let server_dir = dir.join("server");
         stage::make_server(&server_dir)?;
-        let errand = Errand { dir: &dir, places, interrupted: &stage.interrupted, deadline };
+        let errand = Errand { dir: &dir, places, factory: None, interrupted: &stage.interrupted, deadline };
         let (server, url) = errand.serve(&server_dir, "127.0.0.1:0")?;
         let password = password::read(Some(&server_dir.join(server::FIRST_PASSWORD_FILE)))?;
         let central =
@@ -98,7 +98,8 @@ impl Foreign {
         if dir.exists() {
             fs::remove_dir_all(dir)?;
         }
-        let errand = Errand { dir: &self.dir, places: self.places, interrupted: &self.interrupted, deadline };
+        let errand =
+            Errand { dir: &self.dir, places: self.places, factory: None, interrupted: &self.interrupted, deadline };
         errand.enrol(&mut self.central, dir, profile, self.places.open)
     }
 

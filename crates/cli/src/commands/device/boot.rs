@@ -1,43 +1,67 @@
-//! `vouch device boot`: run a device below a small parent that alone may change the network.
+//! `vouch device boot`: boot a device from a verified OS image, below a small parent that alone holds its keys.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::Args;
-use device::limits::LIMITS;
+use device::limits::{LIMITS, Limits};
 use device::parent;
 
 use crate::output::Output;
 
-/// Run a device as its own system does: a small parent keeps the one privilege to change the network, the device has none.
+/// Boot a device: a small parent verifies the OS image, keeps the keys and the one privilege to change the network, and starts it.
 #[derive(Args, Debug)]
 pub(crate) struct Boot {
-    /// The folder that `vouch device provision` made.
+    /// The folder that `vouch device provision` made with --image.
     #[arg(long, value_name = "DIR")]
     dir: PathBuf,
 
-    /// The one interface that a static network is put in force on.
+    /// The one interface that a static network is put in force on; without it the device cannot have one.
     #[arg(long, value_name = "NAME")]
-    interface: String,
+    interface: Option<String>,
+
+    /// Run an OS image whose memory the kernel does not lock, so that it could reach a swap device.
+    #[arg(long)]
+    danger_unlocked_memory: bool,
+
+    /// How long a new OS image may take to reach the server before the old one comes back, in seconds.
+    #[arg(long, default_value_t = LIMITS.image_trial.as_secs(), value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    trial: u64,
+
+    /// The longest pause between two rounds of attempts to reach the server, in seconds.
+    #[arg(long, default_value_t = LIMITS.backoff_most.as_secs(), value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    retry_max: u64,
 }
 
 impl Boot {
-    pub(crate) fn run(self, output: &Output) -> Result<()> {
-        let child = child(&self.dir, output)?;
-        let boot = parent::Boot { child, interface: self.interface, limits: LIMITS };
+    pub(super) fn run(self, output: &Output) -> Result<()> {
+        let mut arguments = arguments(&self.dir, output);
+        arguments.extend(["--retry-max".into(), self.retry_max.to_string().into()]);
+        let boot = parent::Boot {
+            dir: self.dir,
+            arguments,
+            interface: self.interface,
+            danger_unlocked_memory: self.danger_unlocked_memory,
+            limits: Limits { image_trial: Duration::from_secs(self.trial), ..LIMITS },
+        };
         let runtime = super::runtime()?;
-        Ok(runtime.block_on(parent::boot(boot, crate::commands::stop_signal()))?)
+        let tell = |event: parent::BootEvent| match serde_json::to_value(&event) {
+            Ok(value) if output.is_json() => output.json_line(&value),
+            _ => output.say(&event.to_string()),
+        };
+        Ok(runtime.block_on(parent::boot(boot, crate::commands::stop_signal(), tell))?)
     }
 }
 
-/// The program and arguments of the device below its parent.
-pub(super) fn child(dir: &Path, output: &Output) -> Result<Command> {
-    let own = std::env::current_exe().context("cannot find this program's own file")?;
-    let mut child = Command::new(own);
+/// The arguments of an OS image below its parent.
+pub(super) fn arguments(dir: &Path, output: &Output) -> Vec<OsString> {
+    let mut arguments: Vec<OsString> = Vec::new();
     if output.is_json() {
-        child.arg("--json");
+        arguments.push("--json".into());
     }
-    child.args(["device", "run", "--below-parent", "--dir"]).arg(dir);
-    Ok(child)
+    arguments.extend(["device", "run", "--below-parent", "--dir"].map(Into::into));
+    arguments.push(dir.into());
+    arguments
 }

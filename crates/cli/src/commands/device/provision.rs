@@ -1,18 +1,23 @@
 //! `vouch device provision`: keys are born, the server enrols them, and the folder is a device.
 
+use std::fs;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::Args;
 use device::ProvisionOptions;
 use device::config::DeviceConfig;
 use device::events::Observer;
+use device::folder::{Factory, FactoryImage};
 use device::limits::LIMITS;
 use device::ports::PortMap;
+use keys::chunks::{ContentKey, KEY_BYTES};
 use keys::keystore::KeystoreSpec;
 use keys::profile::Profile;
+use release::anchors::Anchors;
 use serde_json::json;
+use zeroize::Zeroizing;
 
 use super::{runtime, settings};
 use crate::commands::password;
@@ -67,6 +72,22 @@ pub(crate) struct Provision {
     #[arg(long, requires = "proxy_user", value_name = "FILE")]
     proxy_password_file: Option<PathBuf>,
 
+    /// The factory anchors: whose signatures this device demands of its OS images.
+    #[arg(long, requires = "image", value_name = "FILE")]
+    anchors: Option<PathBuf>,
+
+    /// The encrypted OS image that the device boots; its signed manifest is beside it, in FILE.manifest.
+    #[arg(long, requires = "anchors", requires = "content_key_file", value_name = "FILE")]
+    image: Option<PathBuf>,
+
+    /// The file that holds the key which the OS image is encrypted with: 32 hex digits.
+    #[arg(long, requires = "image", value_name = "FILE")]
+    content_key_file: Option<PathBuf>,
+
+    /// The device stores nothing after this: it fetches its app at each start, and its settings stay as they are given here.
+    #[arg(long)]
+    diskless: bool,
+
     /// A name server to ask, instead of the system's; may be given several times.
     #[arg(long, value_name = "IP[:PORT]", value_parser = name_server)]
     dns: Vec<SocketAddr>,
@@ -79,6 +100,7 @@ impl Provision {
             dir: self.dir.clone(),
             config: self.config()?,
             keys: self.keys.clone(),
+            factory: Factory { image: self.factory_image()?, diskless: self.diskless },
             token,
             limits: LIMITS,
         };
@@ -98,11 +120,29 @@ impl Provision {
             tokio::join!(work, printing).0
         })?;
         let dir = self.dir.display().to_string();
+        let next = if self.image.is_some() { "boot" } else { "run" };
         output.result(
             &json!({ "device_id": provisioned.device_id, "identity_spki_sha256": provisioned.identity_spki_sha256, "dir": dir }),
-            &format!("{} device {}\nnext: vouch device run --dir {dir}", paint(Tone::Good, "enrolled"), provisioned.device_id),
+            &format!("{} device {}\nnext: vouch device {next} --dir {dir}", paint(Tone::Good, "enrolled"), provisioned.device_id),
         );
         Ok(())
+    }
+
+    fn factory_image(&self) -> Result<Option<FactoryImage>> {
+        let (Some(anchors), Some(image), Some(key)) = (&self.anchors, &self.image, &self.content_key_file) else {
+            return Ok(None);
+        };
+        let manifest = image.with_added_extension("manifest");
+        let read = |path: &PathBuf| fs::read(path).with_context(|| format!("cannot read {}", path.display()));
+        let not_a_key = || format!("{} holds no content key: it must be 32 hex digits", key.display());
+        let mut content_key = Zeroizing::new([0; KEY_BYTES]);
+        const_hex::decode_to_slice(&*password::read_secret(key)?, &mut *content_key).with_context(not_a_key)?;
+        Ok(Some(FactoryImage {
+            anchors: Anchors::from_cbor(&read(anchors)?).with_context(|| anchors.display().to_string())?,
+            manifest: read(&manifest)?,
+            image: fs::File::open(image).with_context(|| format!("cannot read {}", image.display()))?,
+            content_key: ContentKey::new(content_key),
+        }))
     }
 
     fn config(&self) -> Result<DeviceConfig> {

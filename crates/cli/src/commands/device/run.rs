@@ -43,11 +43,8 @@ impl Run {
     pub(super) fn run(self, output: &Output) -> Result<()> {
         let limits = Limits { backoff_most: Duration::from_secs(self.retry_max), ..LIMITS };
         let runtime = runtime()?;
-        let parent = {
-            let _within = runtime.enter();
-            self.below_parent.then(|| ParentLink::from_standard_input(&limits)).transpose()?
-        };
-        let device = Opened::open(&self.dir, &limits)?;
+        let parent = self.below_parent.then(|| ParentLink::from_standard_input(&limits)).transpose()?;
+        let device = Opened::open(&self.dir, parent.as_ref(), &limits)?;
         let surroundings = device.surroundings();
         // Before there is another thread: the sandbox holds for this one and those that it starts.
         let protections = match self.danger_no_sandbox {

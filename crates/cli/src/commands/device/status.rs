@@ -1,15 +1,17 @@
 //! `vouch device status`: what protects a device on this machine, and what does not.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use clap::Args;
 use device::board::plan::Plan as Board;
 use device::board::security::Reported;
+use device::boot::{BOOT_FOLDER, BootFolder};
 use device::folder::{Folder, KEYS_FOLDER, VAULT_FOLDER};
 use device::host::Host;
 use device::limits::LIMITS;
 use device::sandbox::{self, Layer, Plan, Protections};
+use device::storage::FolderDisk;
 use keys::keystore::{AttestationLevel, Keystore};
 use serde_json::{Value, json};
 
@@ -42,7 +44,7 @@ impl Status {
         let value = json!({
             "device_id": keystore.identity().device_id().to_string(),
             "keys": { "back_end": keystore.spec().to_string(), "level": level(keys), "meaning": key_meaning(keys) },
-            "boot": { "verified": false, "meaning": BOOT },
+            "boot": boot(&self.dir, &keystore)?,
             "vault": { "generation": store.generation(), "rollback": rollback(keys) },
             "protections": protections,
             "host": host,
@@ -65,7 +67,28 @@ impl Status {
     }
 }
 
-const BOOT: &str = "this folder holds no boot slots: no image is verified before it runs";
+/// What this device boots.
+fn boot(dir: &Path, keys: &Keystore) -> Result<Value> {
+    let folder = dir.join(BOOT_FOLDER);
+    if !folder.exists() {
+        let meaning = "this folder holds no boot slots: no image is verified before it runs";
+        return Ok(json!({ "verified": false, "meaning": meaning }));
+    }
+    let boot = BootFolder::open(FolderDisk::new(&folder), &keys.storage_root()?, &LIMITS)?;
+    let layers = boot.anchors().layers().as_str();
+    Ok(json!({
+        "verified": true,
+        "layers": layers,
+        "slot": boot.active().as_str(),
+        "trying": boot.is_trying(),
+        "fell_back": boot.fell_back(),
+        "meaning": format!(
+            "`vouch device boot` verifies the image in slot {} at each start (demanded: {layers}); the loader itself is trusted \
+             only as far as the board's secure boot reaches",
+            boot.active().as_str()
+        ),
+    }))
+}
 
 fn level(level: AttestationLevel) -> &'static str {
     match level {
@@ -103,7 +126,10 @@ fn own_lines(value: &Value, keys: AttestationLevel) -> [Line; 3] {
     };
     [
         Line(tone, format!("keys: {}, {}", text("keys", "back_end"), text("keys", "meaning"))),
-        Line(Tone::Bad, format!("verified boot: no; {}", text("boot", "meaning"))),
+        match value["boot"]["verified"].as_bool() {
+            Some(true) => Line(Tone::Good, format!("verified boot: {}", text("boot", "meaning"))),
+            _ => Line(Tone::Bad, format!("verified boot: no; {}", text("boot", "meaning"))),
+        },
         Line(tone, format!("vault: generation {}; {}", value["vault"]["generation"], text("vault", "rollback"))),
     ]
 }

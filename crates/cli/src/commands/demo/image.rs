@@ -1,0 +1,69 @@
+//! The OS image of the demonstration: encrypted here, and signed by a release key that is made for it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, Result};
+use keys::private_file::{self, Existing};
+use keys::release_key::{self, DangerSoftwareReleaseKey};
+use release::anchors::{Anchors, Layers, ReleaseKeySlot};
+use release::author::Encryptor;
+use release::manifest::Description;
+use release::version::OsVersion;
+
+/// The model of the demonstration's devices.
+pub(super) const MODEL: &str = "demo-1";
+const PRODUCT: &str = "demo";
+
+/// What a maker's line has for each device.
+pub(super) struct Factory {
+    pub(super) anchors: PathBuf,
+    pub(super) image: PathBuf,
+    pub(super) content_key: PathBuf,
+}
+
+impl Factory {
+    /// Encrypts and signs this program in a folder, unless an earlier run did.
+    pub(super) fn make(dir: &Path, program: &Path) -> Result<Factory> {
+        let file = |name: &str| dir.join(name);
+        let factory = Factory { anchors: file("anchors"), image: file("os.vouchos"), content_key: file("content-key") };
+        if factory.content_key.exists() {
+            return Ok(factory);
+        }
+        fs::create_dir_all(dir).with_context(|| format!("cannot make {}", dir.display()))?;
+        let program = fs::read(program).with_context(|| format!("cannot read the OS image {}", program.display()))?;
+        let key = DangerSoftwareReleaseKey::generate()?;
+        let slot = ReleaseKeySlot { key: key.public().clone(), revoked: false };
+        let anchors = Anchors::new(PRODUCT.into(), MODEL.into(), vec![slot], Layers::DangerL1Only)?;
+
+        let mut encryptor = Encryptor::new(program.len() as u64)?;
+        let header = encryptor.header();
+        let mut sealed = header.to_bytes().to_vec();
+        for chunk in program.chunks(header.chunk()) {
+            sealed.extend_from_slice(encryptor.seal(chunk)?);
+        }
+        let built = encryptor.finish(Description {
+            product: PRODUCT.into(),
+            models: vec![MODEL.into()],
+            version: OsVersion::new(1, 0, 0),
+            security_epoch: 0,
+            built: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()),
+            sbom: None,
+            mud: None,
+        })?;
+        let payload = built.manifest.to_cbor();
+        let signature = key.sign(&release_key::to_be_signed(&payload))?;
+        let manifest = release_key::assemble(key.public(), &payload, &signature)?;
+
+        let write = |path: &Path, bytes: &[u8]| {
+            fs::write(path, bytes).with_context(|| format!("cannot write {}", path.display()))
+        };
+        write(&factory.anchors, &anchors.to_cbor())?;
+        write(&factory.image, &sealed)?;
+        write(&factory.image.with_added_extension("manifest"), &manifest)?;
+        let content_key = const_hex::encode(built.content_key.expose());
+        private_file::write(&factory.content_key, content_key.as_bytes(), Existing::Refuse)?;
+        Ok(factory)
+    }
+}

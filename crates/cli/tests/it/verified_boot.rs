@@ -1,0 +1,249 @@
+//! Devices that boot the OS image from an encrypted slot: what runs, what lies on the disk, and the way back from a bad image.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use device::boot::{BOOT_FOLDER, BootFolder, Source};
+use device::limits::LIMITS;
+use device::storage::FolderDisk;
+use keys::keystore::Keystore;
+use release::floors::Floors;
+
+use crate::boot::{child_of, end, status};
+use crate::fixture;
+use crate::support::{Server, Watched, os_image, output};
+
+/// Words that stand in the program's read-only data, and nowhere else on a disk.
+const IN_THE_IMAGE: &[u8] = b"no server name; give a host name such as";
+
+struct Bench {
+    server: Server,
+    root: tempfile::TempDir,
+    /// The device's.
+    id: String,
+}
+
+impl Bench {
+    /// A bench at a loopback address that no other test has.
+    fn new(address: &str, more: &[&str]) -> Bench {
+        let root = tempfile::tempdir().unwrap();
+        let server = Server::start(root.path(), &[address]);
+        let place = ["--address", address];
+        let device = server.provision_to_boot(&root.path().join("device"), "modern", &[&place[..], more].concat());
+        Bench { server, root, id: device["device_id"].as_str().unwrap().to_owned() }
+    }
+
+    fn dir(&self) -> PathBuf {
+        self.root.path().join("device")
+    }
+
+    fn boot(&self) -> Watched {
+        self.server.boot_device(&self.dir(), &["--trial", "8", "--retry-max", "1"])
+    }
+
+    /// Deploys an app for the device that consists of this source.
+    fn deploy(&self, source: &str) {
+        let (device, agent) = (self.root.path().join("device.nut"), self.root.path().join("agent.nut"));
+        std::fs::write(&device, source).unwrap();
+        std::fs::write(&agent, "").unwrap();
+        self.server.deploy_files(&device, &agent);
+    }
+
+    /// Installs an image while the device is off, as its parent does for its child.
+    fn install(&self, version: &str, program: &[u8]) {
+        let root = Keystore::open(&self.dir().join("keys")).unwrap().storage_root().unwrap();
+        let image = fixture::image(version, 0, program);
+        let mut boot = BootFolder::open(FolderDisk::new(&self.dir().join(BOOT_FOLDER)), &root, &LIMITS).unwrap();
+        let source = Source {
+            manifest: &image.manifest,
+            approval: None,
+            image: &image.sealed[..],
+            length: image.sealed.len() as u64,
+            content_key: &image.content_key,
+        };
+        boot.install(&Floors::NONE, source).unwrap();
+    }
+}
+
+/// Every file below a folder with its bytes.
+fn files(below: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(below).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(files(&path));
+        } else {
+            let bytes = std::fs::read(&path).unwrap();
+            found.push((path, bytes));
+        }
+    }
+    found
+}
+
+fn holds(bytes: &[u8], word: &[u8]) -> bool {
+    bytes.windows(word.len()).any(|window| window == word)
+}
+
+/// The OS image with another name for the session's protocol: it starts, and no server speaks to it.
+fn speaks_another_protocol() -> Vec<u8> {
+    let mut program = std::fs::read(os_image()).unwrap();
+    let places: Vec<_> =
+        program.windows(7).enumerate().filter(|(_, word)| word == b"vouch/1").map(|(at, _)| at).collect();
+    assert!(!places.is_empty());
+    for at in places {
+        program[at + 6] = b'9';
+    }
+    program
+}
+
+#[test]
+fn a_device_boots_its_image_from_sealed_and_locked_memory_and_no_plaintext_is_on_its_disk() {
+    let bench = Bench::new("127.79.1.1", &[]);
+    bench.deploy("server.log(\"a word of the device app\"); imp.setuserconfiguration(\"a word of its own\");");
+    let mut device = bench.boot();
+    let booting = device.event("booting");
+    assert_eq!((&booting["version"], &booting["layers"]), (&"1.0.0".into(), &"danger-l1-only".into()));
+    let started = device.event("started");
+    assert_eq!(started["booted"]["manifest_sha256"], booting["manifest_sha256"]);
+    assert_eq!(started["booted"]["danger_unlocked_memory"], false);
+    device.event("app_started");
+    device.wait("the app's word", |event| event.to_string().contains("a word of the device app"));
+
+    let (parent, child) = (device.pid(), child_of(device.pid()));
+    let program = std::fs::read_link(format!("/proc/{child}/exe")).unwrap();
+    assert!(program.to_str().unwrap().starts_with("/memfd:vouch-os"), "{program:?}");
+    let kilobytes = |pid, field| status(pid, field).trim_end_matches(" kB").trim().parse::<u64>().unwrap();
+    let size = std::fs::metadata(os_image()).unwrap().len();
+    assert!(kilobytes(parent, "VmLck") * 1024 >= size, "the parent keeps the image locked");
+    end(device);
+
+    assert!(holds(&std::fs::read(os_image()).unwrap(), IN_THE_IMAGE), "the word is one of the image");
+    let words: [&[u8]; 6] =
+        [IN_THE_IMAGE, b"a word of the device app", b"a word of its own", b"vouch.test", b"31314", b"danger-l1-only"];
+    for (path, bytes) in files(&bench.dir()) {
+        for word in words {
+            assert!(!holds(&bytes, word), "{} holds {:?} in clear", path.display(), String::from_utf8_lossy(word));
+        }
+    }
+}
+
+#[test]
+fn attack_the_image_without_its_parent_has_no_keys() {
+    let bench = Bench::new("127.79.2.1", &[]);
+    let run = |arguments: &[&str]| {
+        let mut command = Command::new(os_image());
+        command.args(["device", "run", "--dir"]).arg(bench.dir()).args(arguments).stdin(Stdio::null());
+        command.output().unwrap()
+    };
+    let result = run(&["--below-parent"]);
+    assert!(!result.status.success());
+    assert!(String::from_utf8_lossy(&result.stderr).contains("vouch device boot"), "{result:?}");
+    // Whoever takes the keys' folder away, as a chip does, leaves it nothing to sign with.
+    std::fs::rename(bench.dir().join("keys"), bench.root.path().join("away")).unwrap();
+    let result = run(&[]);
+    assert!(!result.status.success());
+    assert!(String::from_utf8_lossy(&result.stderr).contains("keys"), "{result:?}");
+}
+
+#[test]
+fn an_image_that_boots_and_cannot_connect_is_given_up_and_the_server_hears_why() {
+    let bench = Bench::new("127.79.3.1", &[]);
+    bench.install("1.1.0", &speaks_another_protocol());
+    let mut device = bench.boot();
+    let booting = device.event("booting");
+    assert_eq!((&booting["version"], &booting["trying"]), (&"1.1.0".into(), &true.into()));
+    let why = device.event("given_up")["why"].as_str().unwrap().to_owned();
+    assert_eq!(why, "it did not reach the server within 8 s");
+    let booting = device.event("booting");
+    assert_eq!((&booting["version"], &booting["trying"]), (&"1.0.0".into(), &false.into()));
+    device.event("welcomed");
+    end(device);
+    // Once is enough: the bad image is not tried again.
+    let mut device = bench.boot();
+    assert_eq!(device.event("booting")["version"], "1.0.0");
+    device.event("welcomed");
+    let mut log = bench.server.command(&["--json", "logs", &bench.id, "--follow"]);
+    log.stdin(Stdio::null());
+    let told = Watched::start("logs", log).wait("the reason", |line| line.to_string().contains("was given up"));
+    assert_eq!(told["msg"], format!("a new OS image was given up and this device is back on 1.0.0: {why}"));
+    end(device);
+}
+
+#[test]
+fn an_image_that_crashes_has_its_starts_and_the_old_one_comes_back() {
+    let bench = Bench::new("127.79.4.1", &[]);
+    bench.install("1.1.0", &std::fs::read("/bin/false").unwrap());
+    let mut device = bench.boot();
+    for _ in 0..LIMITS.image_starts {
+        assert_eq!(device.event("booting")["version"], "1.1.0");
+    }
+    let booting = device.event("booting");
+    assert_eq!(booting["version"], "1.0.0");
+    assert_eq!(booting["fell_back"], "it did not reach the server in 3 starts");
+    device.event("welcomed");
+    end(device);
+}
+
+#[test]
+fn a_good_update_is_confirmed_by_its_session_and_nothing_older_boots_afterwards() {
+    let bench = Bench::new("127.79.5.1", &[]);
+    let folder = bench.dir().join(BOOT_FOLDER);
+    let kept = tempfile::tempdir().unwrap();
+    let mut copy = Command::new("cp");
+    copy.arg("-a").arg(folder.join(".")).arg(kept.path());
+    output(copy);
+    bench.install("1.1.0", &std::fs::read(os_image()).unwrap());
+    let mut device = bench.boot();
+    device.event("welcomed");
+    end(device);
+    let mut device = bench.boot();
+    let booting = device.event("booting");
+    assert_eq!((&booting["version"], &booting["trying"]), (&"1.1.0".into(), &false.into()));
+    end(device);
+    // The whole boot folder of before, set back by somebody who has the disk.
+    std::fs::remove_dir_all(&folder).unwrap();
+    let mut copy = Command::new("cp");
+    copy.arg("-a").arg(kept.path()).arg(&folder);
+    output(copy);
+    let mut boot = Command::new(env!("CARGO_BIN_EXE_vouch"));
+    let refused = boot.args(["device", "boot", "--dir"]).arg(bench.dir()).output().unwrap();
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("1.0.0 is older than 1.1.0"), "{refused:?}");
+}
+
+#[test]
+fn a_diskless_device_fetches_its_app_at_each_start_and_its_folder_stays_as_it_was() {
+    let bench = Bench::new("127.79.6.1", &["--diskless"]);
+    bench.deploy("server.log(\"here\");");
+    let before = files(&bench.dir());
+    for _ in 0..2 {
+        let mut device = bench.boot();
+        device.event("welcomed");
+        device.event("app_started");
+        end(device);
+        assert_eq!(files(&bench.dir()), before);
+    }
+    let mut network = Command::new(env!("CARGO_BIN_EXE_vouch"));
+    network.args(["device", "proxy", "--set", "127.0.0.1:3128", "--dir"]).arg(bench.dir());
+    let refused = network.output().unwrap();
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("diskless"), "{refused:?}");
+}
+
+#[test]
+fn memory_that_is_not_locked_is_refused_unless_danger_is_said_and_shown() {
+    let bench = Bench::new("127.79.7.1", &[]);
+    // As an ordinary user with no allowance of locked memory sees it.
+    let mut command = Command::new("setpriv");
+    command.args(["--bounding-set", "-all", "--inh-caps", "-all", "prlimit", "--memlock=0:0"]);
+    command.args([env!("CARGO_BIN_EXE_vouch"), "--json", "device", "boot", "--dir"]).arg(bench.dir());
+    let unlocked = |more: &[&str]| {
+        let mut unlocked = Command::new(command.get_program());
+        unlocked.args(command.get_args()).args(more);
+        unlocked
+    };
+    let refused = unlocked(&[]).output().unwrap();
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("--danger-unlocked-memory"), "{refused:?}");
+    let mut device = Watched::start("unlocked", unlocked(&["--danger-unlocked-memory"]));
+    assert_eq!(device.event("started")["booted"]["danger_unlocked_memory"], true);
+    device.event("welcomed");
+    end(device);
+}

@@ -1,0 +1,218 @@
+//! From an encrypted image into a slot: every layer of signatures, every byte, and only then the control record.
+
+use std::io::{self, Read};
+
+use keys::chunks::ContentKey;
+use keys::hashes::random;
+use keys::purpose::KeyPurpose;
+use keys::storage::{PurposeKey, StorageRoot};
+use release::anchors::{AdmissionError, Anchors};
+use release::floors::Floors;
+use release::image::{ImageChecker, ImageError, ProgramChecker};
+use release::l1::{L1Error, verify_l1};
+use release::manifest::{Manifest, ManifestHash};
+use release::tuf::Approval;
+use release::verified::Verified;
+use vault::{Change, Record, Vault, VaultError, VaultKeys};
+
+use super::control::{Content, Control, Slot};
+use super::slot::{SlotError, SlotReader, SlotWriter};
+use super::{BootFolder, BootFolderError};
+use crate::limits::Limits;
+use crate::storage::{Disk, DurableFiles};
+
+/// How many bytes of an encrypted image are read at a time.
+const READ_BYTES: usize = 256 * 1024;
+
+/// An encrypted image and what goes with it. Nothing of it is believed yet.
+#[derive(Debug)]
+pub struct Source<'a, R> {
+    /// The signed manifest (COSE_Sign1).
+    pub manifest: &'a [u8],
+    /// What the custodians approved, where that is demanded.
+    pub approval: Option<Approval>,
+    /// The encrypted image: header and chunks.
+    pub image: R,
+    /// How many bytes that has.
+    pub length: u64,
+    /// The key that the image is encrypted with.
+    pub content_key: &'a ContentKey,
+}
+
+/// Why an image is not installed.
+#[derive(Debug, thiserror::Error)]
+pub enum InstallError {
+    /// A layer of signatures, product, model, or a floor.
+    #[error(transparent)]
+    Manifest(#[from] L1Error),
+    /// A layer beside the release key's signature.
+    #[error(transparent)]
+    Admission(#[from] AdmissionError),
+    /// The image's bytes.
+    #[error(transparent)]
+    Image(#[from] ImageError),
+    /// The image cannot be read.
+    #[error("the OS image cannot be read: {0}")]
+    Read(io::Error),
+    /// The slot.
+    #[error(transparent)]
+    Slot(#[from] SlotError),
+    /// The records.
+    #[error(transparent)]
+    Boot(#[from] BootFolderError),
+    /// The same image runs already, or waits to be tried.
+    #[error("OS version {0} is installed already")]
+    Already(release::version::OsVersion),
+    /// An image that was installed now is still to prove itself.
+    #[error("the image that runs is on trial; another one is installed only after it has proved itself")]
+    OnTrial,
+}
+
+impl<D: Disk + Clone> BootFolder<D> {
+    /// Makes the boot folder of a new device: the factory's anchors, and its image in the first slot.
+    ///
+    /// # Errors
+    /// [`InstallError`]; what was written is then of no use.
+    pub fn create(
+        mut disk: D,
+        root: &StorageRoot,
+        anchors: &Anchors,
+        source: Source<'_, impl Read>,
+        limits: &Limits,
+    ) -> Result<(), InstallError> {
+        let manifest = verify_l1(anchors, &Floors::NONE, source.manifest)?;
+        let content = content_of(&manifest, source.manifest);
+        let slot_key = root.purpose_key(KeyPurpose::BootSlot).map_err(BootFolderError::from)?;
+        let target = Target { slot: Slot::A, content: &content, key: &slot_key, from: 0, limits };
+        target.fill(&mut disk, anchors, manifest, source, |_| Ok(()))?;
+        let (anchors, control) = (anchors.to_cbor(), Control::of_factory(content).encode());
+        let put = |record, bytes| Change { record, to: Some(bytes) };
+        let first = [put(Record::Anchors, &anchors), put(Record::Control, &control)];
+        let keys = VaultKeys::derive_boot(root).map_err(BootFolderError::from)?;
+        Vault::create(DurableFiles(disk), keys, 0, &first).map_err(BootFolderError::from)?;
+        Ok(())
+    }
+
+    /// Installs an image into the slot that is not active, and has it tried at the next start. After a power cut the same
+    /// call goes on where it was. Returns the hash of the image's manifest.
+    ///
+    /// # Errors
+    /// [`InstallError`]; the active image is not touched.
+    pub fn install(&mut self, floors: &Floors, source: Source<'_, impl Read>) -> Result<ManifestHash, InstallError> {
+        if self.control.is_trying() {
+            return Err(InstallError::OnTrial);
+        }
+        let manifest = verify_l1(&self.anchors, floors, source.manifest)?;
+        let (active, hash) = (self.control.active, manifest.hash());
+        if self.control.slot(active).is_some_and(|installed| *installed.content.manifest == *source.manifest) {
+            return Err(InstallError::Already(manifest.version));
+        }
+        let going_on = self.control.installing.take().filter(|going_on| *going_on.content.manifest == *source.manifest);
+        let (content, from) = match going_on {
+            Some(going_on) => (going_on.content, going_on.chunks),
+            None => (content_of(&manifest, source.manifest), 0),
+        };
+        self.control.begin_install(content.clone(), from);
+        self.store()?;
+        let target =
+            Target { slot: active.other(), content: &content, key: &self.slot_key, from, limits: &self.limits };
+        let (records, control) = (&mut self.records, &mut self.control);
+        let filled = target.fill(&mut self.disk, &self.anchors, manifest, source, |chunks| {
+            control.progress(chunks);
+            let control = control.encode();
+            records.write(&[Change { record: Record::Control, to: Some(&control) }])
+        });
+        if let Err(error) = filled {
+            self.control.installing = None;
+            self.store()?;
+            return Err(error);
+        }
+        self.control.finish_install(self.limits.image_starts);
+        self.store()?;
+        Ok(hash)
+    }
+}
+
+/// A new write of a slot.
+fn content_of(manifest: &Manifest, signed: &[u8]) -> Content {
+    Content { manifest: signed.to_vec().into(), salt: random().into(), length: manifest.plain.length }
+}
+
+/// Where an image goes.
+struct Target<'a> {
+    slot: Slot,
+    content: &'a Content,
+    key: &'a PurposeKey,
+    from: u32,
+    limits: &'a Limits,
+}
+
+impl Target<'_> {
+    /// Fills the slot from its first missing chunk on, tells how many chunks would survive a power cut now and then, and
+    /// reads it all back.
+    fn fill<D: Disk>(
+        &self,
+        disk: &mut D,
+        anchors: &Anchors,
+        manifest: Verified<Manifest>,
+        source: Source<'_, impl Read>,
+        progress: impl FnMut(u32) -> Result<(), VaultError>,
+    ) -> Result<(), InstallError> {
+        let read_back = ProgramChecker::new(manifest.clone());
+        let checker = ImageChecker::new(anchors.admit(manifest, source.approval)?, source.length, source.content_key)?;
+        self.write(disk, checker, source.image, progress)?;
+        self.read_back(disk, read_back)
+    }
+
+    fn write<D: Disk>(
+        &self,
+        disk: &mut D,
+        mut checker: ImageChecker<'_>,
+        mut image: impl Read,
+        mut progress: impl FnMut(u32) -> Result<(), VaultError>,
+    ) -> Result<(), InstallError> {
+        let mut writer = SlotWriter::begin(disk, self.slot, self.content, self.key, self.from)?;
+        let mut buffer = vec![0; READ_BYTES];
+        let mut chunk = Vec::new();
+        let mut position = 0;
+        loop {
+            let length = match image.read(&mut buffer) {
+                Ok(0) => break,
+                Ok(length) => length,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(InstallError::Read(error)),
+            };
+            let mut input = buffer.get(..length).unwrap_or_default();
+            while let Some(mut plain) = checker.next_chunk(&mut input)? {
+                while let Some((wanted, _)) = writer.shape(position).filter(|_| !plain.is_empty()) {
+                    let (head, rest) = plain.split_at((wanted - chunk.len()).min(plain.len()));
+                    chunk.extend_from_slice(head);
+                    plain = rest;
+                    if chunk.len() == wanted {
+                        // What a power cut left behind durably is checked again, and not written again.
+                        if position >= self.from {
+                            writer.write(&mut chunk)?;
+                            if writer.position().is_multiple_of(self.limits.slot_progress) {
+                                progress(writer.sync()?).map_err(BootFolderError::from)?;
+                            }
+                        }
+                        chunk.clear();
+                        position += 1;
+                    }
+                }
+            }
+        }
+        checker.finish()?;
+        writer.sync()?;
+        Ok(())
+    }
+
+    fn read_back<D: Disk>(&self, disk: &D, mut checker: ProgramChecker) -> Result<(), InstallError> {
+        let mut reader = SlotReader::open(disk, self.slot, self.content, self.key)?;
+        while let Some(chunk) = reader.next()? {
+            checker.update(chunk);
+        }
+        checker.finish()?;
+        Ok(())
+    }
+}

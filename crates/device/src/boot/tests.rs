@@ -1,0 +1,314 @@
+//! What a device boots, what it refuses to boot, and how it comes back from an image that does not prove itself.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use keys::metadata;
+use keys::pki::{OperatorPki, ServerName, ServingPki};
+use keys::purpose::KeyPurpose;
+use keys::release_key::DangerSoftwareReleaseKey;
+use keys::signer::Signer;
+use keys::time::Now;
+use release::anchors::{AdmissionError, Layers};
+use release::author::Draft;
+use release::root::{Custodian, OnlineKeys, RootContent};
+
+use super::fixture::{Image, anchors, image, image_by};
+use super::*;
+use crate::limits::LIMITS;
+use crate::storage::FolderDisk;
+
+/// Two chunks and a bit.
+const PROGRAM_BYTES: usize = 2 * slot::CHUNK + 1000;
+
+struct Device {
+    dir: tempfile::TempDir,
+    root: StorageRoot,
+}
+
+fn program(number: u8) -> Vec<u8> {
+    vec![number; PROGRAM_BYTES]
+}
+
+fn source(image: &Image) -> Source<'_, &[u8]> {
+    Source {
+        manifest: &image.manifest,
+        approval: None,
+        image: &image.sealed,
+        length: image.sealed.len() as u64,
+        content_key: &image.content_key,
+    }
+}
+
+fn floors(version: &str) -> Floors {
+    Floors { version: version.parse().unwrap(), ..Floors::NONE }
+}
+
+impl Device {
+    fn new() -> Device {
+        let (dir, root) = (tempfile::tempdir().unwrap(), StorageRoot::generate());
+        let first = image("1.0.0", 0, &program(1));
+        BootFolder::create(FolderDisk::new(dir.path()), &root, &anchors(), source(&first), &LIMITS).unwrap();
+        Device { dir, root }
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    fn open(&self) -> Result<BootFolder<FolderDisk>, BootFolderError> {
+        BootFolder::open(FolderDisk::new(self.dir.path()), &self.root, &LIMITS)
+    }
+
+    /// What a start of the parent loads: the first byte of the program, all of which are the same.
+    fn boots(&self) -> Result<u8, BootFolderError> {
+        let loaded = self.open()?.load(&Floors::NONE, false)?;
+        let bytes = fs::read(loaded.program.path()).unwrap();
+        assert_eq!(bytes, program(bytes[0]));
+        Ok(bytes[0])
+    }
+
+    fn updated() -> Device {
+        let device = Device::new();
+        device.open().unwrap().install(&Floors::NONE, source(&image("1.1.0", 0, &program(2)))).unwrap();
+        device
+    }
+}
+
+fn copy(from: &Path, to: &Path) {
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+    }
+}
+
+#[test]
+fn an_image_of_the_factory_boots_and_an_update_is_tried_and_stays_once_it_is_confirmed() {
+    let device = Device::new();
+    assert_eq!(device.boots().unwrap(), 1);
+    let mut boot = device.open().unwrap();
+    let update = image("1.1.0", 0, &program(2));
+    let hash = boot.install(&Floors::NONE, source(&update)).unwrap();
+    let loaded = boot.load(&Floors::NONE, false).unwrap();
+    assert!(loaded.hash == hash && boot.is_trying());
+    assert!(matches!(boot.install(&Floors::NONE, source(&update)), Err(InstallError::OnTrial)));
+    boot.confirm().unwrap();
+    assert!(matches!(boot.install(&Floors::NONE, source(&update)), Err(InstallError::Already(_))));
+    for _ in 0..10 {
+        assert_eq!(device.boots().unwrap(), 2);
+    }
+    assert!(device.open().unwrap().fell_back().is_none());
+}
+
+#[test]
+fn an_image_that_does_not_prove_itself_has_its_starts_and_the_old_one_comes_back_with_the_reason() {
+    let device = Device::updated();
+    for _ in 0..LIMITS.image_starts {
+        assert_eq!(device.boots().unwrap(), 2);
+    }
+    assert_eq!(device.boots().unwrap(), 1);
+    let why = device.open().unwrap().fell_back().unwrap().to_owned();
+    assert_eq!(why, "it did not reach the server in 3 starts");
+    assert_eq!(device.boots().unwrap(), 1, "and it stays");
+    let late = Device::updated();
+    let mut boot = late.open().unwrap();
+    boot.load(&Floors::NONE, false).unwrap();
+    boot.give_up("it did not reach the server within 600 s").unwrap();
+    assert_eq!((late.boots().unwrap(), boot.fell_back().is_some()), (1, true));
+}
+
+#[test]
+fn attack_a_slot_or_the_whole_folder_of_another_device_does_not_boot() {
+    let (one, other) = (Device::new(), Device::new());
+    fs::copy(one.file("slot-a"), other.file("slot-a")).unwrap();
+    let error = other.boots().unwrap_err();
+    assert!(
+        matches!(error, BootFolderError::Image { fault: ImageFault::Slot(SlotError::Changed { .. }), .. }),
+        "{error}"
+    );
+    copy(one.dir.path(), other.dir.path());
+    assert!(matches!(other.boots(), Err(BootFolderError::Records(_))));
+}
+
+#[test]
+fn attack_a_flipped_bit_in_any_part_of_slot_or_record_does_not_boot() {
+    let device = Device::new();
+    let sealed_chunk = slot::CHUNK + 16;
+    let file = device.file("slot-a");
+    let good = fs::read(&file).unwrap();
+    let places = [0, 1, slot::CHUNK - 1, slot::CHUNK, sealed_chunk - 1, sealed_chunk, good.len() - 17, good.len() - 1];
+    for at in places {
+        let mut flipped = good.clone();
+        flipped[at] ^= 0x40;
+        fs::write(&file, &flipped).unwrap();
+        assert!(matches!(device.boots(), Err(BootFolderError::Image { .. })), "byte {at}");
+    }
+    fs::write(&file, &good).unwrap();
+    for name in ["index", "anchors.1", "control.1"] {
+        let file = device.file(name);
+        let good = fs::read(&file).unwrap();
+        for at in (0..good.len()).step_by(7).chain([good.len() - 1]) {
+            let mut flipped = good.clone();
+            flipped[at] ^= 0x40;
+            fs::write(&file, &flipped).unwrap();
+            assert!(matches!(device.boots(), Err(BootFolderError::Records(_))), "{name}, byte {at}");
+        }
+        fs::write(&file, &good).unwrap();
+    }
+    assert_eq!(device.boots().unwrap(), 1);
+}
+
+#[test]
+fn attack_a_truncated_or_missing_slot_does_not_boot() {
+    let device = Device::new();
+    let good = fs::read(device.file("slot-a")).unwrap();
+    for length in [0, 1, slot::CHUNK + 16, good.len() - 1] {
+        fs::write(device.file("slot-a"), &good[..length]).unwrap();
+        assert!(matches!(device.boots(), Err(BootFolderError::Image { .. })), "{length}");
+    }
+    fs::remove_file(device.file("slot-a")).unwrap();
+    assert!(matches!(device.boots(), Err(BootFolderError::Image { .. })));
+}
+
+#[test]
+fn attack_mixed_slots_and_records_do_not_boot() {
+    let device = Device::new();
+    let old = tempfile::tempdir().unwrap();
+    copy(device.dir.path(), old.path());
+    let mut boot = device.open().unwrap();
+    boot.install(&Floors::NONE, source(&image("1.1.0", 0, &program(2)))).unwrap();
+    boot.load(&Floors::NONE, false).unwrap();
+    boot.confirm().unwrap();
+    boot.install(&Floors::NONE, source(&image("1.2.0", 0, &program(3)))).unwrap();
+    boot.load(&Floors::NONE, false).unwrap();
+    boot.confirm().unwrap();
+    assert_eq!((boot.active(), device.boots().unwrap()), (Slot::A, 3));
+    // The other slot in its place, and what was in it before: neither is what the record names, so that slot is given up.
+    let good = tempfile::tempdir().unwrap();
+    copy(device.dir.path(), good.path());
+    for other in [good.path().join("slot-b"), old.path().join("slot-a")] {
+        fs::copy(other, device.file("slot-a")).unwrap();
+        assert_eq!(device.boots().unwrap(), 2, "the slot that is whole boots, the other one does not");
+        copy(good.path(), device.dir.path());
+    }
+    // A record from before with an index of today.
+    let device = Device::updated();
+    fs::copy(old.path().join("control.1"), device.file("control.1")).unwrap();
+    fs::copy(old.path().join("control.1"), device.file("control.0")).unwrap();
+    assert!(matches!(device.boots(), Err(BootFolderError::Records(_))));
+}
+
+#[test]
+fn attack_an_older_image_is_neither_installed_nor_started() {
+    let device = Device::updated();
+    let mut boot = device.open().unwrap();
+    boot.load(&Floors::NONE, false).unwrap();
+    boot.confirm().unwrap();
+    let older = image("1.0.9", 0, &program(3));
+    let refused = boot.install(&floors("1.1.0"), source(&older)).unwrap_err();
+    assert!(matches!(refused, InstallError::Manifest(L1Error::BelowFloor(_))), "{refused}");
+    // The whole boot folder set back to the factory's, whose image is below the floor that the vault keeps.
+    let device = Device::new();
+    let error = device.open().unwrap().load(&floors("1.1.0"), false).unwrap_err();
+    assert!(matches!(error, BootFolderError::Image { fault: ImageFault::Manifest(L1Error::BelowFloor(_)), .. }));
+    // An update that is given up does not go back to something below the floor.
+    let device = Device::updated();
+    let mut boot = device.open().unwrap();
+    boot.give_up("it does not work").unwrap();
+    assert!(boot.load(&floors("1.1.0"), false).is_err());
+}
+
+#[test]
+fn attack_an_image_by_another_key_for_another_model_or_with_other_bytes_is_not_installed() {
+    let device = Device::new();
+    let mut boot = device.open().unwrap();
+    let stranger = DangerSoftwareReleaseKey::generate().unwrap();
+    let forged = image_by(&stranger, "2.0.0", 0, &program(3));
+    assert!(matches!(boot.install(&Floors::NONE, source(&forged)), Err(InstallError::Manifest(L1Error::Signature(_)))));
+    let good = image("2.0.0", 0, &program(2));
+    for at in [0, 20, 39, 40, good.sealed.len() / 2, good.sealed.len() - 1] {
+        let mut changed = image("2.0.0", 0, &program(2));
+        changed.sealed[at] ^= 1;
+        assert!(matches!(boot.install(&Floors::NONE, source(&changed)), Err(InstallError::Image(_))), "byte {at}");
+    }
+    let mixed = Image { manifest: good.manifest.clone(), ..image("2.0.0", 0, &program(2)) };
+    assert!(matches!(boot.install(&Floors::NONE, source(&mixed)), Err(InstallError::Image(_))));
+    assert_eq!(device.boots().unwrap(), 1, "the active image is not touched");
+}
+
+#[test]
+fn no_update_changes_what_is_demanded() {
+    let device = Device::new();
+    let before = (fs::read(device.file("anchors.1")).unwrap(), device.open().unwrap().anchors().clone());
+    let mut boot = device.open().unwrap();
+    boot.install(&Floors::NONE, source(&image("1.1.0", 0, &program(2)))).unwrap();
+    boot.load(&Floors::NONE, false).unwrap();
+    boot.confirm().unwrap();
+    assert_eq!((fs::read(device.file("anchors.1")).unwrap(), device.open().unwrap().anchors().clone()), before);
+}
+
+/// Anchors that demand the approval of two of two custodians as well.
+fn quorum_anchors() -> Anchors {
+    let card = || Signer::generate(KeyPurpose::AppApproval).unwrap();
+    let online = |purpose| Signer::generate(purpose).unwrap().public().clone();
+    let cards = [card(), card()];
+    let custodian = |(name, card): (&str, &Signer)| Custodian {
+        name: name.into(),
+        signing: card.public().clone(),
+        agreement: online(KeyPurpose::DeviceKeyAgreement),
+    };
+    let tls_roots = {
+        let dir = tempfile::tempdir().unwrap();
+        let now = Now { mono_ms: 0, unix_ms: crate::clock::BUILD_FLOOR_UNIX_MS };
+        let names = [ServerName::try_from("iot.example").unwrap()];
+        OperatorPki::create("Test", &names, now).unwrap().save(dir.path()).unwrap();
+        ServingPki::load(dir.path()).unwrap().server_roots
+    };
+    let release_keys = anchors().release_keys().to_vec();
+    let content = RootContent {
+        version: 1,
+        expires_unix_s: 1_900_000_000,
+        custodians: ["ada", "ben"].into_iter().zip(&cards).map(custodian).collect(),
+        root_needed: 2,
+        release_needed: 2,
+        online: OnlineKeys {
+            snapshot: online(KeyPurpose::ReleaseSnapshot),
+            timestamp: online(KeyPurpose::ReleaseTimestamp),
+            director: online(KeyPurpose::ReleaseDirector),
+            apps: online(KeyPurpose::AppApproval),
+        },
+        release_keys: release_keys.clone(),
+        tls_roots,
+        log: None,
+    };
+    let mut root = Draft::of_root(&content).unwrap();
+    for card in &cards {
+        let signature = metadata::sign(card, root.to_be_signed()).unwrap();
+        root.sign_der(card.public(), &signature).unwrap();
+    }
+    Anchors::new("test".into(), "test-1".into(), release_keys, Layers::Quorum { root: root.to_json() }).unwrap()
+}
+
+#[test]
+fn attack_an_image_with_the_release_keys_signature_alone_is_refused_where_custodians_are_demanded() {
+    let device = Device::new();
+    // The same device as a factory with a quorum makes it; the image that it has stands for one with an approval.
+    let anchors = quorum_anchors();
+    let control = device.open().unwrap().control.encode();
+    for name in ["index", "anchors.0", "anchors.1", "control.0", "control.1"] {
+        let _ = fs::remove_file(device.file(name));
+    }
+    let (bytes, keys) = (anchors.to_cbor(), VaultKeys::derive_boot(&device.root).unwrap());
+    let put = |record, bytes| Change { record, to: Some(bytes) };
+    let first = [put(Record::Anchors, &bytes[..]), put(Record::Control, &control[..])];
+    Vault::create(DurableFiles(FolderDisk::new(device.dir.path())), keys, 0, &first).unwrap();
+
+    let mut boot = device.open().unwrap();
+    let refused = boot.install(&Floors::NONE, source(&image("1.1.0", 0, &program(2)))).unwrap_err();
+    assert!(matches!(refused, InstallError::Admission(AdmissionError::NoApproval)), "{refused}");
+    assert_eq!(device.open().unwrap().anchors(), &anchors, "and it demands no less afterwards");
+    let elsewhere = tempfile::tempdir().unwrap();
+    let first = image("1.0.0", 0, &program(1));
+    let made = BootFolder::create(FolderDisk::new(elsewhere.path()), &device.root, &anchors, source(&first), &LIMITS);
+    assert!(matches!(made, Err(InstallError::Admission(AdmissionError::NoApproval))));
+}

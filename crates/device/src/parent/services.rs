@@ -1,0 +1,429 @@
+//! What a parent does for its child: it answers from the keys, the slots and the interface that it alone holds.
+
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use keys::cbor;
+use keys::chunks::ContentKey;
+use keys::content_key::WrappedContentKey;
+use keys::keystore::Keystore;
+use keys::pki::Credential;
+use release::floors::Floors;
+use vault::VaultKeys;
+use zeroize::Zeroizing;
+
+use super::message::{Answer, KeyBytes, Question, Reply, Request, Start, encode};
+use super::rtnetlink::Interface;
+use super::supervisor::BootError;
+use crate::boot::{
+    BOOT_FOLDER, BootFolder, BootFolderError, Loaded, STAGED_IMAGE, STAGING_FOLDER, SealedProgram, Source,
+};
+use crate::booted::{Booted, demanded};
+use crate::folder::{FolderError, Parts, VAULT_FOLDER};
+use crate::limits::Limits;
+use crate::storage::{Disk as _, FolderDisk};
+use crate::store::Store;
+
+/// What the parent holds for its child.
+#[derive(Debug)]
+pub(super) struct Services {
+    keys: Keystore,
+    tls: Credential,
+    vault_keys: VaultKeys,
+    counter: Option<u64>,
+    /// The one interface on which the child may have a network put in force, where there is one.
+    interface: Option<Interface>,
+    boot: BootFolder<FolderDisk>,
+    booted: Option<Booted>,
+    /// Below which no image is taken, as the vault said when the image was loaded.
+    floors: Floors,
+    /// Another image is to be started than the one that runs.
+    restart_due: bool,
+    diskless: bool,
+    vault: PathBuf,
+    staging: PathBuf,
+    _lock: File,
+}
+
+impl Services {
+    /// Opens the device of a folder, and keeps other processes from using it.
+    ///
+    /// # Errors
+    /// [`BootError`].
+    pub(super) fn open(dir: &Path, interface: Option<Interface>, limits: &Limits) -> Result<Services, BootError> {
+        let folder = dir.join(BOOT_FOLDER);
+        if !folder.exists() {
+            return Err(BootError::NoImage(dir.to_owned()));
+        }
+        let Parts { keys, tls, store, lock, .. } = Parts::open(dir)?;
+        let root = keys.storage_root().map_err(FolderError::from)?;
+        let counter = keys.counter().map_err(FolderError::from)?;
+        let boot = BootFolder::open(FolderDisk::new(&folder), &root, limits)?;
+        let vault_keys = VaultKeys::derive(&root).map_err(BootFolderError::from)?;
+        let vault = dir.join(VAULT_FOLDER);
+        Ok(Services {
+            keys,
+            tls,
+            vault_keys,
+            counter,
+            interface,
+            boot,
+            booted: None,
+            floors: Floors::NONE,
+            restart_due: false,
+            diskless: store.is_diskless(),
+            vault,
+            staging: folder.join(STAGING_FOLDER),
+            _lock: lock,
+        })
+    }
+
+    /// Loads the image that is to be started now, and measures it when it is another than before.
+    ///
+    /// # Errors
+    /// [`BootError`] when no image may be started.
+    pub(super) fn load(&mut self, danger_unlocked_memory: bool) -> Result<SealedProgram, BootError> {
+        let store = Store::open(&self.vault, self.vault_keys.clone(), self.counter);
+        let floors = store.and_then(|store| store.os_floors());
+        let floors = floors.map_err(|source| FolderError::Store { folder: self.vault.clone(), source })?;
+        self.floors = floors;
+        self.restart_due = false;
+        let Loaded { program, manifest, hash } = self.boot.load(&floors, danger_unlocked_memory)?;
+        if self.booted.as_ref().is_none_or(|booted| *booted.manifest_sha256 != hash.0) {
+            self.keys.measure(&hash.0).map_err(FolderError::from)?;
+        }
+        self.booted = Some(Booted {
+            manifest_sha256: hash.0.into(),
+            version: manifest.version,
+            security_epoch: manifest.security_epoch,
+            layers: demanded(self.boot.anchors().layers()),
+            danger_unlocked_memory: !program.is_locked(),
+            trying: self.boot.is_trying(),
+            fell_back: self.boot.fell_back().map(str::to_owned),
+        });
+        Ok(program)
+    }
+
+    /// What was loaded last.
+    pub(super) fn booted(&self) -> Option<&Booted> {
+        self.booted.as_ref()
+    }
+
+    /// Whether the image that runs has still to prove itself.
+    pub(super) fn is_trying(&self) -> bool {
+        self.boot.is_trying()
+    }
+
+    /// Gives up the image that runs.
+    ///
+    /// # Errors
+    /// [`BootError`] when that cannot be stored.
+    pub(super) fn give_up(&mut self, why: &str) -> Result<(), BootError> {
+        Ok(self.boot.give_up(why)?)
+    }
+
+    /// The answer to one packet.
+    pub(super) fn answer(&mut self, packet: &[u8], limits: &Limits) -> Zeroizing<Vec<u8>> {
+        let refused = |why: &str| Reply { number: 0, answer: Answer::Failed(why.to_owned()) };
+        if packet.len() > limits.parent_message {
+            return encode(&refused("too long a question"));
+        }
+        let Ok(Question { number, request }) = cbor::decode(packet) else {
+            return encode(&refused("no question that this parent answers"));
+        };
+        let answer = self.act(request).unwrap_or_else(Answer::Failed);
+        encode(&Reply { number, answer })
+    }
+
+    fn act(&mut self, request: Request) -> Result<Answer, String> {
+        match request {
+            Request::Start => Ok(Answer::Start(Box::new(self.start()?))),
+            Request::Confirm => self.boot.confirm().map_err(told).map(|()| Answer::Done),
+            Request::Sign { purpose, payload } => {
+                let signature = self.keys.sign(purpose.purpose(), &payload);
+                Ok(Answer::Signature(signature.map_err(told)?.to_vec().into()))
+            }
+            Request::SignTls(message) => {
+                let signature = self.tls.key().sign_handshake(&message);
+                Ok(Answer::Signature(signature.map_err(told)?.into()))
+            }
+            Request::Install { manifest, content_key } => self.install(&manifest, &content_key).map(|()| Answer::Done),
+            Request::StepCounter { to } => self.step_counter(to).map(|()| Answer::Done),
+            Request::Apply(network) => self.interface()?.apply(&network).map_err(told).map(|()| Answer::Done),
+            Request::Remove => {
+                self.remove_network().map_err(told)?;
+                Ok(Answer::Done)
+            }
+        }
+    }
+
+    fn start(&self) -> Result<Start, String> {
+        Ok(Start {
+            identity_spki: self.keys.identity().spki_der().to_vec().into(),
+            tls_chain: self.tls.chain().iter().map(|certificate| certificate.to_vec().into()).collect(),
+            attestation: self.keys.level(),
+            vault_keys: KeyBytes(self.vault_keys.expose().to_vec()),
+            counter: self.counter,
+            booted: self.booted.clone().ok_or("nothing was booted")?,
+        })
+    }
+
+    /// Judges what the child has downloaded, with every layer that the anchors demand, and installs it.
+    fn install(&mut self, manifest: &[u8], content_key: &[u8]) -> Result<(), String> {
+        if self.diskless {
+            return Err("a diskless device installs nothing".to_owned());
+        }
+        let booted = self.booted.as_ref().ok_or("nothing was booted")?;
+        // The child raises the floors when its image is confirmed; until the next start they are known from that.
+        let floors = Floors {
+            version: self.floors.version.max(booted.version),
+            security_epoch: self.floors.security_epoch.max(booted.security_epoch),
+            ..self.floors
+        };
+        let measured = self.boot.manifest_hash(manifest, &floors).map_err(told)?;
+        let wrapped = WrappedContentKey::from_bytes(content_key).map_err(told)?;
+        let key = ContentKey::new(self.keys.open_content_key(&wrapped, measured.0).map_err(told)?);
+        let staged = FolderDisk::new(&self.staging).look(STAGED_IMAGE).map_err(told)?;
+        let image = staged.ok_or_else(|| format!("no image is in {}", self.staging.display()))?;
+        let length = image.metadata().map_err(told)?.len();
+        self.boot
+            .install(&floors, Source { manifest, approval: None, image, length, content_key: &key })
+            .map_err(told)?;
+        self.restart_due = true;
+        Ok(())
+    }
+
+    /// Whether another image was installed and waits to be tried.
+    pub(super) fn is_restart_due(&self) -> bool {
+        self.restart_due
+    }
+
+    /// A child steps the counter after it has written its vault, and one step at a time.
+    fn step_counter(&mut self, to: u64) -> Result<(), String> {
+        let Some(counter) = self.counter else { return Err("the keys of this device have no counter".to_owned()) };
+        if counter.checked_add(1) != Some(to) {
+            return Err(format!("the counter stands at {counter} and is not stepped to {to}"));
+        }
+        self.keys.advance_counter(to).map_err(told)?;
+        self.counter = Some(to);
+        Ok(())
+    }
+
+    /// Takes out what a child had put in force.
+    pub(super) fn remove_network(&mut self) -> io::Result<()> {
+        self.interface.as_mut().map_or(Ok(()), Interface::remove)
+    }
+
+    fn interface(&mut self) -> Result<&mut Interface, String> {
+        let none = "this parent may not change the network: start it as root, with `--interface`";
+        self.interface.as_mut().ok_or_else(|| none.to_owned())
+    }
+}
+
+fn told(error: impl std::fmt::Display) -> String {
+    error.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::boot::fixture;
+    use crate::limits::LIMITS;
+    use crate::parent::message::SignFor;
+    use keys::content_key::{self, ContentKeyInfo};
+    use keys::cose::{self, CosePurpose};
+    use keys::keystore::KeystoreSpec;
+    use keys::pki::{Authority, AuthorityKind, Csr};
+    use keys::profile::Profile;
+    use keys::purpose::KeyPurpose;
+    use protocol::eat::DemandedLayers;
+    use std::time::Duration;
+
+    struct Bench {
+        services: Services,
+        _dir: tempfile::TempDir,
+    }
+
+    fn bench() -> Bench {
+        let dir = tempfile::tempdir().unwrap();
+        let keys = Keystore::create(&KeystoreSpec::DangerSoftware, &dir.path().join("keys"), Profile::Modern).unwrap();
+        let now = keys::time::Now { mono_ms: 0, unix_ms: crate::clock::BUILD_FLOOR_UNIX_MS };
+        let authority = Authority::create(AuthorityKind::Device, Profile::Modern, "Test", now).unwrap();
+        let tls = keys.tls_key(Profile::Modern).unwrap();
+        let csr = Csr::parse_and_verify(&Csr::create(&tls).unwrap()).unwrap();
+        let leaf = authority.issue_device(&csr, keys.identity().device_id(), now, Duration::from_secs(60)).unwrap();
+        let root = keys.storage_root().unwrap();
+        let (image, disk) = (fixture::image("1.0.0", 0, b"program"), FolderDisk::new(dir.path()));
+        let source = Source {
+            manifest: &image.manifest,
+            approval: None,
+            image: &image.sealed[..],
+            length: image.sealed.len() as u64,
+            content_key: &image.content_key,
+        };
+        BootFolder::create(disk.clone(), &root, &fixture::anchors(), source, &LIMITS).unwrap();
+        let mut boot = BootFolder::open(disk, &root, &LIMITS).unwrap();
+        let hash = boot.load(&Floors::NONE, false).unwrap().hash;
+        let services = Services {
+            boot,
+            booted: Some(Booted {
+                manifest_sha256: hash.0.into(),
+                version: "1.0.0".parse().unwrap(),
+                security_epoch: 0,
+                layers: DemandedLayers::DangerL1Only,
+                danger_unlocked_memory: false,
+                trying: false,
+                fell_back: None,
+            }),
+            floors: Floors::NONE,
+            restart_due: false,
+            diskless: false,
+            vault: dir.path().to_owned(),
+            staging: dir.path().join(STAGING_FOLDER),
+            vault_keys: VaultKeys::derive(&root).unwrap(),
+            tls: Credential::new(tls, vec![leaf]).unwrap(),
+            keys,
+            counter: None,
+            interface: Some(Interface::new("none")),
+            _lock: File::open(dir.path()).unwrap(),
+        };
+        Bench { services, _dir: dir }
+    }
+
+    fn asked(services: &mut Services, request: Request) -> Answer {
+        let packet = encode(&Question { number: 7, request });
+        let reply: Reply = cbor::decode(&services.answer(&packet, &LIMITS)).unwrap();
+        assert_eq!(reply.number, 7);
+        reply.answer
+    }
+
+    fn refused(services: &mut Services, packet: &[u8]) -> String {
+        let reply: Reply = cbor::decode(&services.answer(packet, &LIMITS)).unwrap();
+        match reply.answer {
+            Answer::Failed(why) => why,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn everything_but_the_questions_is_refused() {
+        let mut bench = bench();
+        let remove = encode(&Question { number: 1, request: Request::Remove });
+        let longer = [&remove[..], &[0]].concat();
+        // A purpose that no child asks for (enrolment), and one that does not exist.
+        let mut enrolment = encode(&Question {
+            number: 1,
+            request: Request::Sign { purpose: SignFor::Challenge, payload: Vec::new().into() },
+        });
+        let at = enrolment.iter().rposition(|byte| *byte == 1).unwrap();
+        enrolment[at] = 0;
+        for packet in [&b""[..], b"{}", b"\xff", &remove[..remove.len() - 1], &longer, &enrolment] {
+            assert!(refused(&mut bench.services, packet).contains("no question"), "{packet:?}");
+        }
+    }
+
+    #[test]
+    fn a_question_has_its_longest_length() {
+        let mut bench = bench();
+        let sign = |length: usize| {
+            let payload = vec![b' '; length].into();
+            encode(&Question { number: 1, request: Request::Sign { purpose: SignFor::SelfTest, payload } })
+        };
+        let overhead = sign(LIMITS.parent_message).len() - LIMITS.parent_message;
+        let longest = sign(LIMITS.parent_message - overhead);
+        assert_eq!(longest.len(), LIMITS.parent_message);
+        let reply: Reply = cbor::decode(&bench.services.answer(&longest, &LIMITS)).unwrap();
+        assert!(matches!(reply.answer, Answer::Signature(_)));
+        assert!(refused(&mut bench.services, &sign(LIMITS.parent_message - overhead + 1)).contains("too long"));
+    }
+
+    #[test]
+    fn attack_a_child_obtains_no_signature_over_bytes_of_its_own() {
+        let mut bench = bench();
+        // The payload that it hands in is signed inside a Sig_structure of the purpose that it names, whatever it looks like.
+        let forged = cose::to_be_signed(CosePurpose::Enrolment, b"mine");
+        let request = Request::Sign { purpose: SignFor::Challenge, payload: forged.clone().into() };
+        let Answer::Signature(signature) = asked(&mut bench.services, request) else { panic!("no signature") };
+        let signature: [u8; 64] = signature.to_vec().try_into().unwrap();
+        let identity = bench.services.keys.identity().clone();
+        assert!(identity.verify(&forged, &signature).is_err());
+        let signed = cose::assemble(&forged, signature);
+        assert_eq!(cose::verify(CosePurpose::Challenge, &identity, &signed).unwrap(), forged);
+        assert!(cose::verify(CosePurpose::Enrolment, &identity, &signed).is_err());
+        let tls = asked(&mut bench.services, Request::SignTls(forged.into()));
+        assert!(matches!(tls, Answer::Failed(why) if why.contains("handshake")));
+    }
+
+    #[test]
+    fn a_child_learns_its_identity_and_the_keys_of_its_vault_alone() {
+        let mut bench = bench();
+        let Answer::Start(start) = asked(&mut bench.services, Request::Start) else { panic!("no start") };
+        assert_eq!(&*start.identity_spki, bench.services.keys.identity().spki_der());
+        assert!(VaultKeys::from_exposed(&start.vault_keys.0).is_ok());
+        let root = bench.services.keys.storage_root().unwrap();
+        for purpose in [KeyPurpose::BootAnchors, KeyPurpose::BootControl, KeyPurpose::BootSlot, KeyPurpose::BootIndex] {
+            let key = *root.purpose_key(purpose).unwrap().expose();
+            assert!(!start.vault_keys.0.chunks(16).any(|handed| handed == key), "{purpose}");
+        }
+    }
+
+    #[test]
+    fn without_a_counter_none_is_stepped() {
+        let mut bench = bench();
+        let answer = asked(&mut bench.services, Request::StepCounter { to: 1 });
+        assert!(matches!(answer, Answer::Failed(why) if why.contains("no counter")));
+        bench.services.counter = Some(5);
+        for to in [0, 4, 5, 7, u64::MAX] {
+            let answer = asked(&mut bench.services, Request::StepCounter { to });
+            assert!(matches!(answer, Answer::Failed(why) if why.contains("stands at 5")), "{to}");
+        }
+    }
+
+    #[test]
+    fn a_network_that_would_strand_the_device_is_refused_before_anything_is_changed() {
+        let mut bench = bench();
+        let network = |gateway: &str| {
+            let text = format!(r#"{{"address":"192.0.2.7","prefix":24,"gateway":"{gateway}","dns":["192.0.2.53"]}}"#);
+            Request::Apply(serde_json::from_str(&text).unwrap())
+        };
+        let answer = asked(&mut bench.services, network("192.0.3.1"));
+        assert!(matches!(answer, Answer::Failed(why) if why.contains("192.0.3.1")));
+        let answer = asked(&mut bench.services, network("192.0.2.1"));
+        assert!(matches!(answer, Answer::Failed(why) if why.contains("no interface none")));
+        bench.services.interface = None;
+        let answer = asked(&mut bench.services, network("192.0.2.1"));
+        assert!(matches!(answer, Answer::Failed(why) if why.contains("--interface")));
+        assert_eq!(asked(&mut bench.services, Request::Remove), Answer::Done);
+    }
+
+    #[test]
+    fn a_staged_image_is_judged_with_its_wrapped_key_and_installed() {
+        let mut bench = bench();
+        let update = fixture::image("1.1.0", 0, b"the next program");
+        let staging = bench.services.staging.clone();
+        std::fs::create_dir(&staging).unwrap();
+        let hash = bench.services.boot.manifest_hash(&update.manifest, &Floors::NONE).unwrap();
+        let wrap = |manifest_sha256| {
+            let info = ContentKeyInfo { manifest_sha256, identity: bench.services.keys.identity().spki_hash() };
+            content_key::wrap(update.content_key.expose(), bench.services.keys.agreement(), &info).unwrap()
+        };
+        let (good, other) = (wrap(hash.0), wrap([7; 32]));
+        let install = |services: &mut Services, key: &WrappedContentKey| {
+            let (manifest, content_key) = (update.manifest.clone().into(), key.as_bytes().to_vec().into());
+            asked(services, Request::Install { manifest, content_key })
+        };
+        let services = &mut bench.services;
+        assert!(matches!(install(services, &good), Answer::Failed(why) if why.contains("no image is in")));
+        std::fs::write(staging.join(STAGED_IMAGE), &update.sealed).unwrap();
+        assert!(matches!(install(services, &other), Answer::Failed(_)), "a key that was wrapped for another image");
+        services.diskless = true;
+        assert!(matches!(install(services, &good), Answer::Failed(why) if why.contains("diskless")));
+        services.diskless = false;
+        assert!(!services.is_restart_due());
+        assert_eq!(install(services, &good), Answer::Done);
+        assert!(services.is_restart_due() && services.is_trying());
+        assert_eq!(asked(services, Request::Confirm), Answer::Done);
+        assert!(!services.is_trying());
+    }
+}
