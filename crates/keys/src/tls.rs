@@ -13,6 +13,7 @@ mod deferred;
 mod negotiated;
 mod provider;
 mod recheck;
+mod records;
 mod seen;
 mod server;
 #[cfg(feature = "web")]
@@ -23,6 +24,7 @@ pub use deferred::{check_deferred_server, danger_client_enrolment};
 pub use negotiated::{Negotiated, exporter};
 pub use provider::https_provider;
 pub use recheck::{Peer, RecheckError, recheck_client, recheck_server};
+pub use records::{RecordError, Records, TakeOverError, TrafficSecrets};
 pub use seen::SeenServer;
 pub use server::{HelloRefused, Kind, Listener, ServerTls, ServerTlsMaterial};
 #[cfg(feature = "web")]

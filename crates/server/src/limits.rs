@@ -6,7 +6,7 @@ use std::time::Duration;
 pub const LIMITS: Limits = Limits {
     readers: 4,
     database_wait: Duration::from_secs(10),
-    logins_kept: 65_536,
+    logins_kept: 1_024,
     image_cache_bytes: 64 * 1024 * 1024,
     os_cache_bytes: 48 * 1024 * 1024,
     agent_state_bytes: 64 * 1024,

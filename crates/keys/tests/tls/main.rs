@@ -4,5 +4,6 @@
 mod attacker;
 mod enrolment;
 mod handshakes;
+mod records;
 mod resumption;
 mod wire;

@@ -13,7 +13,9 @@ use keys::{
     purpose::KeyPurpose,
     signer::Signer,
     time::{Now, SetClock, TimeProvider},
-    tls::{HelloRefused, Kind, SeenServer, ServerTls, ServerTlsMaterial, SessionMaterial, client_session},
+    tls::{
+        HelloRefused, Kind, SeenServer, ServerTls, ServerTlsMaterial, SessionMaterial, TrafficSecrets, client_session,
+    },
 };
 use rustls::{ClientConfig, ClientConnection, ServerConfig, ServerConnection, server::Acceptor};
 
@@ -107,6 +109,7 @@ pub(crate) struct Connected {
     pub(crate) client: ClientConnection,
     pub(crate) server: ServerConnection,
     pub(crate) kind: Option<Kind>,
+    pub(crate) secrets: Arc<TrafficSecrets>,
 }
 
 impl Connected {
@@ -150,8 +153,8 @@ pub(crate) fn connect_to(
     while client.wants_write() {
         client.write_tls(&mut hello).unwrap();
     }
-    let (kind, server) = accept(&hello, answering)?;
-    let mut connected = Connected { client, server, kind };
+    let (kind, server, secrets) = accept(&hello, answering)?;
+    let mut connected = Connected { client, server, kind, secrets };
     for _ in 0..8 {
         flow(&mut connected.server, &mut connected.client).map_err(Refused::Client)?;
         flow(&mut connected.client, &mut connected.server).map_err(Refused::Server)?;
@@ -162,7 +165,10 @@ pub(crate) fn connect_to(
 }
 
 /// Gives a whole ClientHello to a server.
-pub(crate) fn accept(hello: &[u8], answering: Answering<'_>) -> Result<(Option<Kind>, ServerConnection), Refused> {
+pub(crate) fn accept(
+    hello: &[u8],
+    answering: Answering<'_>,
+) -> Result<(Option<Kind>, ServerConnection, Arc<TrafficSecrets>), Refused> {
     let mut acceptor = Acceptor::default();
     let mut bytes = hello;
     while !bytes.is_empty() {
@@ -176,8 +182,9 @@ pub(crate) fn accept(hello: &[u8], answering: Answering<'_>) -> Result<(Option<K
         }
         Answering::Config(config) => (None, config),
     };
+    let (config, secrets) = TrafficSecrets::of(&config);
     let server = accepted.into_connection(config).map_err(|(error, _)| Refused::Server(error))?;
-    Ok((kind, server))
+    Ok((kind, server, secrets))
 }
 
 /// Moves all waiting bytes from one end to the other.

@@ -4,7 +4,7 @@ use std::future::poll_fn;
 use std::sync::Arc;
 use std::time::Duration;
 
-use keys::tls::{Kind, Listener};
+use keys::tls::{Kind, Listener, TrafficSecrets};
 use tokio::io::{AsyncWriteExt as _, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -17,8 +17,9 @@ use super::entrance::client_hello::{Arrived, arrived};
 use super::entrance::door::DoorPass;
 use super::entrance::lobby::Source;
 use super::events::GatewayEventKind;
+use super::reading::{peek_shared, read_shared};
 use super::session::Session;
-use super::tls_socket::{HandshakeError, TlsSocket, TlsSocketError, read_shared};
+use super::tls_socket::{HandshakeError, TlsSocket, TlsSocketError};
 use super::{enrolment, login};
 
 /// Time to write an alert or a last frame to somebody who is being turned away.
@@ -51,7 +52,7 @@ pub(super) async fn arrive(caller: Caller, tcp: TcpStream) {
         Err(away) => return caller.turned(&away),
     };
     match Box::pin(admitted.into_session(&caller)).await {
-        Ok(Some(session)) => drop(caller.edge.tasks.clone().spawn(session.run(caller))),
+        Ok(Some(session)) => drop(caller.edge.tasks.clone().spawn(session.run(Box::new(caller)))),
         Ok(None) => {}
         Err(away) => caller.turned(&away),
     }
@@ -66,29 +67,37 @@ pub(super) struct Admitted {
 
 async fn admit(caller: &Caller, mut tcp: TcpStream) -> Result<Admitted, TurnedAway> {
     let source = Source::from(caller.peer);
-    let hello = client_hello(caller, &mut tcp, source).await?;
+    let part = client_hello(caller, &mut tcp, source).await?;
     let mut grant = caller.edge.door.enter(source).map_err(|_| Turned::DoorFull)?;
     if let Ok(pass) = grant.try_recv() {
-        return Ok(Admitted { tcp, hello, pass });
+        return Admitted::new(caller, tcp, part, pass).await;
     }
     let _counted = caller.edge.counters.hold(Gauge::Waiting);
     let pass = timeout(caller.edge.limits.waiting_deadline, grant).await.map_err(|_| Turned::DoorDeadline)?;
     // The door outlives its queue, so a pass always comes.
     let pass = pass.map_err(|_| Turned::DoorFull)?;
+    let admitted = Admitted::new(caller, tcp, part, pass).await?;
     // Who gave up while waiting must not cost a signature.
-    if is_gone(&tcp).await {
+    if is_gone(&admitted.tcp).await {
         return Err(Turned::Gone.into());
     }
-    Ok(Admitted { tcp, hello, pass })
+    Ok(admitted)
 }
 
-/// Reads until a whole ClientHello is there; nothing is kept for a connection that has sent nothing.
+/// Waits until a whole ClientHello is there. One that came whole, as nearly all do, stays in the kernel: thousands may wait at the door. Of
+/// one that came in parts these are returned.
 async fn client_hello(caller: &Caller, tcp: &mut TcpStream, source: Source) -> Result<Vec<u8>, TurnedAway> {
     let limits = &caller.edge.limits;
     let _counted = caller.edge.counters.hold(Gauge::Lobby);
     let mut place = caller.edge.lobby.enter(source);
     let mut hello = Vec::new();
     let whole = async {
+        let most = limits.hello_bytes;
+        let seen = peek_shared(tcp, |bytes| (bytes.len(), arrived(bytes, most))).await;
+        match seen.map_err(|error| TurnedAway::new(Turned::Gone, error.to_string()))? {
+            (length, Arrived::Whole) if length <= most => return Ok(()),
+            _ => {}
+        }
         loop {
             let more = read_shared(tcp, |bytes| hello.extend_from_slice(bytes)).await;
             if more.map_err(|error| TurnedAway::new(Turned::Gone, error.to_string()))? == 0 {
@@ -118,10 +127,22 @@ async fn is_gone(tcp: &TcpStream) -> bool {
 }
 
 impl Admitted {
-    async fn into_session(self, caller: &Caller) -> Result<Option<Session>, TurnedAway> {
+    /// `hello` is the whole ClientHello, or nothing while it waits to be read.
+    async fn new(caller: &Caller, mut tcp: TcpStream, mut hello: Vec<u8>, pass: DoorPass) -> Result<Self, TurnedAway> {
+        if hello.is_empty() {
+            let read = read_shared(&mut tcp, |bytes| hello.extend_from_slice(bytes)).await;
+            read.map_err(|error| TurnedAway::new(Turned::Gone, error.to_string()))?;
+            if hello.len() > caller.edge.limits.hello_bytes {
+                return Err(Turned::NotTls.into());
+            }
+        }
+        Ok(Self { tcp, hello, pass })
+    }
+
+    async fn into_session(self, caller: &Caller) -> Result<Option<Box<Session>>, TurnedAway> {
         let counted = caller.edge.counters.hold(Gauge::Door);
         let Self { mut tcp, hello, pass } = self;
-        let (tls, kind) = match accept_hello(caller, &hello).await {
+        let Begun { tls, secrets, kind } = match accept_hello(caller, &hello).await {
             Ok(accepted) => accepted,
             Err((away, alert)) => {
                 // The alert is a courtesy to whoever has to find out why.
@@ -130,7 +151,7 @@ impl Admitted {
             }
         };
         drop(hello);
-        let mut socket = TlsSocket::new(tcp, tls);
+        let mut socket = TlsSocket::new(tcp, tls, secrets);
         let early = handshake(caller, &mut socket).await?;
         // Held until the verdict, so that the door bounds the work for strangers and not only the handshakes.
         let inside = (pass, counted);
@@ -144,8 +165,15 @@ impl Admitted {
 /// What a connection holds while it is inside the door.
 pub(super) type Inside = (DoorPass, Counted);
 
+/// A handshake that has begun.
+struct Begun {
+    tls: ServerConnection,
+    secrets: Arc<TrafficSecrets>,
+    kind: Kind,
+}
+
 /// Reads the ClientHello and chooses the configuration. The error carries the bytes to answer with.
-async fn accept_hello(caller: &Caller, mut hello: &[u8]) -> Result<(ServerConnection, Kind), (TurnedAway, Vec<u8>)> {
+async fn accept_hello(caller: &Caller, mut hello: &[u8]) -> Result<Begun, (TurnedAway, Vec<u8>)> {
     let failed = |error: rustls::Error, alert: Vec<u8>| {
         let error = TlsSocketError::Tls(error);
         tls_failed(caller, &error, plaintext_alert(&alert));
@@ -171,12 +199,14 @@ async fn accept_hello(caller: &Caller, mut hello: &[u8]) -> Result<(ServerConnec
         });
         (TurnedAway::new(Turned::HelloRefused, refused.to_string()), NO_APPLICATION_PROTOCOL.to_vec())
     })?;
+    let (config, secrets) = TrafficSecrets::of(&config);
     let tls = if caller.edge.pki.gateway(kind.profile).key().is_elsewhere() {
         sign_aside(caller, accepted, config).await?
     } else {
         accepted.into_connection(config)
     };
-    Ok((tls.map_err(|(error, alert)| failed(error, alert_bytes(alert)))?, kind))
+    let tls = tls.map_err(|(error, alert)| failed(error, alert_bytes(alert)))?;
+    Ok(Begun { tls, secrets, kind })
 }
 
 /// The gateway's signature in the handshake, made by a key outside of this process, which may take as long as it likes: on a thread

@@ -182,7 +182,8 @@ async fn accept_all(edge: Arc<Edge>, listener: Listener) {
             })
             .await;
         let caller = Caller::new(edge.clone(), rule_port, peer);
-        if edge.counters.connections() > edge.limits.connections as u64 {
+        // Who has said nothing yet makes room first.
+        if edge.counters.connections() > edge.limits.connections as u64 && !edge.lobby.evict_oldest() {
             caller.turned(&Turned::TooMany.into());
             continue;
         }

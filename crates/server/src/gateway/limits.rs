@@ -5,7 +5,7 @@ use std::time::Duration;
 /// Limits of the device-facing edge. Every field has a default that suits one machine; an operator may change each.
 #[derive(Clone, Debug)]
 pub struct GatewayLimits {
-    /// Connections of any kind at one time; more are closed at once.
+    /// Connections of any kind at one time. One more takes the place of the oldest in the lobby, or is closed at once when nobody is there.
     pub connections: usize,
     /// Connections that have not sent a whole ClientHello yet; the oldest makes room for the newest.
     pub lobby: usize,
@@ -52,18 +52,18 @@ const RESERVED_FILES: usize = 768;
 
 impl GatewayLimits {
     /// The same limits for a process that may open so many files, so that devices and strangers never take the last descriptor: a part stays
-    /// free for the database, central and the agents. Strangers may have most of the rest, since after an outage every device is one.
+    /// free for the database, central and the agents. Strangers may have most of the rest, since after an outage every device is one;
+    /// who is in the lobby gives way to all others.
     #[must_use]
     pub fn fitted(self, open_files: u64) -> Self {
         let open_files = usize::try_from(open_files).unwrap_or(usize::MAX);
-        let part = |limit: usize, divisor: usize| limit.min((open_files / divisor).max(1));
         let devices = open_files.saturating_sub(RESERVED_FILES).max(open_files / 4 * 3).max(1);
         Self {
             connections: self.connections.min(devices),
-            lobby: part(self.lobby, 8),
-            lobby_per_source: part(self.lobby_per_source, 16),
+            lobby: self.lobby.min(devices),
+            lobby_per_source: self.lobby_per_source.min((devices / 2).max(1)),
             waiting: self.waiting.min((devices / 8 * 7).max(1)),
-            waiting_per_source: self.waiting_per_source.min((devices / 16 * 7).max(1)),
+            waiting_per_source: self.waiting_per_source.min((devices / 32 * 21).max(1)),
             ..self
         }
     }
@@ -73,14 +73,14 @@ impl Default for GatewayLimits {
     fn default() -> Self {
         Self {
             connections: 65_536,
-            lobby: 4_096,
-            lobby_per_source: 1_024,
+            lobby: 32_768,
+            lobby_per_source: 16_384,
             hello_deadline: Duration::from_secs(5),
             hello_bytes: 8 * 1024,
             door: 192,
             door_per_source: 64,
             waiting: 16_384,
-            waiting_per_source: 8_192,
+            waiting_per_source: 12_288,
             waiting_deadline: Duration::from_secs(20),
             flight_deadline: Duration::from_secs(5),
             handshake_deadline: Duration::from_secs(10),
@@ -103,7 +103,7 @@ mod tests {
     #[test]
     fn strangers_never_take_the_last_descriptor() {
         let fitted = GatewayLimits::default().fitted(1_024);
-        assert_eq!((fitted.connections, fitted.lobby, fitted.waiting), (768, 128, 672));
+        assert_eq!((fitted.connections, fitted.lobby, fitted.waiting), (768, 768, 672));
         assert_eq!(GatewayLimits::default().fitted(20_000).connections, 20_000 - RESERVED_FILES);
         assert!(fitted.lobby_per_source < fitted.lobby && fitted.waiting_per_source < fitted.waiting);
     }

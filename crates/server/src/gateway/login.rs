@@ -49,7 +49,7 @@ pub(super) async fn login(
     profile: Profile,
     early: &[u8],
     inside: Inside,
-) -> Result<Session, TurnedAway> {
+) -> Result<Box<Session>, TurnedAway> {
     let now = caller.edge.now();
     // A resumed handshake skips the verifier: date, profile and the certificate's presence are checked here for each connection.
     let peer = recheck_client(socket.tls().peer_certificates(), profile, now)
@@ -65,7 +65,10 @@ pub(super) async fn login(
     let mut login = Login { caller, socket, machine, nonce, exporter, found: None };
     let away = match timeout(caller.edge.limits.challenge_deadline, login.prove_and_open()).await {
         Ok(Ok(Greeted { ticket, inbox, found, proved })) => {
-            return Ok(Session::new(login.socket, login.machine, ticket, inbox, &found, proved, &caller.edge));
+            let socket = login.socket.settle();
+            let socket = socket.map_err(|error| TurnedAway::new(Turned::Broken, error.to_string()))?;
+            let session = Session::new(socket, login.machine, ticket, inbox, &found, proved, &caller.edge);
+            return Ok(Box::new(session));
         }
         Ok(Err(away)) => away,
         Err(_) => Turned::ChallengeDeadline.into(),

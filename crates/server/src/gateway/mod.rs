@@ -8,7 +8,7 @@
 //! | lobby | `entrance/lobby`, `entrance/client_hello` | anybody, for a few seconds, with at most a ClientHello in memory |
 //! | door | `entrance/door` | who sent a whole ClientHello; a bounded number goes on at a time |
 //! | TLS and challenge | `arrival`, `tls_socket`, `login` | strangers still, until the proof |
-//! | session | `session` | an authenticated device, in a small task of its own |
+//! | session | `session`, `session_socket` | an authenticated device, in a small task of its own |
 //! | enrolment | `enrolment` | a token holder, for one request |
 
 mod arrival;
@@ -19,9 +19,11 @@ mod entrance;
 mod events;
 mod limits;
 mod login;
+mod reading;
 mod receipts;
 mod report;
 mod session;
+mod session_socket;
 mod tls_socket;
 
 pub use counters::{GatewayCounters, Turned};

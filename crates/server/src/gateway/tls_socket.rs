@@ -1,82 +1,87 @@
-//! One TCP connection with its TLS state: reads through a buffer shared by the whole thread, writes in one piece.
+//! A connection that rustls drives: its handshake, and all that a stranger says and is told.
 
-use std::cell::RefCell;
 use std::future::poll_fn;
 use std::io::{self, BufRead as _, IoSlice, Write as _};
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead as _, AsyncWrite as _, ReadBuf};
+use keys::tls::{RecordError, Records, TakeOverError, TrafficSecrets};
+use tokio::io::AsyncWrite as _;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::rustls::{self, ServerConnection};
 
-/// Bytes read from a socket at once: one TLS record of full length.
-const READ_BYTES: usize = 16 * 1024;
-
-thread_local! {
-    /// Shared by all connections of a worker thread, and borrowed only within one poll: an idle connection holds no buffer of its own.
-    static READ: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ_BYTES].into_boxed_slice());
-}
-
-/// Reads once from a socket that has no TLS yet; returns how many bytes were taken, 0 at the end of the stream.
-pub(crate) async fn read_shared(tcp: &mut TcpStream, mut take: impl FnMut(&[u8])) -> io::Result<usize> {
-    poll_fn(|cx| {
-        READ.with_borrow_mut(|buffer| {
-            let bytes = ready!(poll_into(tcp, cx, buffer))?;
-            take(bytes);
-            Poll::Ready(Ok(bytes.len()))
-        })
-    })
-    .await
-}
-
-fn poll_into<'b>(tcp: &mut TcpStream, cx: &mut Context<'_>, buffer: &'b mut [u8]) -> Poll<io::Result<&'b [u8]>> {
-    let mut filling = ReadBuf::new(buffer);
-    ready!(Pin::new(tcp).poll_read(cx, &mut filling))?;
-    let length = filling.filled().len();
-    Poll::Ready(Ok(&buffer[..length]))
-}
+use super::reading::read_shared;
+use super::session_socket::SessionSocket;
 
 /// A server-side TLS connection over TCP.
 #[derive(Debug)]
-pub(crate) struct TlsSocket {
+pub(super) struct TlsSocket {
     tcp: TcpStream,
     /// Boxed, since a connection is handed from task to task and each hand-over would copy its kilobyte and make room for it twice.
     tls: Box<ServerConnection>,
-    sent: u64,
+    secrets: Arc<TrafficSecrets>,
+    /// The beginning of a record whose rest has not come: rustls is handed whole records only, so that it holds nothing when it goes.
+    part: Vec<u8>,
 }
 
 /// Why TLS or TCP ended.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum TlsSocketError {
+pub(super) enum TlsSocketError {
     #[error("the connection broke: {0}")]
     Io(#[from] io::Error),
     #[error("TLS failed: {0}")]
     Tls(#[from] rustls::Error),
+    #[error("TLS failed: {0}")]
+    Records(RecordError),
     #[error("the peer closed the connection")]
     Closed,
 }
 
+impl From<RecordError> for TlsSocketError {
+    fn from(error: RecordError) -> Self {
+        match error {
+            RecordError::Closed => Self::Closed,
+            error => Self::Records(error),
+        }
+    }
+}
+
 impl TlsSocket {
-    pub(crate) fn new(tcp: TcpStream, mut tls: ServerConnection) -> Self {
+    pub(super) fn new(tcp: TcpStream, mut tls: ServerConnection, secrets: Arc<TrafficSecrets>) -> Self {
         // The gateway bounds what it hands to TLS itself; a second bound here would only cut writes short.
         tls.set_buffer_limit(None);
-        Self { tcp, tls: Box::new(tls), sent: 0 }
+        Self { tcp, tls: Box::new(tls), secrets, part: Vec::new() }
     }
 
-    pub(crate) fn tls(&self) -> &ServerConnection {
+    pub(super) fn tls(&self) -> &ServerConnection {
         &self.tls
     }
 
-    /// Hands bytes that were read before TLS began to TLS; plaintext goes to `plain`.
+    /// Lets rustls go: from here on the connection holds its keys and nothing else. Everything written must be flushed.
     ///
     /// # Errors
-    /// When TLS refuses them; an alert may then wait to be written.
-    pub(crate) fn feed(&mut self, mut bytes: &[u8], mut plain: impl FnMut(&[u8])) -> Result<(), TlsSocketError> {
-        while !bytes.is_empty() {
-            if self.tls.read_tls(&mut bytes)? == 0 {
+    /// When the keys cannot be taken over; the connection is lost then.
+    pub(super) fn settle(self) -> Result<SessionSocket, TakeOverError> {
+        let Self { tcp, tls, secrets, part } = self;
+        Ok(SessionSocket::new(tcp, Records::take_over(*tls, &secrets, part)?))
+    }
+
+    /// Hands bytes to TLS; plaintext goes to `plain`.
+    fn feed(&mut self, bytes: &[u8], mut plain: impl FnMut(&[u8])) -> Result<(), TlsSocketError> {
+        let mut kept = std::mem::take(&mut self.part);
+        let bytes = if kept.is_empty() {
+            bytes
+        } else {
+            kept.extend_from_slice(bytes);
+            &kept
+        };
+        let (mut whole, part) = bytes.split_at(whole_records(bytes));
+        self.part = part.to_vec();
+        while !whole.is_empty() {
+            if self.tls.read_tls(&mut whole)? == 0 {
                 return Err(TlsSocketError::Closed);
             }
             self.tls.process_new_packets()?;
@@ -85,67 +90,45 @@ impl TlsSocket {
         Ok(())
     }
 
-    /// Hands plaintext to TLS; [`Self::poll_flush`] sends it.
+    /// Hands plaintext to TLS; [`Self::flush`] sends it.
     ///
     /// # Errors
     /// Never while no buffer limit is set.
-    pub(crate) fn write(&mut self, plain: &[u8]) -> io::Result<()> {
+    pub(super) fn write(&mut self, plain: &[u8]) -> io::Result<()> {
         self.tls.writer().write_all(plain)
     }
 
-    /// Whether bytes wait to be sent.
-    pub(crate) fn wants_write(&self) -> bool {
-        self.tls.wants_write()
-    }
-
-    /// Bytes that the socket has taken so far; grows while the peer reads.
-    pub(crate) fn sent(&self) -> u64 {
-        self.sent
-    }
-
-    /// Reads what has arrived, at most [`READ_BYTES`], and hands the plaintext on.
-    ///
-    /// # Errors
-    /// When the peer closed, the connection broke or TLS failed; an alert may then wait to be written.
-    pub(crate) fn poll_read(
-        &mut self,
-        cx: &mut Context<'_>,
-        plain: impl FnMut(&[u8]),
-    ) -> Poll<Result<(), TlsSocketError>> {
-        READ.with_borrow_mut(|buffer| {
-            let bytes = ready!(poll_into(&mut self.tcp, cx, buffer))?;
-            if bytes.is_empty() {
-                return Poll::Ready(Err(TlsSocketError::Closed));
-            }
-            Poll::Ready(self.feed(bytes, plain))
-        })
-    }
-
-    /// Sends what waits; ready when nothing waits any more.
+    /// Sends what waits.
     ///
     /// # Errors
     /// When the connection broke.
-    pub(crate) fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while self.tls.wants_write() {
-            let mut socket = Polled { tcp: &mut self.tcp, cx };
-            match self.tls.write_tls(&mut socket) {
-                Ok(0) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                Ok(written) => self.sent = self.sent.wrapping_add(written as u64),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Poll::Pending,
-                Err(error) => return Poll::Ready(Err(error)),
+    pub(super) async fn flush(&mut self) -> io::Result<()> {
+        poll_fn(|cx| {
+            while self.tls.wants_write() {
+                let mut socket = Polled { tcp: &mut self.tcp, cx };
+                match self.tls.write_tls(&mut socket) {
+                    Ok(0) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                    Ok(_) => {}
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Poll::Pending,
+                    Err(error) => return Poll::Ready(Err(error)),
+                }
             }
+            Poll::Ready(Ok(()))
+        })
+        .await
+    }
+
+    /// Reads once and hands the plaintext on.
+    ///
+    /// # Errors
+    /// When the peer closed, the connection broke or TLS failed; an alert may then wait to be written.
+    pub(super) async fn read(&mut self, mut plain: impl FnMut(&[u8])) -> Result<(), TlsSocketError> {
+        // What came is copied, since the buffer is not this connection's and TLS is.
+        let mut came = Vec::new();
+        if read_shared(&mut self.tcp, |bytes| came.extend_from_slice(bytes)).await? == 0 {
+            return Err(TlsSocketError::Closed);
         }
-        Poll::Ready(Ok(()))
-    }
-
-    /// [`Self::poll_write`] until nothing waits.
-    pub(crate) async fn flush(&mut self) -> io::Result<()> {
-        poll_fn(|cx| self.poll_write(cx)).await
-    }
-
-    /// [`Self::poll_read`] once.
-    pub(crate) async fn read(&mut self, mut plain: impl FnMut(&[u8])) -> Result<(), TlsSocketError> {
-        poll_fn(|cx| self.poll_read(cx, &mut plain)).await
+        self.feed(&came, &mut plain)
     }
 
     /// Runs the handshake to its end. What TLS has to say last (Finished, tickets) is left unsent, to go out with the first plaintext;
@@ -153,7 +136,7 @@ impl TlsSocket {
     ///
     /// # Errors
     /// When the peer closed, the connection broke or TLS failed.
-    pub(crate) async fn handshake(
+    pub(super) async fn handshake(
         &mut self,
         flight: Duration,
         mut plain: impl FnMut(&[u8]),
@@ -170,7 +153,7 @@ impl TlsSocket {
 
     /// Says goodbye on both layers and waits, no longer than `patience`, for the peer to go: closing with unread bytes would reset the
     /// connection and could destroy the last words on their way.
-    pub(crate) async fn close(mut self, patience: Duration) {
+    pub(super) async fn close(mut self, patience: Duration) {
         self.tls.send_close_notify();
         let goodbye = async {
             self.flush().await?;
@@ -199,13 +182,37 @@ impl TlsSocket {
     }
 }
 
+/// How many bytes at the front are whole records. What cannot be one counts as well: rustls knows what to say to it.
+fn whole_records(bytes: &[u8]) -> usize {
+    const HEADER: usize = 5;
+    const MOST: usize = 16 * 1024 + 2_048;
+    let mut whole = 0;
+    while let Some(&[kind, version, _, high, low]) = bytes[whole..].first_chunk::<HEADER>() {
+        let length = usize::from(u16::from_be_bytes([high, low]));
+        if !(20..=23).contains(&kind) || version != 3 || length > MOST {
+            return bytes.len();
+        }
+        if bytes.len() - whole < HEADER + length {
+            break;
+        }
+        whole += HEADER + length;
+    }
+    whole
+}
+
 /// Why a handshake did not finish.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum HandshakeError {
+pub(super) enum HandshakeError {
     #[error("the client stopped in the middle of the handshake")]
     Flight,
     #[error(transparent)]
     Socket(#[from] TlsSocketError),
+}
+
+impl From<io::Error> for HandshakeError {
+    fn from(error: io::Error) -> Self {
+        Self::Socket(error.into())
+    }
 }
 
 /// Lets rustls write to a socket within a poll.
@@ -232,5 +239,27 @@ fn blocking<T>(poll: Poll<io::Result<T>>) -> io::Result<T> {
     match poll {
         Poll::Ready(result) => result,
         Poll::Pending => Err(io::ErrorKind::WouldBlock.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_whole_records_are_handed_on() {
+        let record = [23, 3, 3, 0, 3, 1, 2, 3];
+        let two = [record, record].concat();
+        for (length, whole) in [(0, 0), (4, 0), (5, 0), (7, 0), (8, 8), (12, 8), (15, 8), (16, 16)] {
+            assert_eq!(whole_records(&two[..length]), whole, "of {length} bytes");
+        }
+    }
+
+    #[test]
+    fn what_is_no_record_is_left_to_rustls() {
+        for foreign in [&b"GET / HTTP/1.1\r\n"[..], &[23, 2, 0, 0, 3], &[22, 3, 3, 0x48, 0x01], &[24, 3, 3, 0, 9]] {
+            assert_eq!(whole_records(foreign), foreign.len(), "{foreign:?}");
+        }
+        assert_eq!(whole_records(&[22, 3, 3, 0x48, 0x00]), 0);
     }
 }

@@ -156,6 +156,8 @@ impl Store {
             .foreign_keys(true)
             // What a statement needs to undo itself halfway stays out of the file system.
             .pragma("temp_store", "MEMORY")
+            // Of each connection, KiB: the kernel has the file in its memory anyway.
+            .pragma("cache_size", "-512")
             .busy_timeout(limits.database_wait);
         // A file does not go away as a server may: no question before each use, which would cost as much as a query.
         let pool = |size: u32| {

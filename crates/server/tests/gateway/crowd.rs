@@ -154,12 +154,33 @@ async fn the_lobby_drops_a_sources_oldest_beyond_its_share_and_the_door_refuses_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn connections_are_bounded_in_all() {
-    let limits = GatewayLimits { connections: 3, ..patient() };
+async fn connections_are_bounded_in_all_and_who_says_nothing_makes_room_first() {
+    let limits = GatewayLimits { connections: 3, door_per_source: 1, ..patient() };
     let rig = Rig::with(limits, LIMITS, 60).await;
-    let mut crowd = Vec::new();
-    for _ in 0..5 {
-        crowd.push(tcp_from(rig.addr(), ATTACKER).await);
+    let device = rig.device(Profile::Modern).await;
+    rig.until(|counters| counters.connections() == 0).await;
+    let mut silent = Vec::new();
+    for _ in 0..3 {
+        silent.push(tcp_from(rig.addr(), ATTACKER).await);
     }
-    rig.until(|counters| counters.turned(Turned::TooMany) == 2 && counters.connections() == 3).await;
+    rig.until(|counters| counters.lobby() == 3).await;
+    logs_in_soon(&rig, &device).await;
+    rig.until(|counters| counters.turned(Turned::Evicted) == 1 && counters.connections() == 2).await;
+    let hello = client_hello(&device);
+    let mut eager = Vec::new();
+    for _ in 0..3 {
+        let mut tcp = tcp_from(rig.addr(), ATTACKER).await;
+        tcp.write_all(&hello).await.unwrap();
+        eager.push(tcp);
+    }
+    rig.until(|counters| counters.turned(Turned::Evicted) == 3 && counters.waiting() == 2).await;
+    assert_eq!((counters_of(&rig), rig.counters.turned(Turned::TooMany)), ((1, 3), 0));
+    let more = tcp_from(rig.addr(), ATTACKER).await;
+    rig.until(|counters| counters.turned(Turned::TooMany) == 1 && counters.connections() == 3).await;
+    drop((silent, eager, more));
+}
+
+/// Who is inside the door, and all connections.
+fn counters_of(rig: &Rig) -> (u64, u64) {
+    (rig.counters.door(), rig.counters.connections())
 }

@@ -282,6 +282,6 @@ async fn the_more_devices_are_told_to_come_back_the_longer_is_the_time_they_are_
     stopping.await.unwrap();
 }
 
-fn message_to_device(name: &str, value: Vec<u8>) -> Box<AppMessage> {
+pub(crate) fn message_to_device(name: &str, value: Vec<u8>) -> Box<AppMessage> {
     Box::new(AppMessage { name: name.to_owned(), value })
 }

@@ -7,6 +7,7 @@ mod attacks;
 mod crowd;
 mod enrolment;
 mod login;
+mod records;
 mod reports;
 mod rig;
 mod slow;

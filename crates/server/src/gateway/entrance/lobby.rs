@@ -75,6 +75,16 @@ impl Lobby {
         LobbyPlace { lobby: self.clone(), number, evicted }
     }
 
+    /// Sends the oldest connection away; `false` when there is none.
+    pub(crate) fn evict_oldest(&self) -> bool {
+        let mut state = self.lock();
+        let oldest = state.waiting.first_key_value().map(|(&number, _)| number);
+        if let Some(oldest) = oldest {
+            state.remove(oldest);
+        }
+        oldest.is_some()
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         // Nothing panics while it holds the lock, so a poisoned state is still whole.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -141,6 +151,16 @@ mod tests {
         assert!(!gone(&mut first));
         let mut third = lobby.enter(source("10.0.0.3"));
         assert!(gone(&mut first) && !gone(&mut second) && !gone(&mut third));
+    }
+
+    #[test]
+    fn the_oldest_can_be_sent_away_while_there_is_one() {
+        let lobby = lobby(4, 4);
+        let (mut first, mut second) = (lobby.enter(source("10.0.0.1")), lobby.enter(source("10.0.0.2")));
+        assert!(lobby.evict_oldest());
+        assert!(gone(&mut first) && !gone(&mut second));
+        assert!(lobby.evict_oldest());
+        assert!(gone(&mut second) && !lobby.evict_oldest());
     }
 
     #[test]
