@@ -7,7 +7,7 @@ POINTS ?= 500
 help:
 	@echo "make demo      build, then show the whole path on this machine: connect, prove, fetch the app, run it"
 	@echo "make test      run every test, attacks included"
-	@echo "make bench     measure the gateway beside a bare TLS server, and the language beside Lua (several minutes)"
+	@echo "make bench     measure the gateway beside a bare TLS server and mosquitto, and the language beside Lua (a quarter of an hour)"
 	@echo "make os-image  build the program that a device boots: the runtime alone, linked statically"
 	@echo "make powercut  cut the power of a device in a virtual machine at $(POINTS) points of its writes (POINTS=20 for fewer)"
 	@echo "make lint      formatting and lints, warnings are errors"
@@ -28,6 +28,10 @@ bench:
 	@scripts/setup bench
 	cargo run --release --locked --package vouch-benches --bin vouch-bench
 	cargo run --release --locked --package vouch-benches --bin vouch-bench -- vault
+	cargo run --release --locked --package vouch-benches --bin vouch-bench -- messages
+	cargo run --release --locked --package vouch-benches --bin vouch-bench -- storm
+	cargo run --release --locked --package vouch-benches --bin vouch-bench -- storm 19000 --one-address
+	cargo run --release --locked --package vouch-benches --bin vouch-bench -- restart
 	cargo build --release --locked --package vouch-squirrel --examples
 	cargo run --release --locked --package vouch-squirrel --example measure
 	python3 benches/squirrel/run.py

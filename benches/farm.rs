@@ -30,8 +30,13 @@ pub const KNOWN_KEYS_FILE: &str = "known-keys";
 /// Devices of each profile; as many log in at a time.
 pub const DEVICES: u32 = 16;
 
-/// The agent of the round trip: what comes goes back.
-const AGENT: &str = r#"device.on("ping", function(text) { device.send("pong", text); });"#;
+/// The agent: a ping goes back, a message is counted, and the count is told.
+const AGENT: &str = r#"
+count <- 0;
+device.on("ping", function(text) { device.send("pong", text); });
+device.on("m", function(text) { count++; });
+device.on("count", function(_) { device.send("count", count); });
+"#;
 
 /// An enrolled device.
 pub struct BenchDevice {
@@ -57,6 +62,14 @@ pub async fn plant(dir: &Path) -> Result<Vec<BenchDevice>> {
 /// When anything cannot be made.
 pub async fn plant_fleet(dir: &Path, devices: u32) -> Result<Vec<BenchDevice>> {
     planted(dir, &[Profile::Modern], devices, false).await
+}
+
+/// Makes a server in `dir` with so many devices, all `modern`, that have agents.
+///
+/// # Errors
+/// When anything cannot be made.
+pub async fn plant_talkers(dir: &Path, devices: u32) -> Result<Vec<BenchDevice>> {
+    planted(dir, &[Profile::Modern], devices, true).await
 }
 
 async fn planted(dir: &Path, profiles: &[Profile], each: u32, agents: bool) -> Result<Vec<BenchDevice>> {

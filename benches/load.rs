@@ -12,9 +12,11 @@ use protocol::codec::encode_frame;
 use protocol::eat::AttestationLevel;
 use protocol::limits::LIMITS;
 use protocol::message::{ToDevice, ToServer};
+use protocol::report::{LogLevel, LogLine, RingId};
 use protocol::session::{DeviceEvent, DeviceSession, DeviceSessionConfig};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpSocket, TcpStream};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -22,8 +24,10 @@ use tokio_rustls::client::TlsStream;
 use crate::farm::{BenchDevice, NAME, now};
 use crate::process::Kind;
 
+/// The count that a device's lines belong to.
+const RING: RingId = [7; 8];
 /// Bytes of text in a message of the round trip.
-const TEXT: usize = 64;
+const TEXT: usize = 128;
 
 /// Logs in `count` times, each device one login after the other, all devices at once.
 ///
@@ -49,13 +53,13 @@ pub async fn logins(addr: SocketAddr, devices: &[Arc<BenchDevice>], count: usize
     Ok(())
 }
 
-/// The median time of `count` round trips: to the agent and back, or of a frame of the same length to the bare server and back.
+/// The times of `count` round trips, sorted: to the agent and back, or of a frame of the same length to the bare server and back.
 ///
 /// # Errors
 /// When an answer is not the one expected.
-pub async fn round_trip(addr: SocketAddr, kind: Kind, device: &BenchDevice, count: usize) -> Result<Duration> {
+pub async fn round_trip(addr: SocketAddr, kind: Kind, device: &BenchDevice, count: usize) -> Result<Vec<Duration>> {
     let mut tls = login(addr, device).await?;
-    // A CBOR text of 64 bytes: the value that the apps exchange.
+    // A CBOR text: the value that the apps exchange.
     let mut value = vec![0x78, TEXT as u8];
     value.resize(2 + TEXT, b'x');
     let (mut ping, mut pong) = (Vec::new(), Vec::new());
@@ -77,7 +81,7 @@ pub async fn round_trip(addr: SocketAddr, kind: Kind, device: &BenchDevice, coun
     }
     times.sort_unstable();
     tls.shutdown().await.ok();
-    times.get(count / 2).copied().context("no round trips")
+    Ok(times)
 }
 
 /// A device with an open session.
@@ -96,25 +100,59 @@ pub async fn login_from(addr: SocketAddr, source: SocketAddr, device: &BenchDevi
     enter(socket.connect(addr).await?, device).await
 }
 
-/// Keeps a session alive until the server ends it. Nothing is held while nothing comes.
-pub async fn stay(Open { mut tls, mut machine }: Open) {
-    let mut buffer = [0; 64];
+/// The one line that a device reports when it is asked to.
+pub struct Report {
+    /// Whether it is asked.
+    pub wanted: watch::Receiver<bool>,
+    /// Whether the server said that it has the line.
+    pub kept: bool,
+    /// How many devices' lines it has.
+    pub count: Arc<AtomicUsize>,
+}
+
+/// The text of the line.
+pub const LINE: &str = "reported while the server was told to stop";
+
+/// Keeps a session alive until the server ends it, and reports the line if that is wanted and the server has not got it. Nothing is held
+/// while nothing comes. Returns when the server wants the device back, milliseconds, if it said so.
+pub async fn stay(Open { mut tls, mut machine }: Open, report: &mut Report) -> Option<u32> {
+    let (mut buffer, mut sent) = ([0; 64], report.kept);
     loop {
+        if !sent && *report.wanted.borrow_and_update() {
+            let line = LogLine::new(now().unix_ms, LogLevel::Log, LINE);
+            sent = machine.send_logs(RING, 0, &[line]).is_ok();
+        }
         if let Some(bytes) = machine.poll_transmit()
             && (tls.write_all(&bytes).await.is_err() || tls.flush().await.is_err())
         {
-            return;
+            return None;
         }
-        match tls.read(&mut buffer).await {
-            Ok(length) if length > 0 => machine.handle_bytes(buffer.get(..length).unwrap_or_default(), now()),
-            _ => return,
+        tokio::select! {
+            read = tls.read(&mut buffer) => match read {
+                Ok(length) if length > 0 => machine.handle_bytes(buffer.get(..length).unwrap_or_default(), now()),
+                _ => return None,
+            },
+            Ok(()) = report.wanted.changed(), if !sent => {}
         }
-        while machine.poll_event().is_some() {}
+        while let Some(event) = machine.poll_event() {
+            match event {
+                DeviceEvent::LogsKept(_) => {
+                    report.kept = true;
+                    report.count.fetch_add(1, Ordering::Relaxed);
+                }
+                DeviceEvent::Closed { come_back_after_ms, .. } => {
+                    // An orderly end, as devices make it.
+                    tls.shutdown().await.ok();
+                    return come_back_after_ms;
+                }
+                _ => {}
+            }
+        }
     }
 }
 
 /// TCP, TLS, challenge, welcome.
-async fn login(addr: SocketAddr, device: &BenchDevice) -> Result<TlsStream<TcpStream>> {
+pub(crate) async fn login(addr: SocketAddr, device: &BenchDevice) -> Result<TlsStream<TcpStream>> {
     Ok(enter(TcpStream::connect(addr).await?, device).await?.tls)
 }
 

@@ -1,17 +1,18 @@
 //! A server in a process of its own, on a CPU of its own, that says on request how much of it it has used.
 
 use std::io::{BufRead as _, BufReader, Write as _};
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
-use rustix::process::{Resource, getrlimit};
+use rustix::process::{Pid, Resource, Signal, getrlimit, kill_process};
 use rustix::thread::{CpuSet, sched_setaffinity};
 use rustix::time::{ClockId, clock_gettime};
 use server::gateway::{GatewayLimits, Listen};
 use server::{KEEPALIVE_S, LIMITS, Server, ServerConfig, Troubles};
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::bare;
 
@@ -50,9 +51,18 @@ impl ServerProcess {
     /// # Errors
     /// When it does not come up.
     pub fn start(kind: Kind, dir: &Path) -> Result<Self> {
+        Self::start_at(kind, dir, SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))
+    }
+
+    /// The same at an address of one's choice, for devices that shall find it again.
+    ///
+    /// # Errors
+    /// When it does not come up.
+    pub fn start_at(kind: Kind, dir: &Path, addr: SocketAddr) -> Result<Self> {
         let mut child = Command::new(std::env::current_exe()?)
             .args([SERVE, kind.name()])
             .arg(dir)
+            .arg(addr.to_string())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()?;
@@ -62,6 +72,18 @@ impl ServerProcess {
         answers.read_line(&mut line)?;
         let addr = line.trim().parse().with_context(|| format!("the {} server did not start", kind.name()))?;
         Ok(Self { child, ask, answers, addr })
+    }
+
+    /// Tells the server to stop (SIGTERM) and waits until it has; how long that took.
+    ///
+    /// # Errors
+    /// When it ends otherwise.
+    pub fn stop(mut self) -> Result<Duration> {
+        let start = Instant::now();
+        kill_process(Pid::from_child(&self.child), Signal::TERM)?;
+        let ended = self.child.wait()?;
+        anyhow::ensure!(ended.success(), "the server did not stop in order: {ended}");
+        Ok(start.elapsed())
     }
 
     /// CPU time used so far by all threads of the process, user and system.
@@ -143,18 +165,17 @@ pub fn pin(cpu: usize) -> Result<()> {
 ///
 /// # Errors
 /// When it cannot start.
-pub fn serve(kind: Kind, dir: PathBuf) -> Result<()> {
+pub fn serve(kind: Kind, dir: PathBuf, addr: SocketAddr) -> Result<()> {
     pin(SERVER_CPU)?;
     // One worker on one CPU, for both kinds.
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
-    let (addr, _running) = match kind {
-        Kind::Bare => (runtime.block_on(bare::serve(&dir))?, None),
+    let addr = match kind {
+        Kind::Bare => runtime.block_on(bare::serve(&dir))?,
         Kind::Gateway => {
-            let any = "127.0.0.1:0".parse()?;
             let config = ServerConfig {
                 dir,
-                listen: vec![Listen { rule_port: 31_314, addr: any }],
-                http: any,
+                listen: vec![Listen { rule_port: 31_314, addr }],
+                http: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
                 public_url: None,
                 keepalive_s: KEEPALIVE_S,
                 danger_agents_private_addresses: false,
@@ -163,7 +184,15 @@ pub fn serve(kind: Kind, dir: PathBuf) -> Result<()> {
                 troubles: Troubles::new(&LIMITS),
             };
             let running = runtime.block_on(Server::start(config))?;
-            (running.listens().first().context("a listener")?.addr, Some(running))
+            let addr = running.listens().first().context("a listener")?.addr;
+            runtime.spawn(async move {
+                if let Ok(mut terminated) = signal(SignalKind::terminate()) {
+                    terminated.recv().await;
+                }
+                running.stop().await;
+                std::process::exit(0);
+            });
+            addr
         }
     };
     let mut out = std::io::stdout().lock();

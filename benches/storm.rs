@@ -6,12 +6,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
-use tokio::sync::{Semaphore, mpsc};
-use tokio::task::JoinSet;
+use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::task::{JoinSet, yield_now};
 use tokio::time::{sleep, timeout};
 
 use crate::farm::BenchDevice;
-use crate::load::{login_from, stay};
+use crate::load::{Open, Report, login_from, stay};
 use crate::process::{Kind, ServerProcess};
 
 /// A device gives up an attempt after this.
@@ -20,6 +20,8 @@ pub const PATIENCE: Duration = Duration::from_secs(30);
 pub const SOURCES: u16 = 64;
 /// Logins under way at a time in a gentle ramp.
 const GENTLE: usize = 64;
+/// Devices that begin before those that have an answer go on.
+const AT_A_TIME: usize = 64;
 /// How long after the last login the memory is looked at: what was freed shall be given back by then, and nobody was asked for a sign of
 /// life yet.
 const SETTLE: Duration = Duration::from_secs(5);
@@ -91,26 +93,26 @@ async fn fleet(
     let before = server.anonymous()?;
     let cpu = server.cpu_at_rest()?;
     let (told, mut times) = mpsc::unbounded_channel();
+    // Nobody is asked to report anything.
+    let (_asking, wanted) = watch::channel(false);
     let failures = Arc::new(AtomicUsize::new(0));
     let turns = Arc::new(Semaphore::new(at_once.min(Semaphore::MAX_PERMITS)));
     let mut tasks = JoinSet::new();
     let start = Instant::now();
     for (number, device) in devices.iter().enumerate() {
+        if number.is_multiple_of(AT_A_TIME) {
+            // Devices have nothing to do with one another: who has an answer goes on and does not wait until all others have asked.
+            yield_now().await;
+        }
         let (device, told, failures, turns) = (device.clone(), told.clone(), failures.clone(), turns.clone());
-        let (addr, source) = (server.addr, source(number, sources));
+        let (addr, wanted) = (server.addr, wanted.clone());
         tasks.spawn(async move {
             let turn = turns.acquire_owned().await;
-            let open = loop {
-                match timeout(PATIENCE, login_from(addr, source, &device)).await {
-                    Ok(Ok(open)) => break open,
-                    Ok(Err(_)) | Err(_) => failures.fetch_add(1, Ordering::Relaxed),
-                };
-                sleep(Duration::from_millis(500 + u64::from(fastrand(number)))).await;
-            };
+            let open = come_in(addr, number, sources, &device, &failures).await;
             drop(turn);
             // The receiver lives until all are back.
             let _ = told.send(start.elapsed());
-            stay(open).await;
+            stay(open, &mut Report { wanted, kept: false, count: Arc::default() }).await;
         });
     }
     drop(told);
@@ -132,6 +134,23 @@ async fn fleet(
     let kept = server.anonymous()?.saturating_sub(before);
     drop(tasks);
     Ok((Memory { kept, peak: peak.saturating_sub(before), cpu }, back))
+}
+
+/// Tries until the device is let in, and counts the attempts that failed.
+pub(crate) async fn come_in(
+    addr: SocketAddr,
+    number: usize,
+    sources: u16,
+    device: &BenchDevice,
+    failures: &AtomicUsize,
+) -> Open {
+    loop {
+        match timeout(PATIENCE, login_from(addr, source(number, sources), device)).await {
+            Ok(Ok(open)) => return open,
+            Ok(Err(_)) | Err(_) => failures.fetch_add(1, Ordering::Relaxed),
+        };
+        sleep(Duration::from_millis(500 + u64::from(fastrand(number)))).await;
+    }
 }
 
 /// Where a device comes from.

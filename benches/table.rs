@@ -41,7 +41,8 @@ impl Goal {
         }
     }
 
-    fn show(self) -> String {
+    /// As a table shows it.
+    pub fn show(self) -> String {
         match self {
             Self::AtLeast(least) => format!(">= {least:.2}"),
             Self::AtMost(most) => format!("<= {most:.2}"),
