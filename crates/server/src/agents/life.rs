@@ -16,6 +16,10 @@ use crate::bus::{AgentInbox, AppMessage, Delivery, DeviceMessage, Full, HttpCall
 use crate::fleet::{AgentStart, LogEntry, LogType};
 use crate::store::unix_ms;
 
+/// How long an agent goes from one event to the next before others have their turn. What its messages lead to is then done for all of them
+/// at once: one acknowledgement, one write.
+const STINT: Duration = Duration::from_micros(200);
+
 /// Why a run ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum LifeEnd {
@@ -71,6 +75,7 @@ impl Life {
 
     /// Drives the app until it ends or is to end.
     pub(super) async fn run(&mut self, inbox: &mut AgentInbox, orders: &mut watch::Receiver<Order>) -> LifeEnd {
+        let mut since = Instant::now();
         loop {
             // Connections may have been queued without a wake-up; a timer's function shall know of them too.
             while self.app.has_room()
@@ -89,12 +94,16 @@ impl Life {
                     while let Some(answer) = self.outgoing.try_join_next() {
                         self.answered(answer);
                     }
-                    tokio::task::yield_now().await;
+                    if since.elapsed() >= STINT {
+                        tokio::task::yield_now().await;
+                        since = Instant::now();
+                    }
                 }
                 Turn::Idle | Turn::Waiting => {
                     if let Some(end) = self.wait(inbox, orders).await {
                         return end;
                     }
+                    since = Instant::now();
                 }
                 Turn::Ended => return LifeEnd::Failed,
             }
