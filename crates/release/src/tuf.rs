@@ -139,8 +139,12 @@ pub fn verify(
     Ok(Trusted { updater, now, start: sha256(root), floors })
 }
 
-/// Whether this is root metadata that is signed as it demands itself, and counts each key once.
-pub(crate) fn check_root(root: &[u8]) -> Result<(), TufError> {
+/// Whether this is root metadata that is signed as it demands itself, and counts each key once: good to be trusted, if it
+/// comes from where trust comes from.
+///
+/// # Errors
+/// [`TufError`].
+pub fn check_root(root: &[u8]) -> Result<(), TufError> {
     if root.len() > LIMITS.metadata {
         return Err(TufError::RootTooLong);
     }
