@@ -12,7 +12,7 @@ const FILE_LINES_MAX: usize = 500;
 /// Files that may be longer: one match over all instructions keeps the machine's registers in locals.
 const LONG_FILES: [&str; 1] = ["crates/squirrel/src/vm/dispatch.rs"];
 
-/// Crates that are handed bytes and time, and touch neither network, files nor clock.
+/// Crates that are handed bytes and time, and touch neither network, files nor clock; those who make releases have a folder.
 const SANS_IO: [&str; 5] = ["protocol", "vault", "release", "apphost", "squirrel"];
 
 /// Libraries that implement or wrap cryptography; `keys` composes them for everybody.
@@ -205,7 +205,7 @@ fn pure_crates_have_no_io_and_no_clock() {
             }
         }
         for banned in ["std::fs", "std::net", "std::process", "thread::spawn", "SystemTime::now", "Instant::now"] {
-            problems.extend(uses(&format!("crates/{short}/src"), banned, &[]));
+            problems.extend(uses(&format!("crates/{short}/src"), banned, &["crates/release/src/author"]));
         }
     }
     assert_none(problems);
