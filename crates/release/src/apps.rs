@@ -5,9 +5,6 @@ use keys::hashes::sha256;
 use crate::manifest::Content;
 use crate::tuf::{Trusted, TufError, content_of};
 
-/// The role of the server's online key.
-pub(crate) const SERVER_ROLE: &str = "apps";
-
 /// Why an app is not accepted.
 #[derive(Debug, thiserror::Error)]
 pub enum AppError {

@@ -8,6 +8,9 @@ use crate::manifest::Manifest;
 use crate::root::{SPEC_VERSION, key_id, key_object, time};
 use crate::tuf::{content_of, os_target};
 
+/// The role of the server's online key.
+const SERVER_ROLE: &str = "apps";
+
 /// Some of several keys.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Quorum {
@@ -89,7 +92,7 @@ impl TargetsSpec {
                 }
                 Delegation::Server { key } => {
                     let quorum = Quorum { keys: vec![key.clone()], threshold: 1 };
-                    quorum.delegation(crate::apps::SERVER_ROLE, "apps/*/*", false, &mut keys)?
+                    quorum.delegation(SERVER_ROLE, "apps/*/*", false, &mut keys)?
                 }
             });
         }
