@@ -34,6 +34,8 @@ pub(crate) struct Device {
     pub(crate) limits: Limits,
     pub(crate) clock: Arc<DeviceClock>,
     pub(crate) diary: Diary,
+    /// The signed result of a self-test that the server does not have yet.
+    pub(crate) self_test: Option<Vec<u8>>,
     pub(crate) logs: Arc<LogRing>,
     pub(crate) observer: Observer,
     pub(crate) app: mpsc::Sender<ToApp>,
@@ -144,6 +146,15 @@ impl Device {
         let kept = self.folder.store.keep(Record::App, image.map(Zeroizing::new)).await;
         if let Err(error) = kept {
             self.status(format!("the app is not stored and must be fetched again at the next start: {error}"));
+        }
+    }
+
+    /// The server has the result of the self-test.
+    pub(crate) async fn self_test_taken(&mut self) {
+        if self.self_test.take().is_some()
+            && let Err(error) = self.folder.store.keep(Record::SelfTest, None).await
+        {
+            self.status(format!("the result of the self-test stays stored and goes to the server once more: {error}"));
         }
     }
 

@@ -51,6 +51,7 @@ pub mod store;
 
 pub use crate::device::SOFTWARE_VERSION;
 pub use connect::ports;
+pub use protocol::self_test::{SelfTest, SelfTestCheck, SelfTestOutcome};
 #[cfg(feature = "parent")]
 pub use provision::{ProvisionError, ProvisionOptions, Provisioned, provision};
 pub use run::{Opened, RunError, RunOptions, run};

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use apphost::Unreached;
+use keys::keystore::AttestationLevel;
 use keys::tls::{SeenServer, SessionMaterial, TlsError, client_session};
+use protocol::self_test::SelfTest;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 use vault::Record;
@@ -22,13 +24,14 @@ use crate::connect::diary::Diary;
 use crate::connect::dns::SYSTEM_SERVERS;
 use crate::connect::{Dialer, Security};
 use crate::device::{Device, SOFTWARE_VERSION, stopped};
+use crate::device_keys::{DeviceKeyError, DeviceKeys};
 use crate::events::{BootReport, DeviceEvent, Observer, Sha256Hex, Started};
 use crate::folder::{BOOT_FOLDER, Folder, FolderError, STAGING_FOLDER, VAULT_FOLDER};
 use crate::limits::Limits;
 use crate::network::Network;
 use crate::parent::ParentLink;
 use crate::sandbox::{Plan, Protections};
-use crate::self_test::{self, SelfTest, SelfTestError, Surroundings};
+use crate::self_test::{self, Surroundings};
 use crate::session::{Session, SessionEnd};
 use crate::store::StoreError;
 
@@ -59,8 +62,19 @@ impl Opened {
             dir: self.folder.dir.clone(),
             foreign_port: (1..=u16::MAX).find(|port| !dialled.contains(port)).unwrap_or_default(),
             parent: std::os::unix::process::parent_id(),
-            kernel: rustix::system::uname().release().to_string_lossy().into_owned(),
+            os_version: self
+                .folder
+                .booted
+                .as_ref()
+                .map_or_else(|| SOFTWARE_VERSION.to_owned(), |booted| booted.version.to_string()),
+            boot: self.folder.booted.as_ref().map(|booted| *booted.manifest_sha256),
         }
+    }
+
+    /// Whether this process itself holds keys in a TPM or a token. Their libraries open files and sockets whenever they are used, to
+    /// which a process that is locked down has no way; a parent that holds them leaves its child free of that.
+    pub fn needs_parent_for_sandbox(&self) -> bool {
+        matches!(&*self.folder.keys, DeviceKeys::Own(keys) if keys.level() != AttestationLevel::Software)
     }
 
     /// Tries everything that a device must not be able to do, and keeps the signed result for the server. To be called when the
@@ -68,11 +82,11 @@ impl Opened {
     ///
     /// # Errors
     /// [`RunError`] when the result cannot be signed or kept.
-    pub fn self_test(&self, surroundings: Surroundings, protections: Protections) -> Result<SelfTest, RunError> {
+    pub fn self_test(&self, surroundings: &Surroundings) -> Result<SelfTest, RunError> {
         let Folder { dir, keys, store, .. } = &self.folder;
         let now = DeviceClock::new(self.folder.time_floor_unix_ms).now();
-        let result = self_test::run(surroundings, protections, keys.identity(), now.unix_ms);
-        let signed = result.signed(keys)?;
+        let result = self_test::run(surroundings, now.unix_ms);
+        let signed = self_test::signed(&result, keys).map_err(RunError::SelfTest)?;
         store.write(Record::SelfTest, &signed).map_err(|source| RunError::Store { dir: dir.clone(), source })?;
         Ok(result)
     }
@@ -123,8 +137,8 @@ pub enum RunError {
     #[error(transparent)]
     Tls(#[from] TlsError),
     /// A self-test was made and not signed.
-    #[error(transparent)]
-    SelfTest(#[from] SelfTestError),
+    #[error("the result of the self-test cannot be signed: {0}")]
+    SelfTest(DeviceKeyError),
     /// Which name servers there are is out of reach for a process that was locked down before.
     #[error(
         "the system's list of name servers ({SYSTEM_SERVERS}) is another file since this process locked itself down, so \
@@ -170,6 +184,7 @@ pub async fn run(options: RunOptions, shutdown: impl Future<Output = ()>, observ
         store: folder.store.clone(),
         user_configuration: folder.store.read(Record::UserConfiguration).map_err(in_vault)?,
     });
+    let self_test = folder.store.read(Record::SelfTest).map_err(in_vault)?.map(|signed| signed.expose().to_vec());
     let diary = Diary::open(&folder.store, &options.limits).map_err(in_vault)?;
     let dns = folder.config.dns.clone();
     let network = Network::begin(&folder.store, options.parent, dns, &options.limits).map_err(in_vault)?;
@@ -179,6 +194,7 @@ pub async fn run(options: RunOptions, shutdown: impl Future<Output = ()>, observ
         limits: options.limits,
         clock,
         diary,
+        self_test,
         logs,
         observer: observer.clone(),
         app: app.commands,

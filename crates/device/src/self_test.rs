@@ -2,68 +2,15 @@
 
 mod attempts;
 
-use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
 use keys::cose::{self, CosePurpose};
-use keys::public::PublicKey;
+use protocol::limits::LIMITS;
+use protocol::self_test::{SelfTest, SelfTestCheck, SelfTestOutcome};
 use rustix::io::Errno;
-use serde::{Deserialize, Serialize};
 
 use crate::device_keys::{DeviceKeyError, DeviceKeys};
-use crate::sandbox::Protections;
-
-/// What became of a self-test. What is signed is its JSON text.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SelfTest {
-    /// The device: the SHA-256 of its identity key, in hex.
-    pub device: String,
-    /// When: milliseconds since 1970 by the device's clock.
-    pub unix_ms: i64,
-    /// The kernel's release.
-    pub kernel: String,
-    /// What was locked down before.
-    pub protections: Protections,
-    /// What was tried.
-    pub attempts: Vec<Attempt>,
-}
-
-/// One thing that was tried.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Attempt {
-    /// Its stable name.
-    pub id: String,
-    /// What was tried, in words.
-    pub what: String,
-    /// What became of it.
-    pub outcome: Outcome,
-    /// What the kernel said.
-    pub said: String,
-}
-
-/// What became of an attempt.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Outcome {
-    /// The kernel refused it.
-    Refused,
-    /// It was done, or the kernel went on to look at its arguments.
-    NotRefused,
-    /// This system has nothing that could be tried.
-    NotAvailable,
-}
-
-/// Why there is no signed result.
-#[derive(Debug, thiserror::Error)]
-pub enum SelfTestError {
-    /// The result cannot be written as JSON.
-    #[error("the result of the self-test cannot be written: {0}")]
-    Form(#[from] serde_json::Error),
-    /// The identity key does not sign.
-    #[error("the result of the self-test cannot be signed: {0}")]
-    Sign(#[from] DeviceKeyError),
-}
 
 /// What a self-test must know beforehand: once the process is locked down it cannot look it up.
 #[derive(Clone, Debug)]
@@ -74,60 +21,46 @@ pub struct Surroundings {
     pub foreign_port: u16,
     /// The process that started this one.
     pub parent: u32,
-    /// The kernel's release.
-    pub kernel: String,
+    /// The version of the runtime.
+    pub os_version: String,
+    /// What a verified boot measured, where there was one.
+    pub boot: Option<[u8; 32]>,
 }
 
 /// Tries everything. To be called in a process that is locked down; in another one it does what it tries.
-pub fn run(surroundings: Surroundings, protections: Protections, identity: &PublicKey, unix_ms: i64) -> SelfTest {
-    let attempts = attempts::all(&surroundings).into_iter().map(Attempt::of).collect();
-    let device = identity.spki_hash().to_string();
-    SelfTest { device, unix_ms, kernel: surroundings.kernel, protections, attempts }
+pub fn run(surroundings: &Surroundings, unix_ms: i64) -> SelfTest {
+    let checks = attempts::all(surroundings).into_iter().map(check).collect();
+    SelfTest { unix_ms, os_version: surroundings.os_version.clone(), boot: surroundings.boot, checks }
 }
 
-impl SelfTest {
-    /// Whether nothing was left undone that should have been refused.
-    pub fn has_passed(&self) -> bool {
-        self.attempts.iter().all(|attempt| attempt.outcome != Outcome::NotRefused)
-    }
-
-    /// The result as a COSE_Sign1 by the device's identity key.
-    ///
-    /// # Errors
-    /// [`SelfTestError`].
-    pub fn signed(&self, keys: &DeviceKeys) -> Result<Vec<u8>, SelfTestError> {
-        let payload = serde_json::to_vec(self)?;
-        let signature = keys.sign(CosePurpose::SelfTest, &payload)?;
-        Ok(cose::assemble(&payload, signature))
-    }
+/// The result as a COSE_Sign1 by the device's identity key.
+///
+/// # Errors
+/// The key does not sign.
+pub fn signed(result: &SelfTest, keys: &DeviceKeys) -> Result<Vec<u8>, DeviceKeyError> {
+    let payload = result.to_cbor();
+    let signature = keys.sign(CosePurpose::SelfTest, &payload)?;
+    Ok(cose::assemble(&payload, signature))
 }
 
-impl Attempt {
-    fn of(one: attempts::Try) -> Attempt {
-        let (outcome, said) = match (one.go)() {
-            Ok(()) => (Outcome::NotRefused, "it succeeded".to_owned()),
-            Err(error) => (outcome_of(&error), error.to_string()),
-        };
-        Attempt { id: one.id.to_owned(), what: one.what.to_owned(), outcome, said }
-    }
+fn check(one: attempts::Try) -> SelfTestCheck {
+    let (outcome, said) = match (one.go)() {
+        Ok(()) => (SelfTestOutcome::NotRefused, "it succeeded".to_owned()),
+        Err(error) => (outcome_of(&error), error.to_string()),
+    };
+    // The number of an error says nothing to people, and there is not room for everything.
+    let said = said.split(" (os error").next().unwrap_or_default();
+    let mut detail = format!("{}: {said}", one.what);
+    detail.truncate(detail.floor_char_boundary(LIMITS.self_test_detail));
+    SelfTestCheck { id: one.id.to_owned(), outcome, detail }
 }
 
 /// A refusal is one of two errors. Any other error is none: the kernel did not refuse the call, it disliked the arguments.
-fn outcome_of(error: &io::Error) -> Outcome {
+fn outcome_of(error: &io::Error) -> SelfTestOutcome {
     match error.raw_os_error().map(Errno::from_raw_os_error) {
-        Some(Errno::PERM | Errno::ACCESS) => Outcome::Refused,
-        Some(Errno::NOSYS | Errno::NOENT | Errno::AFNOSUPPORT) => Outcome::NotAvailable,
-        _ => Outcome::NotRefused,
-    }
-}
-
-impl fmt::Display for Outcome {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Outcome::Refused => "refused",
-            Outcome::NotRefused => "NOT REFUSED",
-            Outcome::NotAvailable => "not available",
-        })
+        Some(Errno::PERM | Errno::ACCESS) => SelfTestOutcome::Refused,
+        Some(Errno::NOSYS | Errno::NOENT | Errno::AFNOSUPPORT) => SelfTestOutcome::NotAvailable,
+        _ => SelfTestOutcome::NotRefused,
     }
 }
 
@@ -137,53 +70,62 @@ mod tests {
     use keys::keystore::{Keystore, KeystoreSpec};
     use keys::profile::Profile;
 
-    fn report(outcomes: &[Outcome]) -> SelfTest {
-        let attempt = |outcome: &Outcome| Attempt {
-            id: "listen".to_owned(),
-            what: String::new(),
-            outcome: *outcome,
-            said: String::new(),
-        };
-        SelfTest {
-            device: String::new(),
-            unix_ms: 1,
-            kernel: "6".to_owned(),
-            protections: Protections::default(),
-            attempts: outcomes.iter().map(attempt).collect(),
-        }
-    }
-
-    #[test]
-    fn one_thing_that_is_not_refused_fails_the_test() {
-        assert!(report(&[Outcome::Refused, Outcome::NotAvailable]).has_passed());
-        assert!(!report(&[Outcome::Refused, Outcome::NotRefused]).has_passed());
-    }
-
     #[test]
     fn only_the_kernels_refusals_count_as_refused() {
         for (errno, outcome) in [
-            (Errno::PERM, Outcome::Refused),
-            (Errno::ACCESS, Outcome::Refused),
-            (Errno::NOSYS, Outcome::NotAvailable),
-            (Errno::NOENT, Outcome::NotAvailable),
-            (Errno::INVAL, Outcome::NotRefused),
-            (Errno::FAULT, Outcome::NotRefused),
-            (Errno::CONNREFUSED, Outcome::NotRefused),
+            (Errno::PERM, SelfTestOutcome::Refused),
+            (Errno::ACCESS, SelfTestOutcome::Refused),
+            (Errno::NOSYS, SelfTestOutcome::NotAvailable),
+            (Errno::NOENT, SelfTestOutcome::NotAvailable),
+            (Errno::INVAL, SelfTestOutcome::NotRefused),
+            (Errno::FAULT, SelfTestOutcome::NotRefused),
+            (Errno::CONNREFUSED, SelfTestOutcome::NotRefused),
         ] {
             assert_eq!(outcome_of(&errno.into()), outcome, "{errno}");
         }
-        assert_eq!(outcome_of(&io::Error::other("none of the kernel's")), Outcome::NotRefused);
+        assert_eq!(outcome_of(&io::Error::other("none of the kernel's")), SelfTestOutcome::NotRefused);
+    }
+
+    fn tried(go: fn() -> io::Result<()>) -> SelfTestCheck {
+        check(attempts::Try { id: "listen", what: "listen on a TCP port", go: Box::new(go) })
+    }
+
+    fn keys() -> (tempfile::TempDir, DeviceKeys) {
+        let dir = tempfile::tempdir().unwrap();
+        let keys = Keystore::create(&KeystoreSpec::DangerSoftware, &dir.path().join("keys"), Profile::Modern).unwrap();
+        (dir, DeviceKeys::Own(Box::new(keys)))
     }
 
     #[test]
-    fn what_is_signed_is_the_result_for_this_purpose_alone() {
-        let dir = tempfile::tempdir().unwrap();
-        let keys = Keystore::create(&KeystoreSpec::DangerSoftware, &dir.path().join("keys"), Profile::Modern).unwrap();
-        let report = report(&[Outcome::Refused]);
-        let keys = DeviceKeys::Own(Box::new(keys));
-        let signed = report.signed(&keys).unwrap();
-        let payload = cose::verify(CosePurpose::SelfTest, keys.identity(), &signed).unwrap();
-        assert_eq!(serde_json::from_slice::<SelfTest>(&payload).unwrap(), report);
+    fn what_is_signed_is_the_result_as_the_server_reads_it() {
+        let (_dir, keys) = keys();
+        let refused = tried(|| Err(Errno::PERM.into()));
+        assert_eq!(refused.detail, "listen on a TCP port: Operation not permitted");
+        let done = tried(|| Ok(()));
+        assert_eq!((done.outcome, &*done.detail), (SelfTestOutcome::NotRefused, "listen on a TCP port: it succeeded"));
+        let result = SelfTest { unix_ms: 1, os_version: "vouch".to_owned(), boot: None, checks: vec![refused] };
+        let signed = signed(&result, &keys).unwrap();
+        assert_eq!(SelfTest::verify(keys.identity(), &signed, &LIMITS).unwrap(), result);
         assert!(cose::verify(CosePurpose::Challenge, keys.identity(), &signed).is_err());
+    }
+
+    #[test]
+    fn the_longest_result_fits_what_the_server_takes() {
+        let surroundings = Surroundings {
+            dir: PathBuf::new(),
+            foreign_port: 1,
+            parent: 1,
+            os_version: "v".repeat(LIMITS.label),
+            boot: Some([1; 32]),
+        };
+        let longest =
+            |one: attempts::Try| check(attempts::Try { go: Box::new(|| Err(io::Error::other("x".repeat(99)))), ..one });
+        let checks = attempts::all(&surroundings).into_iter().map(longest).collect();
+        let result =
+            SelfTest { unix_ms: i64::MAX, os_version: surroundings.os_version, boot: surroundings.boot, checks };
+        let (_dir, keys) = keys();
+        let signed = signed(&result, &keys).unwrap();
+        assert_eq!(SelfTest::verify(keys.identity(), &signed, &LIMITS).unwrap(), result);
+        assert!(signed.len() <= LIMITS.self_test && signed.len() <= vault::Record::SelfTest.most());
     }
 }

@@ -107,6 +107,7 @@ pub(crate) struct Session<'a> {
     to_app: VecDeque<ToApp>,
     from_app: Option<mpsc::Receiver<FromApp>>,
     state_told: bool,
+    self_test_told: bool,
     handed: Handed,
     /// An app is being fetched.
     fetching: bool,
@@ -159,6 +160,7 @@ impl<'a> Session<'a> {
             to_app: VecDeque::new(),
             from_app: None,
             state_told: false,
+            self_test_told: false,
             handed: Handed::default(),
             fetching: false,
             when: When::Ready,
@@ -286,7 +288,13 @@ impl<'a> Session<'a> {
                 }
                 Event::AppHandled { next, handled } => self.handed.handled(next, handled),
                 Event::LogsKept(next) => self.device.logs.kept(next),
-                Event::DiaryKept(next) => self.device.diary.kept(next),
+                Event::DiaryKept(next) => {
+                    self.device.diary.kept(next);
+                    // The server takes messages in their order, and the diary came after it.
+                    if self.self_test_told {
+                        self.device.self_test_taken().await;
+                    }
+                }
                 Event::AppRemoved => self.assigned(None).await,
                 Event::Restart(reason) => self.restart(reason),
                 Event::OsAvailable(os) => {
@@ -407,6 +415,9 @@ impl<'a> Session<'a> {
     fn report(&mut self) {
         if self.machine.room() < MESSAGE_ROOM {
             return;
+        }
+        if let (false, Some(result)) = (self.self_test_told, &self.device.self_test) {
+            self.self_test_told = self.machine.self_test(result.clone()).is_ok();
         }
         let machine = &mut self.machine;
         self.device.diary.offer(|ring, first, entries| machine.send_diary(ring, first, entries).unwrap_or(0));

@@ -8,15 +8,16 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use device::SelfTest;
+use device::folder::Folder;
 use device::store::Record;
-use keys::cose::{self, CosePurpose};
 use serde_json::Value;
 
 use crate::boot::{child_of, end, status};
 use crate::network::{DeviceNamespace, SERVER_ADDRESS, in_own_namespaces, tool};
-use crate::support::{Server, Watched, output, vouch};
+use crate::support::{PATIENCE, Server, Watched, output, vouch};
 
 /// How often the sockets of a namespace are looked at.
 const LOOK: Duration = Duration::from_millis(5);
@@ -205,7 +206,7 @@ fn a_device_whose_list_of_name_servers_is_replaced_ends_to_be_locked_down_anew()
 
 /// Makes a device look its server's name up.
 fn forget_the_address(dir: &Path) {
-    let mut folder = device::folder::Folder::open(dir).unwrap();
+    let mut folder = Folder::open(dir).unwrap();
     let mut config = folder.config.clone();
     config.address = None;
     folder.store_config(config).unwrap();
@@ -318,25 +319,40 @@ fn self_test(dir: &Path) -> Value {
 }
 
 fn assert_all_refused(result: &Value) {
-    let attempts = result["attempts"].as_array().unwrap();
-    assert!(attempts.len() >= 40, "{} attempts", attempts.len());
-    for attempt in attempts {
-        assert_eq!(attempt["outcome"], "refused", "{attempt}");
+    let checks = result["checks"].as_array().unwrap();
+    assert!(checks.len() >= 40, "{} checks", checks.len());
+    for check in checks {
+        assert_eq!(check["outcome"], "refused", "{check}");
     }
+    assert_eq!(result["passed"], true);
 }
 
 #[test]
-fn a_self_test_finds_everything_refused_and_signs_that() {
-    let root = tempfile::tempdir().unwrap();
-    let server = Server::start(root.path(), &["127.70.31.1"]);
-    let dir = root.path().join("device");
-    server.provision(&dir, "modern", &["--address", "127.70.31.1"]);
-    let result = self_test(&dir);
-    assert_all_refused(&result);
-    let folder = device::folder::Folder::open(&dir).unwrap();
-    let signed = folder.store.read(Record::SelfTest).unwrap().unwrap();
-    let payload = cose::verify(CosePurpose::SelfTest, folder.keys.identity(), signed.expose()).unwrap();
-    assert_eq!(serde_json::from_slice::<Value>(&payload).unwrap(), result);
+fn a_self_test_finds_everything_refused_and_the_server_is_told() {
+    in_own_namespaces("lockdown::a_self_test_finds_everything_refused_and_the_server_is_told", || {
+        tool("ip link set lo up");
+        let root = tempfile::tempdir().unwrap();
+        let server = provisioned(root.path());
+        let dir = root.path().join("device");
+        let result = self_test(&dir);
+        assert_all_refused(&result);
+        let kept = || {
+            let store = Folder::peek(&dir).unwrap();
+            store.read(Record::SelfTest).unwrap().map(|signed| signed.expose().to_vec())
+        };
+        let identity = Folder::open(&dir).unwrap().keys.identity().clone();
+        let signed = SelfTest::verify(&identity, &kept().unwrap(), &protocol::limits::LIMITS).unwrap();
+        assert_eq!(result["unix_ms"], signed.unix_ms);
+        assert_eq!(result["checks"].as_array().unwrap().len(), signed.checks.len());
+        let mut device = server.run_device(&dir);
+        device.event("welcomed");
+        let deadline = Instant::now() + PATIENCE;
+        while kept().is_some() {
+            assert!(Instant::now() < deadline, "the server does not take the result");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        end(device);
+    });
 }
 
 #[test]
@@ -368,49 +384,55 @@ fn a_device_below_its_parent_is_locked_down() {
 
 #[test]
 fn a_device_folder_that_is_a_link_is_locked_down_to_what_it_leads_to() {
-    let root = tempfile::tempdir().unwrap();
-    let server = Server::start(root.path(), &["127.70.32.1"]);
-    let real: PathBuf = root.path().join("real");
-    server.provision(&real, "modern", &["--address", "127.70.32.1"]);
-    let link = root.path().join("link");
-    std::os::unix::fs::symlink(&real, &link).unwrap();
-    let mut device = server.run_device(&link);
-    device.event("welcomed");
-    end(device);
+    in_own_namespaces("lockdown::a_device_folder_that_is_a_link_is_locked_down_to_what_it_leads_to", || {
+        tool("ip link set lo up");
+        let root = tempfile::tempdir().unwrap();
+        let server = Server::start(root.path(), &["127.0.0.1"]);
+        let real: PathBuf = root.path().join("real");
+        server.provision(&real, "modern", &["--address", "127.0.0.1"]);
+        let link = root.path().join("link");
+        std::os::unix::fs::symlink(&real, &link).unwrap();
+        let mut device = server.run_device(&link);
+        device.event("welcomed");
+        end(device);
+    });
 }
 
 #[test]
 fn the_status_says_what_holds_and_what_does_not() {
-    let root = tempfile::tempdir().unwrap();
-    let server = Server::start(root.path(), &["127.70.33.1"]);
-    let dir = root.path().join("device");
-    server.provision(&dir, "modern", &["--address", "127.70.33.1"]);
-    let board = "[security]\njtag = { value = \"closed\", source = \"fuses, read at the factory\" }\n";
-    std::fs::write(dir.join("board.toml"), board).unwrap();
-    let mut device = server.run_device(&dir);
-    device.event("welcomed");
-    let status = |arguments: &[&str]| {
-        let mut command = vouch();
-        command.args(arguments).args(["device", "status", "--dir"]).arg(&dir);
-        output(command)
-    };
-    let json: Value = serde_json::from_str(&status(&["--json"])).unwrap();
-    assert_eq!(json["protections"]["system_calls"], "in_force", "{json}");
-    assert_eq!(json["keys"]["back_end"], "danger-software");
-    assert_eq!(json["boot"]["verified"], false);
-    assert_eq!(json["board"]["jtag"]["source"], "fuses, read at the factory");
-    let text = status(&[]);
-    for part in [
-        "whoever copies the folder has the device's keys",
-        "the whole folder can be set back unnoticed",
-        "verified boot: no",
-        "in force  it can neither listen",
-        "JTAG: closed (source: fuses, read at the factory)",
-        "read-out protection: not known",
-        "swap: ",
-        "kernel.io_uring_disabled",
-    ] {
-        assert!(text.contains(part), "{part}: {text}");
-    }
-    end(device);
+    in_own_namespaces("lockdown::the_status_says_what_holds_and_what_does_not", || {
+        tool("ip link set lo up");
+        let root = tempfile::tempdir().unwrap();
+        let server = Server::start(root.path(), &["127.0.0.1"]);
+        let dir = root.path().join("device");
+        server.provision(&dir, "modern", &["--address", "127.0.0.1"]);
+        let board = "[security]\njtag = { value = \"closed\", source = \"fuses, read at the factory\" }\n";
+        std::fs::write(dir.join("board.toml"), board).unwrap();
+        let mut device = server.run_device(&dir);
+        device.event("welcomed");
+        let status = |arguments: &[&str]| {
+            let mut command = vouch();
+            command.args(arguments).args(["device", "status", "--dir"]).arg(&dir);
+            output(command)
+        };
+        let json: Value = serde_json::from_str(&status(&["--json"])).unwrap();
+        assert_eq!(json["protections"]["system_calls"], "in_force", "{json}");
+        assert_eq!(json["keys"]["back_end"], "danger-software");
+        assert_eq!(json["boot"]["verified"], false);
+        assert_eq!(json["board"]["jtag"]["source"], "fuses, read at the factory");
+        let text = status(&[]);
+        for part in [
+            "whoever copies the folder has the device's keys",
+            "the whole folder can be set back unnoticed",
+            "verified boot: no",
+            "in force  it can neither listen",
+            "JTAG: closed (source: fuses, read at the factory)",
+            "read-out protection: not known",
+            "swap: ",
+            "kernel.io_uring_disabled",
+        ] {
+            assert!(text.contains(part), "{part}: {text}");
+        }
+        end(device);
+    });
 }

@@ -199,11 +199,13 @@ mod tests {
 
     #[test]
     fn each_attempt_has_a_name_of_its_own_and_a_sentence() {
-        let surroundings = Surroundings { dir: "x".into(), foreign_port: 1, parent: 1, kernel: String::new() };
+        let surroundings =
+            Surroundings { dir: "x".into(), foreign_port: 1, parent: 1, os_version: String::new(), boot: None };
         let all = all(&surroundings);
         for one in &all {
             assert_eq!(all.iter().filter(|other| other.id == one.id).count(), 1, "{}", one.id);
             assert!(!one.what.is_empty());
+            assert!(one.id.len() <= protocol::limits::LIMITS.self_test_name, "{}", one.id);
         }
     }
 }

@@ -3,13 +3,14 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use clap::Args;
 use device::events::Observer;
 use device::limits::{LIMITS, Limits};
 use device::parent::ParentLink;
-use device::self_test::{Outcome, SelfTest};
-use device::{Opened, RunOptions, sandbox};
+use device::sandbox::{self, Protections};
+use device::{Opened, RunOptions, SelfTest, SelfTestCheck, SelfTestOutcome};
+use serde_json::json;
 
 use super::runtime;
 use crate::output::{Output, Said, Tone, paint};
@@ -45,6 +46,11 @@ impl Run {
         let runtime = runtime()?;
         let parent = self.below_parent.then(|| ParentLink::from_standard_input(&limits)).transpose()?;
         let device = Opened::open(&self.dir, parent.as_ref(), &limits)?;
+        ensure!(
+            self.danger_no_sandbox || !device.needs_parent_for_sandbox(),
+            "keys in a TPM or a token are reached through libraries that the sandbox leaves no way to: boot the device from an OS image \
+             (vouch device boot), where a parent holds them, or say --danger-no-sandbox"
+        );
         let surroundings = device.surroundings();
         // Before there is another thread: the sandbox holds for this one and those that it starts.
         let protections = match self.danger_no_sandbox {
@@ -52,7 +58,7 @@ impl Run {
             false => Some(sandbox::enter(&device.sandbox_plan())?),
         };
         if let (true, Some(protections)) = (self.self_test, &protections) {
-            return print(&device.self_test(surroundings, protections.clone())?, output);
+            return print(&device.self_test(&surroundings)?, protections, output);
         }
         let (observer, mut events) = Observer::channel(&limits);
         let output = *output;
@@ -70,24 +76,35 @@ impl Run {
     }
 }
 
-/// Prints the result in the device's own process.
-fn print(result: &SelfTest, output: &Output) -> Result<()> {
-    let count = |outcome: Outcome| result.attempts.iter().filter(|attempt| attempt.outcome == outcome).count();
-    let mut text = format!("locked down: {}\n", result.protections);
-    for attempt in &result.attempts {
-        let tone = match attempt.outcome {
-            Outcome::Refused => Tone::Good,
-            Outcome::NotRefused => Tone::Bad,
-            Outcome::NotAvailable => Tone::Quiet,
+/// Prints the result of a self-test in the device's own process.
+fn print(result: &SelfTest, protections: &Protections, output: &Output) -> Result<()> {
+    let checks = result.checks.iter();
+    let listed = checks.clone().map(
+        |SelfTestCheck { id, outcome, detail }| json!({ "id": id, "outcome": outcome.as_str(), "detail": detail }),
+    );
+    let value = json!({
+        "unix_ms": result.unix_ms,
+        "os_version": result.os_version,
+        "passed": result.is_passed(),
+        "protections": protections,
+        "checks": listed.collect::<Vec<_>>(),
+    });
+    let mut text = format!("locked down: {protections}\n");
+    for check in checks.clone() {
+        let tone = match check.outcome {
+            SelfTestOutcome::Refused => Tone::Good,
+            SelfTestOutcome::NotRefused => Tone::Bad,
+            SelfTestOutcome::NotAvailable => Tone::Quiet,
         };
-        let outcome = format!("{:13}", attempt.outcome.to_string());
-        text.push_str(&format!("{} {} ({})\n", paint(tone, &outcome), attempt.what, attempt.said));
+        text.push_str(&format!("{} {}\n", paint(tone, &format!("{:13}", check.outcome.as_str())), check.detail));
     }
-    let (refused, not_refused) = (count(Outcome::Refused), count(Outcome::NotRefused));
+    let count = |outcome: SelfTestOutcome| checks.clone().filter(|check| check.outcome == outcome).count();
     text.push_str(&format!(
-        "{refused} refused, {not_refused} not refused, {} not available on this system",
-        count(Outcome::NotAvailable)
+        "{} refused, {} not refused, {} not available on this system",
+        count(SelfTestOutcome::Refused),
+        count(SelfTestOutcome::NotRefused),
+        count(SelfTestOutcome::NotAvailable)
     ));
-    output.result(&serde_json::to_value(result)?, &text);
-    if result.has_passed() { Ok(()) } else { Err(Said.into()) }
+    output.result(&value, &text);
+    if result.is_passed() { Ok(()) } else { Err(Said.into()) }
 }
