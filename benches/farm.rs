@@ -161,6 +161,7 @@ async fn enrol(store: &Store, pki: &ServingPki, token: &NewToken, profile: Profi
         tls_spki: tls_key.public().spki_hash(),
         profile,
         model: "bench".to_owned(),
+        attestation: keys::keystore::AttestationLevel::Software,
     };
     let DeviceLogin { id, .. } = store.redeem_token(&token.id, &token.secret_sha256, now().unix_ms, new).await?;
     let csr = Csr::parse_and_verify(&Csr::create(&tls_key)?)?;

@@ -126,6 +126,15 @@ impl Central {
         self.call("GET", path, None)
     }
 
+    /// As [`Self::get`], but nothing when there is no such thing.
+    pub(crate) fn found(&mut self, path: &str) -> Result<Option<Value>> {
+        match self.get(path) {
+            Ok(answer) => Ok(Some(answer)),
+            Err(error) if error.downcast_ref::<Refused>().is_some_and(|refused| refused.status == 404) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     pub(crate) fn post(&mut self, path: &str, body: &Value) -> Result<Value> {
         self.call("POST", path, Some(body))
     }

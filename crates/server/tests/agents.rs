@@ -104,6 +104,7 @@ impl World {
                 tls_spki: SpkiHash(tls),
                 profile: Profile::Modern,
                 model: "test".to_owned(),
+                attestation: keys::keystore::AttestationLevel::Software,
             };
             let login = self.store.redeem_token(&id, &secret_sha256, 1, device).await.unwrap();
             self.devices.push((login.spki, login.agent));

@@ -68,6 +68,7 @@ impl Shop {
                 tls_spki: SpkiHash([3; 32]),
                 profile: Profile::Modern,
                 model: model.to_owned(),
+                attestation: keys::keystore::AttestationLevel::Software,
             };
             made.push(self.store.redeem_token(&id, &[2; 32], 0, device).await.unwrap().spki);
         }

@@ -105,6 +105,7 @@ fn new_device() -> NewDevice {
         tls_spki: SpkiHash([1; 32]),
         profile: Profile::Modern,
         model: "m".to_owned(),
+        attestation: keys::keystore::AttestationLevel::Software,
     }
 }
 

@@ -33,6 +33,11 @@ pub(crate) struct Deploy {
     #[arg(long)]
     no_restart: bool,
 
+    /// Ask the apps that run (`server.onshutdown`) and let each take the deployment when it is ready. Apps that do not listen, and those older
+    /// than the group's minimum supported deployment, restart at once.
+    #[arg(long, conflicts_with = "no_restart")]
+    when_ready: bool,
+
     #[command(flatten)]
     file: LoginFile,
 }
@@ -51,12 +56,14 @@ impl Deploy {
         let answer =
             central.post("/deployments", &body).map_err(|error| self.explain(error, &device_code, &agent_code))?;
         let (id, sha) = (text(&answer["data"]["id"]), text(&answer["data"]["attributes"]["sha"]));
-        if !self.no_restart {
+        let path = format!("/devicegroups/{}", text(&group["id"]));
+        if self.when_ready {
+            central.post(&format!("{path}/conditional_restart"), &Value::Null)?;
+        } else if !self.no_restart {
             // Every device runs it from now on, so that nothing older needs to be kept for one.
             let minimum = json!({ "data": { "type": "deployment", "id": id } });
-            let path = format!("/devicegroups/{}/relationships/min_supported_deployment", text(&group["id"]));
-            central.put(&path, &minimum)?;
-            central.post(&format!("/devicegroups/{}/restart", text(&group["id"])), &Value::Null)?;
+            central.put(&format!("{path}/relationships/min_supported_deployment"), &minimum)?;
+            central.post(&format!("{path}/restart"), &Value::Null)?;
         }
         let name = text(&group["attributes"]["name"]);
         output.result(

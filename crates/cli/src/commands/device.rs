@@ -23,6 +23,8 @@ mod status;
 use anyhow::{Context, Result};
 use clap::Subcommand;
 
+#[cfg(feature = "server")]
+pub(crate) use self::show::shown_alarm;
 use crate::output::Output;
 
 /// Provision and run a device on this machine; list, show and change those that central knows.
@@ -59,6 +61,10 @@ pub(crate) enum Device {
     Restart(change::Restart),
     #[cfg(feature = "server")]
     Revoke(change::Revoke),
+    #[cfg(feature = "server")]
+    AcceptOlderVault(change::AcceptOlderVault),
+    #[cfg(feature = "server")]
+    DismissAlarms(change::DismissAlarms),
     #[cfg(feature = "server")]
     Delete(change::Delete),
 }
@@ -97,6 +103,10 @@ impl Device {
             Device::Restart(command) => command.run(output),
             #[cfg(feature = "server")]
             Device::Revoke(command) => command.run(output),
+            #[cfg(feature = "server")]
+            Device::AcceptOlderVault(command) => command.run(output),
+            #[cfg(feature = "server")]
+            Device::DismissAlarms(command) => command.run(output),
             #[cfg(feature = "server")]
             Device::Delete(command) => command.run(output),
         }

@@ -21,13 +21,14 @@ const TYPES: [(&str, &str); 5] = [
     ("dut", "dut_devicegroup"),
 ];
 
-/// Create, list, rename and delete device groups, set the constants of their code, restart their devices.
+/// Create, list, rename and delete device groups, set the constants of their code and what is demanded of their devices, restart them.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Group {
     Create(Create),
     List(List),
     Rename(Rename),
     Env(Env),
+    Set(Set),
     Restart(Restart),
     Delete(Delete),
 }
@@ -39,6 +40,7 @@ impl Group {
             Self::List(command) => command.run(output),
             Self::Rename(command) => command.run(output),
             Self::Env(command) => command.run(output),
+            Self::Set(command) => command.run(output),
             Self::Restart(command) => command.run(output),
             Self::Delete(command) => command.run(output),
         }
@@ -134,7 +136,7 @@ impl List {
             .into_iter()
             .map(|product| (product["id"].clone(), product["attributes"]["name"].clone()))
             .collect();
-        let mut table = Table::new(&["GROUP", "NAME", "TYPE", "PRODUCT", "DEPLOYED"]);
+        let mut table = Table::new(&["GROUP", "NAME", "TYPE", "PRODUCT", "KEYS", "DEPLOYED"]);
         for group in &groups {
             let related = &group["relationships"];
             let product = products.get(&related["product"]["id"]).and_then(Value::as_str).unwrap_or_default();
@@ -143,6 +145,7 @@ impl List {
                 Cell::plain(group["attributes"]["name"].as_str().unwrap_or_default()),
                 Cell::plain(shown_type(&group["type"])),
                 Cell::plain(product),
+                Cell::plain(group["attributes"]["attestation"].as_str().unwrap_or_default()),
                 Cell::plain(related["current_deployment"]["id"].as_str().unwrap_or_default()),
             ]);
         }
@@ -230,12 +233,47 @@ fn pair(text: &str) -> Result<(String, Value), String> {
     Ok((name.to_owned(), number.map_or_else(|| Value::from(value), Value::from)))
 }
 
+/// Set what is demanded of a group's devices.
+#[derive(Args, Debug)]
+pub(crate) struct Set {
+    /// The group's name or id.
+    #[arg(value_name = "GROUP")]
+    group: String,
+
+    /// Where their identity keys must live. Devices whose keys live elsewhere are refused from now on.
+    #[arg(long, value_name = "LEVEL", value_parser = PossibleValuesParser::new(["any", "hardware", "tpm", "secure-element"]))]
+    attestation: String,
+
+    #[command(flatten)]
+    file: LoginFile,
+}
+
+impl Set {
+    fn run(self, output: &Output) -> Result<()> {
+        let mut central = Central::open(&self.file)?;
+        let group = names::group(&mut central, &self.group)?;
+        let attributes = json!({ "attestation": self.attestation });
+        let body = json!({ "data": { "type": group["type"], "id": group["id"], "attributes": attributes } });
+        let answer = central.patch(&format!("/devicegroups/{}", id(&group)?), &body)?;
+        let text = match self.attestation.as_str() {
+            "any" => format!("the keys of {}'s devices may live anywhere", self.group),
+            level => format!("the keys of {}'s devices must live here: {level}; other devices are refused", self.group),
+        };
+        output.result(&answer["data"], &text);
+        Ok(())
+    }
+}
+
 /// Restart the apps and agents of all devices of a group on its current deployment.
 #[derive(Args, Debug)]
 pub(crate) struct Restart {
     /// The group's name or id.
     #[arg(value_name = "GROUP")]
     group: String,
+
+    /// Ask the apps that run (`server.onshutdown`) and let each restart when it is ready, unless it is older than the group supports.
+    #[arg(long)]
+    when_ready: bool,
 
     #[command(flatten)]
     file: LoginFile,
@@ -245,10 +283,12 @@ impl Restart {
     fn run(self, output: &Output) -> Result<()> {
         let mut central = Central::open(&self.file)?;
         let group = names::group(&mut central, &self.group)?;
-        central.post(&format!("/devicegroups/{}/restart", id(&group)?), &Value::Null)?;
+        let (how, when) =
+            if self.when_ready { ("conditional_restart", " when they are ready") } else { ("restart", "") };
+        central.post(&format!("/devicegroups/{}/{how}", id(&group)?), &Value::Null)?;
         output.result(
-            &json!({ "restarted": group["id"] }),
-            &format!("the devices of {} start their apps anew", self.group),
+            &json!({ "restarted": group["id"], "when_ready": self.when_ready }),
+            &format!("the devices of {} start their apps anew{when}", self.group),
         );
         Ok(())
     }

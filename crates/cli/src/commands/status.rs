@@ -5,6 +5,7 @@ use clap::Args;
 use serde_json::Value;
 
 use crate::central::{Central, LoginFile};
+use crate::commands::device::shown_alarm;
 use crate::moment;
 use crate::output::{Output, Tone, paint};
 
@@ -59,6 +60,16 @@ fn text(status: &Value) -> Result<String> {
         format!("  turned away  {reasons}"),
         format!("  kept         {} products, {} device groups", status["products"], status["devicegroups"]),
     ];
+    let alarms = array(&status["alarms"]);
+    if !alarms.is_empty() {
+        lines.push(format!(
+            "{} `vouch device show DEVICE` tells what to do",
+            paint(Tone::Bad, "people must look at this:")
+        ));
+    }
+    for alarm in alarms {
+        lines.push(format!("  {} {}", word(&alarm["device_id"]), shown_alarm(alarm)));
+    }
     let errors = array(&status["recent_errors"]);
     lines.push(if errors.is_empty() { "no errors lately".to_owned() } else { "lately, the newest first:".to_owned() });
     for error in errors {
@@ -89,10 +100,19 @@ mod tests {
             "products": 1, "devicegroups": 1,
             "gateway": { "sessions": 2, "connections": 5, "handshakes": 1, "waiting": 0, "logins": 9, "enrolments": 3,
                          "turned_away": { "not_tls": 4 } },
+            "alarms": [{ "device_id": "0011223344556677", "kind": "vault-fell", "count": 1, "last_at": "x", "detail": "put back" }],
             "recent_errors": [{ "ts": "2026-01-31T09:00:00.000Z", "level": "error", "text": "the disk is full" }],
         });
         let text = text(&status).unwrap();
-        for part in ["(2 h 5 min)", "443 at 192.0.2.1:443", "2 of 3 connected", "4 not tls", "the disk is full"] {
+        for part in [
+            "(2 h 5 min)",
+            "443 at 192.0.2.1:443",
+            "2 of 3 connected",
+            "4 not tls",
+            "the disk is full",
+            "0011223344556677",
+            "put back",
+        ] {
             assert!(text.contains(part), "{part} is not in {text}");
         }
     }

@@ -12,7 +12,7 @@ use super::error::ApiError;
 use super::orders::{Restart, to_the_end};
 use super::query::Asked;
 use super::request::{self, Bearer, Document, Json, Names, OneName, Sent};
-use crate::fleet::{DeviceGroup, EnvVars, GroupId, GroupType};
+use crate::fleet::{Demand, DeviceGroup, EnvVars, GroupId, GroupType};
 use crate::store::{GroupFilter, Listed};
 
 #[derive(Serialize)]
@@ -21,6 +21,8 @@ struct Attributes {
     description: String,
     region: Option<String>,
     env_vars: Map<String, Value>,
+    /// Where the identity keys of its devices must live.
+    attestation: &'static str,
     created_at: String,
     updated_at: String,
 }
@@ -75,8 +77,13 @@ pub(super) async fn update(
     without_the_missing(&data)?;
     let env_vars = env_vars(&data)?;
     let (name, description) = (data.text("name")?, data.text("description")?);
+    let demand = attestation(&data)?;
     let group = central.store.update_group(group.id, name, description, env_vars.as_ref()).await?;
-    Ok(show_one(show(&central, group)))
+    if let Some(demand) = demand {
+        let central = central.clone();
+        to_the_end(async move { central.demand_attestation(group.id, demand).await }).await?;
+    }
+    Ok(show_one(show(&central, find(&central, &group.id.to_string()).await?)))
 }
 
 pub(super) async fn remove(
@@ -190,6 +197,12 @@ fn without_the_missing(data: &Sent) -> Result<(), ApiError> {
     data.without(&["region", "load_code_after_blessing", "production_target", "dut_target"])
 }
 
+fn attestation(data: &Sent) -> Result<Option<Demand>, ApiError> {
+    let names = Demand::ALL.map(Demand::as_str).join(", ");
+    let wrong = || ApiError::invalid(format!("The attribute attestation is one of {names}."));
+    data.text("attestation")?.map(|name| name.parse().map_err(|_| wrong())).transpose()
+}
+
 /// All of a group's variables, as they are to be.
 fn env_vars(data: &Sent) -> Result<Option<EnvVars>, ApiError> {
     Ok(data.object("env_vars")?.map(|sent| EnvVars::new(&sent)).transpose()?)
@@ -205,6 +218,7 @@ fn show(central: &Central, group: DeviceGroup) -> Resource<Attributes> {
             description: group.description,
             region: None,
             env_vars: group.env_vars.to_map(),
+            attestation: group.attestation.as_str(),
             created_at: time(group.created_ms),
             updated_at: time(group.updated_ms),
         },

@@ -1,17 +1,21 @@
 //! Devices.
 
+use std::num::NonZeroU64;
+
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 use serde::Serialize;
 
 use super::Central;
+use super::alarms::ShownAlarm;
 use super::document::{Relationships, Resource, SelfLink, many, one as show_one, time};
 use super::error::ApiError;
 use super::orders::to_the_end;
 use super::query::Asked;
 use super::request::{Bearer, Document, Json};
-use crate::fleet::{Device, GroupId, Rule};
+use crate::fleet::proof::{layers_name, level_name};
+use crate::fleet::{Alarm, Device, GroupId, Rule};
 use crate::store::{DeviceFilter, Listed};
 
 #[derive(Serialize)]
@@ -36,6 +40,13 @@ struct Attributes {
     identity_spki_sha256: String,
     revoked: bool,
     revoked_at: Option<String>,
+    /// Where its identity key lives, as it proved last, or said when it was enrolled.
+    attestation_level: Option<&'static str>,
+    boot_measurement: Option<String>,
+    demanded_layers: Option<&'static str>,
+    memory_locked: Option<bool>,
+    vault_generation: Option<u64>,
+    alarms: Vec<ShownAlarm>,
 }
 
 pub(super) async fn list(State(central): State<Central>, _: Bearer, mut asked: Asked) -> Result<Response, ApiError> {
@@ -54,7 +65,11 @@ pub(super) async fn list(State(central): State<Central>, _: Bearer, mut asked: A
         true => Listed::empty(),
         false => central.store.devices(&filter, asked.paging.page).await?,
     };
-    Ok(many(&asked.paging, listed, |device| show(&central, device)))
+    let mut alarms = central.store.alarms_by_device().await?;
+    Ok(many(&asked.paging, listed, |device| {
+        let alarms = alarms.remove(&device.spki).unwrap_or_default();
+        show(&central, device, alarms)
+    }))
 }
 
 pub(super) async fn one(
@@ -62,7 +77,7 @@ pub(super) async fn one(
     _: Bearer,
     Path(id): Path<String>,
 ) -> Result<Response, ApiError> {
-    Ok(show_one(show(&central, central.device(&id).await?)))
+    show_again(&central, &id).await
 }
 
 pub(super) async fn update(
@@ -76,7 +91,7 @@ pub(super) async fn update(
     if let Some(name) = data.text("name")? {
         central.store.name_device(device.id, Some(name)).await?;
     }
-    Ok(show_one(show(&central, central.device(&device.id.to_string()).await?)))
+    show_again(&central, &device.id.to_string()).await
 }
 
 pub(super) async fn remove(
@@ -147,7 +162,36 @@ pub(super) async fn revoke(
     .await
 }
 
-fn show(central: &Central, device: Device) -> Resource<Attributes> {
+/// Lets a device in again whose vault fell behind, with the vault it has now.
+pub(super) async fn accept_older_vault(
+    State(central): State<Central>,
+    _: Bearer,
+    Path(id): Path<String>,
+) -> Result<StatusCode, ApiError> {
+    let device = central.device(&id).await?;
+    central.store.accept_older_vault(device.spki).await?;
+    tracing::warn!(device = %device.id, "a person accepts the older vault of this device");
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Somebody has looked at a device's alarms.
+pub(super) async fn dismiss_alarms(
+    State(central): State<Central>,
+    _: Bearer,
+    Path(id): Path<String>,
+) -> Result<StatusCode, ApiError> {
+    let device = central.device(&id).await?;
+    central.store.dismiss_alarms(device.spki).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+async fn show_again(central: &Central, id: &str) -> Result<Response, ApiError> {
+    let device = central.device(id).await?;
+    let alarms = central.store.alarms(Some(device.spki)).await?;
+    Ok(show_one(show(central, device, alarms)))
+}
+
+fn show(central: &Central, device: Device, alarms: Vec<Alarm>) -> Resource<Attributes> {
     let presence = central.bus.presence(&device.spki);
     let deployment = device.assignment.and_then(|assignment| assignment.deployment);
     let agent = device.assignment.map(|_| device.agent);
@@ -177,6 +221,12 @@ fn show(central: &Central, device: Device) -> Resource<Attributes> {
             identity_spki_sha256: device.spki.to_string(),
             revoked: device.revoked_ms.is_some(),
             revoked_at: device.revoked_ms.map(time),
+            attestation_level: device.proved.map(|proved| proved.attestation).or(device.attestation).map(level_name),
+            boot_measurement: device.proved.and_then(|proved| proved.boot).map(const_hex::encode),
+            demanded_layers: device.proved.and_then(|proved| proved.layers).map(layers_name),
+            memory_locked: device.proved.and_then(|proved| proved.memory_locked),
+            vault_generation: device.proved.and_then(|proved| proved.generation).map(NonZeroU64::get),
+            alarms: alarms.into_iter().map(ShownAlarm::from).collect(),
         },
         relationships: match device.assignment {
             None => Relationships::default().with("owner", "account", device.owner),

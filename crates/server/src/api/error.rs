@@ -161,6 +161,7 @@ impl From<Rule> for ApiError {
             Rule::OtherOwner => (409, "CX008", "Owner Mismatch"),
             Rule::DeviceAssigned => (409, "CX009", "Device Assigned"),
             Rule::DeviceNotAssigned => (404, "NF004", "Device Not Assigned"),
+            Rule::AttestationTooLow => (409, "CX014", "Attestation Too Low"),
             Rule::DeviceRevoked => (409, "CX010", "Device Revoked"),
             Rule::ReleaseFitsNobody => (409, "CX011", "Release Fits No Device"),
             Rule::RolloutNotRunning | Rule::RolloutNotHeld | Rule::RolloutOver => (409, "CX012", "Rollout State"),

@@ -4,6 +4,7 @@
 //! the reading of a log stream (whose id is the capability) and `/health` needs a bearer token.
 
 mod accounts;
+mod alarms;
 mod auth;
 mod central;
 mod deployments;
@@ -28,6 +29,7 @@ mod releases;
 mod request;
 mod rollouts;
 mod routes;
+mod self_tests;
 mod status;
 
 pub use central::Central;

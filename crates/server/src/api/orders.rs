@@ -6,7 +6,7 @@ use protocol::reason::CloseReason;
 use super::Central;
 use super::error::ApiError;
 use crate::bus::AgentControl;
-use crate::fleet::{DeploymentId, Device, GroupId};
+use crate::fleet::{Demand, DeploymentId, Device, GroupId};
 use crate::store::DeviceName;
 
 /// When devices restart.
@@ -77,6 +77,26 @@ impl Central {
                 match how {
                     Restart::Now => self.restart(device).await,
                     Restart::WhenReady => self.restart_when_ready(device, group).await?,
+                }
+            }
+            after = devices.last().copied();
+            if devices.len() < PAGE as usize {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Demands where the identity keys of a group's devices live; connected ones whose keys live elsewhere are told to go, and refused when
+    /// they come back.
+    pub(super) async fn demand_attestation(&self, group: GroupId, demand: Demand) -> Result<(), ApiError> {
+        self.store.demand_attestation(group, demand).await?;
+        let mut after = None;
+        loop {
+            let devices = self.store.devices_of_group(group, after, PAGE).await?;
+            for device in &devices {
+                let proved = self.store.proved(*device).await?;
+                if proved.is_some_and(|proved| !demand.is_met_by(proved.attestation)) {
+                    self.bus.close_session(device, CloseReason::Drain);
                 }
             }
             after = devices.last().copied();

@@ -11,8 +11,8 @@ use tokio::time::timeout;
 
 use super::error::ApiError;
 use super::{
-    Central, accounts, auth, deployments, devicegroups, devices, enrolment_tokens, fleet, health, libraries, logs,
-    logstream, products, refresh_tokens, releases, rollouts, status,
+    Central, accounts, alarms, auth, deployments, devicegroups, devices, enrolment_tokens, fleet, health, libraries,
+    logs, logstream, products, refresh_tokens, releases, rollouts, self_tests, status,
 };
 
 pub(super) fn router(central: &Central) -> Router {
@@ -40,6 +40,9 @@ pub(super) fn router(central: &Central) -> Router {
         .route("/devices/{id}/restart", post(devices::restart))
         .route("/devices/{id}/conditional_restart", post(devices::conditional_restart))
         .route("/devices/{id}/revoke", post(devices::revoke))
+        .route("/devices/{id}/accept_older_vault", post(devices::accept_older_vault))
+        .route("/devices/{id}/alarms", delete(devices::dismiss_alarms))
+        .route("/devices/{id}/self_test", get(self_tests::last))
         .route("/devices/{id}/logs", get(logs::history))
         .route("/devices/{id}/diary", get(logs::diary))
         .route("/deployments", get(deployments::list).post(deployments::create))
@@ -57,6 +60,7 @@ pub(super) fn router(central: &Central) -> Router {
         .route("/rollouts/{id}/resume", post(rollouts::resume))
         .route("/rollouts/{id}/abort", post(rollouts::abort))
         .route("/fleet/skew", get(fleet::skew))
+        .route("/alarms", get(alarms::list))
         .route("/status", get(status::status))
         .route("/logstream", post(logstream::open))
         .route("/logstream/{id}", get(logstream::read))

@@ -7,6 +7,7 @@ use axum::response::Response;
 use serde::Serialize;
 
 use super::Central;
+use super::alarms::ShownAlarm;
 use super::document::{Relationships, Resource, SelfLink, one, time};
 use super::error::ApiError;
 use super::request::Bearer;
@@ -25,6 +26,7 @@ struct Attributes {
     products: i64,
     devicegroups: i64,
     gateway: Gateway,
+    alarms: Vec<ShownAlarm>,
     recent_errors: Vec<Line>,
 }
 
@@ -62,6 +64,7 @@ struct Line {
 
 pub(super) async fn status(State(central): State<Central>, _: Bearer) -> Result<Response, ApiError> {
     let Totals { products, devicegroups, devices, revoked, unassigned } = central.store.totals().await?;
+    let alarms = central.store.alarms(None).await?.into_iter().map(ShownAlarm::from).collect();
     let vitals = &central.vitals;
     Ok(one(Resource {
         kind: "status",
@@ -78,6 +81,7 @@ pub(super) async fn status(State(central): State<Central>, _: Bearer) -> Result<
             products,
             devicegroups,
             gateway: (vitals.gateway)().into(),
+            alarms,
             recent_errors: vitals.troubles.latest().into_iter().map(Line::from).collect(),
         },
         relationships: Relationships::default(),

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use keys::public::SpkiHash;
 use protocol::reason::CloseReason;
@@ -17,6 +18,12 @@ use crate::store::{Store, StoreError, unix_ms};
 /// Devices of a group that are read from the store at one time.
 const DEVICES_AT_ONCE: u32 = 500;
 
+/// More connections than this that replace one another within [`ALTERNATION_TIME`] make a device suspected of existing twice. A device whose
+/// network fails replaces its own dead connection, but not so often.
+const ALTERNATIONS: u32 = 5;
+/// See there.
+const ALTERNATION_TIME: Duration = Duration::from_secs(10 * 60);
+
 #[derive(Default)]
 pub(super) struct Sessions {
     by_device: Shards<SpkiHash, Session>,
@@ -26,6 +33,7 @@ pub(super) struct Sessions {
 
 struct Session {
     epoch: u64,
+    alternations: Alternations,
     presence: Presence,
     sender: mailbox::Sender<ToSession, CloseReason>,
 }
@@ -39,11 +47,31 @@ pub struct Presence {
     pub address: IpAddr,
 }
 
+/// How often connections of one device have replaced each other.
+#[derive(Clone, Copy)]
+struct Alternations {
+    since: Instant,
+    count: u32,
+}
+
+impl Alternations {
+    fn none() -> Self {
+        Self { since: Instant::now(), count: 0 }
+    }
+
+    /// One more; counted anew when the last count is long over.
+    fn one_more(self) -> Self {
+        let counted = if self.since.elapsed() < ALTERNATION_TIME { self } else { Self::none() };
+        Self { count: counted.count.saturating_add(1), ..counted }
+    }
+}
+
 /// What a session has from the bus: the device is connected while it lives, or until a newer session takes its place.
 pub struct SessionTicket {
     bus: Arc<Inner>,
     device: SpkiHash,
     epoch: u64,
+    alternates: bool,
 }
 
 /// The messages for one session.
@@ -78,8 +106,9 @@ impl Bus {
     pub fn attach(&self, device: SpkiHash, address: IpAddr) -> (SessionTicket, SessionInbox) {
         let (sender, receiver) = mailbox::mailbox(self.0.session_inbox, CloseReason::Silence);
         let epoch = self.0.sessions.epochs.fetch_add(1, Ordering::Relaxed);
-        let session = Session { epoch, presence: Presence { since_ms: unix_ms(), address }, sender };
         let mut sessions = self.0.sessions.by_device.lock(&device);
+        let alternations = sessions.get(&device).map_or_else(Alternations::none, |older| older.alternations.one_more());
+        let session = Session { epoch, alternations, presence: Presence { since_ms: unix_ms(), address }, sender };
         let older = sessions.insert(device, session);
         if let Some(older) = older {
             older.sender.end(CloseReason::Replaced);
@@ -88,7 +117,8 @@ impl Bus {
         // Under the same lock, so that the agent hears of connections in their order.
         self.0.agents.notice(&device, ToAgent::DeviceConnected);
         drop(sessions);
-        (SessionTicket { bus: Arc::clone(&self.0), device, epoch }, SessionInbox(receiver))
+        let alternates = alternations.count > ALTERNATIONS;
+        (SessionTicket { bus: Arc::clone(&self.0), device, epoch, alternates }, SessionInbox(receiver))
     }
 
     /// Queues an app message for a device's session if it is connected and has room.
@@ -215,6 +245,13 @@ impl Inner {
         session.sender.end(reason);
         self.agents.notice(device, ToAgent::DeviceDisconnected);
         self.journal.seen(*device, unix_ms(), session.presence.address);
+    }
+}
+
+impl SessionTicket {
+    /// Whether so many connections have replaced each other that the device seems to exist twice.
+    pub fn alternates(&self) -> bool {
+        self.alternates
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use keys::keystore::AttestationLevel;
 use keys::profile::Profile;
 use keys::public::{DeviceId, PublicKey, SpkiHash};
 
@@ -9,6 +10,7 @@ use super::agent::AgentId;
 use super::deployment::{AppRef, DeploymentSha};
 use super::devicegroup::GroupType;
 use super::ids::{AccountId, DeploymentId, GroupId, ProductId};
+use super::proof::{Demand, Proved};
 use super::text::{self, Invalid};
 
 /// The longest model name, in characters.
@@ -45,6 +47,10 @@ pub struct Device {
     pub os_version: Option<String>,
     /// The free memory that its app reported last, bytes.
     pub free_memory: Option<u32>,
+    /// Where its identity key lives, as it said when it was enrolled.
+    pub attestation: Option<AttestationLevel>,
+    /// What it proved last.
+    pub proved: Option<Proved>,
 }
 
 /// Where a device is assigned.
@@ -89,6 +95,10 @@ pub struct DeviceLogin {
     pub app: Option<AppRef>,
     /// The OS version it proved last.
     pub os_version: Option<String>,
+    /// Where its identity key lives, as it said when it was enrolled; unknown of those that were enrolled before this was asked.
+    pub attestation: Option<AttestationLevel>,
+    /// Where its group wants its identity key to live.
+    pub demand: Demand,
 }
 
 /// Everything an agent needs to start, from one query.
@@ -121,6 +131,15 @@ pub struct NewDevice {
     pub profile: Profile,
     /// The maker's model name.
     pub model: String,
+    /// Where its identity key lives, as it says itself.
+    pub attestation: AttestationLevel,
+}
+
+impl DeviceLogin {
+    /// Whether a key that lives there is the one that was enrolled, and lives where the device's group wants it.
+    pub fn takes(&self, level: AttestationLevel) -> bool {
+        self.attestation.is_none_or(|enrolled| enrolled == level) && self.demand.is_met_by(level)
+    }
 }
 
 impl NewDevice {

@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use super::env_vars::EnvVars;
 use super::ids::{AccountId, DeploymentId, GroupId, NoId, ProductId};
+use super::proof::Demand;
 use super::text::{self, Invalid};
 
 /// What a group is for. The text form is its resource type in central's API.
@@ -108,6 +109,8 @@ pub struct DeviceGroup {
     pub description: String,
     /// Constants for the code that is deployed to it from now on.
     pub env_vars: EnvVars,
+    /// Where the identity keys of its devices must live.
+    pub attestation: Demand,
     /// What its devices run; none until the first deployment.
     pub current_deployment: Option<DeploymentId>,
     /// The oldest deployment that a device may keep running until it suits it; set by the first deployment.

@@ -50,6 +50,9 @@ pub enum RedeemRefused {
     /// Another key has the same 64-bit device id.
     #[error("another device has the same device id")]
     DeviceIdTaken,
+    /// Its keys do not live where the token's group demands it.
+    #[error("the device's keys do not live where its group demands it")]
+    AttestationTooLow,
     /// What the device says of itself breaks a rule.
     #[error(transparent)]
     Invalid(#[from] Invalid),

@@ -13,6 +13,7 @@ pub mod ids;
 pub mod library;
 pub mod log;
 pub mod product;
+pub mod proof;
 pub mod release;
 pub mod rollout;
 pub mod rules;
@@ -30,6 +31,7 @@ pub use ids::{AccountId, DeploymentId, GroupId, ProductId, RefreshTokenId, Relea
 pub use library::Library;
 pub use log::{DiaryReport, LogEntry, LogType};
 pub use product::Product;
+pub use proof::{Alarm, AlarmKind, Demand, Proved};
 pub use release::{NewRelease, NewReleaseImage, OsUpdate, Release, ReleaseImage};
 pub use rollout::{DeviceStep, Phases, Rollout, RolloutDevice, RolloutState, Skew};
 pub use rules::Rule;

@@ -64,6 +64,9 @@ pub enum Rule {
     /// It is over.
     #[error("The roll-out is over already.")]
     RolloutOver,
+    /// The device's keys live elsewhere than the group demands.
+    #[error("The device's keys do not live where the devicegroup demands it (its attribute attestation).")]
+    AttestationTooLow,
     /// The device is revoked.
     #[error("The device is revoked; it must be enrolled anew with a new identity key.")]
     DeviceRevoked,

@@ -104,6 +104,7 @@ async fn redeem(edge: &Edge, request: &VerifiedRequest) -> Result<DeviceLogin, E
         tls_spki: request.tls_key.spki_hash(),
         profile: request.profile,
         model: request.model.clone(),
+        attestation: request.attestation,
     };
     let redeemed = edge.store.redeem_token(&request.token_id, &request.secret_sha256, edge.now().unix_ms, device).await;
     redeemed.map_err(|error| match error {
@@ -112,6 +113,7 @@ async fn redeem(edge: &Edge, request: &VerifiedRequest) -> Result<DeviceLogin, E
             RedeemRefused::Expired => EnrolRefusal::TokenExpired,
             RedeemRefused::UsedUp => EnrolRefusal::TokenUsedUp,
             RedeemRefused::AlreadyEnrolled | RedeemRefused::DeviceIdTaken => EnrolRefusal::AlreadyEnrolled,
+            RedeemRefused::AttestationTooLow => EnrolRefusal::AttestationTooLow,
             RedeemRefused::Invalid(_) => EnrolRefusal::BadRequest,
         },
         RedeemError::Store(error) => {
@@ -147,7 +149,10 @@ async fn certify(
 /// Anybody can bring a request or a token that is none; only who knows a token's secret, or has an enrolled device's key, is worth a warning.
 fn refused(caller: &Caller, reason: EnrolRefusal) -> TurnedAway {
     match reason {
-        EnrolRefusal::TokenExpired | EnrolRefusal::TokenUsedUp | EnrolRefusal::AlreadyEnrolled => {
+        EnrolRefusal::TokenExpired
+        | EnrolRefusal::TokenUsedUp
+        | EnrolRefusal::AlreadyEnrolled
+        | EnrolRefusal::AttestationTooLow => {
             tracing::warn!(peer = %caller.peer, %reason, "enrolment refused");
         }
         _ => tracing::debug!(peer = %caller.peer, %reason, "enrolment refused"),

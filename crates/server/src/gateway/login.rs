@@ -19,10 +19,11 @@ use super::arrival::{Inside, LAST_WORDS, TurnedAway};
 use super::counters::Turned;
 use super::edge::Caller;
 use super::events::{ChallengeAnswer, GatewayEventKind, TlsFacts};
+use super::judgement::{judge, level, raise};
 use super::session::{Proved, Session};
 use super::tls_socket::TlsSocket;
 use crate::bus::{SessionInbox, SessionTicket};
-use crate::fleet::{self, DeviceLogin};
+use crate::fleet::{self, AlarmKind, DeviceLogin};
 
 /// When a device shall try again that was refused for the server's own trouble, milliseconds.
 const RETRY_MS: u32 = 10_000;
@@ -152,15 +153,23 @@ impl Login<'_> {
         let edge = &self.caller.edge;
         let Device { identity, record, claims, .. } = device.get();
         self.caller.emit(|| GatewayEventKind::Answered(answer(record, None)));
-        let (ticket, inbox) = edge.bus.attach(*identity, self.caller.peer.ip());
         let (found, changes) = self.found.take().ok_or(Turned::Unavailable)?;
+        if let Err(reason) = judge(edge, &found, claims).await {
+            return Err(self.turn_away(reason).await);
+        }
+        let (ticket, inbox) = edge.bus.attach(*identity, self.caller.peer.ip());
         // Whoever revokes a device or deploys to it looks for its session; it had none until this moment.
         let found = if edge.bus.changes() == changes { Some(found) } else { self.look_again(*identity).await? };
         let Some(found) = found.filter(|found| !found.revoked) else {
-            self.machine.refuse(Refusal::Revoked, None);
-            self.send().await?;
-            return Err(TurnedAway::new(Turned::Refused, Refusal::Revoked.to_string()));
+            return Err(self.turn_away(Refusal::Revoked).await);
         };
+        if let Err(reason) = level(edge, &found, claims).await {
+            return Err(self.turn_away(reason).await);
+        }
+        if ticket.alternates() {
+            let text = "two connections of it replace each other again and again: it exists twice, or its network is very unsteady";
+            raise(edge, &found, AlarmKind::SuspectedClone, text).await;
+        }
         let app = found.app.map(app_ref);
         let greeting =
             Greeting { keepalive_s: edge.keepalive_s, app, agent_url: Some(edge.agent_urls.of(found.agent)) };
@@ -182,11 +191,17 @@ impl Login<'_> {
             Ok(found) => Ok(found),
             Err(error) => {
                 tracing::error!(device = %identity, %error, "cannot look a device up again; it is told to come back");
-                self.machine.refuse(Refusal::Unavailable, Some(RETRY_MS));
-                self.send().await?;
-                Err(TurnedAway::new(Turned::Unavailable, error.to_string()))
+                Err(self.turn_away(Refusal::Unavailable).await)
             }
         }
+    }
+
+    /// Refuses a device that proved itself.
+    async fn turn_away(&mut self, reason: Refusal) -> TurnedAway {
+        let unavailable = reason == Refusal::Unavailable;
+        self.machine.refuse(reason, unavailable.then_some(RETRY_MS));
+        let turned = if unavailable { Turned::Unavailable } else { Turned::Refused };
+        self.send().await.err().unwrap_or_else(|| TurnedAway::new(turned, reason.to_string()))
     }
 
     /// Sends the refusal and records it.

@@ -17,6 +17,7 @@ mod edge;
 mod enrolment;
 mod entrance;
 mod events;
+mod judgement;
 mod limits;
 mod login;
 mod reading;

@@ -1,6 +1,7 @@
 //! An authenticated device: a small task that waits, and works in batches when woken.
 
 mod app;
+mod self_test;
 mod update;
 
 use std::future::{Future, pending, poll_fn};
@@ -298,6 +299,7 @@ impl Session {
                 }));
             }
             ServerEvent::WantApp { sha256, offset } => self.want_app(sha256, offset, caller),
+            ServerEvent::SelfTest { cose } => self.self_test(caller, cose),
             ServerEvent::AppState(state) => self.report.app_state(bus, &state, self.app),
             ServerEvent::Broken(error) => return Some(End::Device(error.to_string())),
             // The machine yields these before the welcome only.

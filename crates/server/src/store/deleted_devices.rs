@@ -66,6 +66,9 @@ async fn remove(change: &mut Transaction<'static, Sqlite>, spki: &[u8], agent: &
         "DELETE FROM diaries WHERE spki = $1",
         "DELETE FROM report_positions WHERE spki = $1",
         "DELETE FROM rollout_devices WHERE spki = $1",
+        "DELETE FROM proofs WHERE spki = $1",
+        "DELETE FROM alarms WHERE spki = $1",
+        "DELETE FROM self_tests WHERE spki = $1",
     ] {
         sqlx::query(sql).bind(spki).execute(&mut **change).await?;
     }

@@ -3,7 +3,7 @@
 use sqlx::{FromRow, QueryBuilder, Sqlite};
 
 use super::{ChangeError, Listed, Page, Store, StoreError, is_duplicate, row, unix_ms};
-use crate::fleet::{AccountId, DeploymentId, DeviceGroup, EnvVars, GroupId, GroupType, ProductId, Rule};
+use crate::fleet::{AccountId, Demand, DeploymentId, DeviceGroup, EnvVars, GroupId, GroupType, ProductId, Rule};
 
 /// Which device groups are wanted.
 #[derive(Clone, Debug, Default)]
@@ -26,6 +26,7 @@ struct Row {
     name: String,
     description: String,
     env_vars: String,
+    attestation: String,
     current_deployment_id: Option<String>,
     min_supported_deployment_id: Option<String>,
     created_ms: i64,
@@ -45,6 +46,7 @@ impl TryFrom<Row> for DeviceGroup {
             name: row.name,
             description: row.description,
             env_vars: EnvVars::from_json(&row.env_vars).ok_or(StoreError::Damaged("devicegroups.env_vars"))?,
+            attestation: row::text("devicegroups.attestation", &row.attestation)?,
             current_deployment: row::optional(
                 "devicegroups.current_deployment_id",
                 row.current_deployment_id.as_deref(),
@@ -89,6 +91,7 @@ impl Store {
             name: name.to_owned(),
             description: description.to_owned(),
             env_vars: env_vars.clone(),
+            attestation: Demand::default(),
             current_deployment: None,
             min_supported_deployment: None,
             created_ms: now,

@@ -2,14 +2,16 @@
 
 use std::sync::Arc;
 
+use keys::keystore::AttestationLevel;
 use keys::public::{DeviceId, PublicKey, SpkiHash};
 use sqlx::{FromRow, QueryBuilder, Sqlite, Transaction};
 
 use super::deployments::app;
-use super::{ChangeError, Listed, Page, Store, StoreError, deleted_devices, row, unix_ms};
+use super::{ChangeError, Listed, Page, Store, StoreError, deleted_devices, proofs, row, unix_ms};
+use crate::fleet::proof::level_named;
 use crate::fleet::{
-    AccountId, AgentId, AgentStart, Assignment, DeploymentSha, Device, DeviceLogin, GroupId, GroupType, ProductId,
-    Rule, device,
+    AccountId, AgentId, AgentStart, Assignment, Demand, DeploymentSha, Device, DeviceLogin, GroupId, GroupType,
+    ProductId, Rule, device,
 };
 
 /// Which devices are wanted.
@@ -43,12 +45,13 @@ pub type Unassigned = Result<SpkiHash, ChangeError>;
 
 const COLUMNS: &str =
     "SELECT d.spki, d.id, d.owner_id, d.group_id, d.name, d.model, d.profile, d.agent_id, d.revoked_ms, d.enrolled_ms,
-    d.seen_ms, d.address, d.os_version, d.free_memory, g.kind, g.product_id, p.id AS deployment_id, p.sha
-    FROM devices d LEFT JOIN devicegroups g ON g.id = d.group_id
+    d.seen_ms, d.address, d.os_version, d.free_memory, d.attestation, r.at_ms AS proved_ms, r.attestation AS proved_attestation, r.boot,
+    r.layers, r.memory_locked, r.generation, g.kind, g.product_id, p.id AS deployment_id, p.sha
+    FROM devices d LEFT JOIN proofs r ON r.spki = d.spki LEFT JOIN devicegroups g ON g.id = d.group_id
     LEFT JOIN deployments p ON p.id = g.current_deployment_id WHERE 1 = 1";
 
 const LOGIN: &str = "SELECT d.id, d.identity_spki, d.tls_spki, d.profile, d.revoked_ms, d.agent_id, d.owner_id, d.os_version, d.group_id,
-    g.kind, p.id AS deployment_id, p.device_app_sha256, p.device_app_len
+    d.attestation, g.attestation AS demand, g.kind, p.id AS deployment_id, p.device_app_sha256, p.device_app_len
     FROM devices d LEFT JOIN devicegroups g ON g.id = d.group_id
     LEFT JOIN deployments p ON p.id = g.current_deployment_id WHERE d.spki = $1";
 
@@ -68,6 +71,9 @@ struct Row {
     address: Option<String>,
     os_version: Option<String>,
     free_memory: Option<i64>,
+    attestation: Option<String>,
+    #[sqlx(flatten)]
+    proof: proofs::Columns,
     kind: Option<String>,
     product_id: Option<String>,
     deployment_id: Option<String>,
@@ -107,6 +113,8 @@ impl TryFrom<Row> for Device {
             address: row.address,
             os_version: row.os_version,
             free_memory: row.free_memory.map(|bytes| row::count("devices.free_memory", bytes)).transpose()?,
+            attestation: level(row.attestation)?,
+            proved: row.proof.proved()?,
         })
     }
 }
@@ -122,6 +130,8 @@ struct LoginRow {
     owner_id: String,
     os_version: Option<String>,
     group_id: Option<String>,
+    attestation: Option<String>,
+    demand: Option<String>,
     kind: Option<String>,
     deployment_id: Option<String>,
     device_app_sha256: Option<Vec<u8>>,
@@ -300,13 +310,15 @@ impl Store {
     pub async fn assign_device(&self, id: DeviceId, group: GroupId) -> Result<SpkiHash, ChangeError> {
         let _changing = self.0.logins.changing();
         let mut change = self.begin().await?;
-        let owner = sqlx::query_scalar::<_, String>("SELECT owner_id FROM devicegroups WHERE id = $1")
-            .bind(group.to_string())
-            .fetch_optional(&mut *change)
-            .await?
-            .ok_or(ChangeError::NotFound("devicegroup"))?;
-        let (spki, of, revoked) = sqlx::query_as::<_, (Vec<u8>, String, Option<i64>)>(
-            "SELECT spki, owner_id, revoked_ms FROM devices WHERE id = $1",
+        let (owner, demand) =
+            sqlx::query_as::<_, (String, String)>("SELECT owner_id, attestation FROM devicegroups WHERE id = $1")
+                .bind(group.to_string())
+                .fetch_optional(&mut *change)
+                .await?
+                .ok_or(ChangeError::NotFound("devicegroup"))?;
+        let (spki, of, revoked, level) = sqlx::query_as::<_, (Vec<u8>, String, Option<i64>, Option<String>)>(
+            "SELECT d.spki, d.owner_id, d.revoked_ms, COALESCE(p.attestation, d.attestation) FROM devices d
+             LEFT JOIN proofs p ON p.spki = d.spki WHERE d.id = $1",
         )
         .bind(id.to_string())
         .fetch_optional(&mut *change)
@@ -317,6 +329,11 @@ impl Store {
         }
         if revoked.is_some() {
             return Err(Rule::DeviceRevoked.into());
+        }
+        let demand: Demand = row::text("devicegroups.attestation", &demand)?;
+        // What is not known is judged when the device comes.
+        if level.and_then(|name| level_named(&name)).is_some_and(|level| !demand.is_met_by(level)) {
+            return Err(Rule::AttestationTooLow.into());
         }
         sqlx::query("UPDATE devices SET group_id = $2 WHERE id = $1")
             .bind(id.to_string())
@@ -392,6 +409,7 @@ impl Store {
             .await?;
         deleted_devices::clear_up(&mut change, now).await?;
         change.commit().await?;
+        self.forget_proof(&spki);
         Ok(spki)
     }
 }
@@ -416,7 +434,13 @@ fn login(spki: SpkiHash, row: LoginRow) -> Result<DeviceLogin, StoreError> {
         deployment: row::optional("deployments.id", row.deployment_id.as_deref())?,
         app: image,
         os_version: row.os_version,
+        attestation: level(row.attestation)?,
+        demand: row::optional("devicegroups.attestation", row.demand.as_deref())?.unwrap_or_default(),
     })
+}
+
+fn level(name: Option<String>) -> Result<Option<AttestationLevel>, StoreError> {
+    name.map(|name| level_named(&name).ok_or(StoreError::Damaged("devices.attestation"))).transpose()
 }
 
 fn identity(spki: SpkiHash, der: &[u8]) -> Result<PublicKey, StoreError> {

@@ -1,12 +1,14 @@
 //! Enrolment tokens, and the one transaction in which a token becomes a device.
 
 use keys::hashes::ct_eq;
+use keys::keystore::AttestationLevel;
 use sqlx::{FromRow, Sqlite, Transaction};
 use thiserror::Error;
 
 use super::{ChangeError, Listed, Page, Store, StoreError, deleted_devices, is_duplicate, row, unix_ms};
+use crate::fleet::proof::level_name;
 use crate::fleet::{
-    AccountId, DeviceLogin, EnrolmentToken, GroupId, NewDevice, RedeemRefused, TokenId, enrolment_token,
+    AccountId, Demand, DeviceLogin, EnrolmentToken, GroupId, NewDevice, RedeemRefused, TokenId, enrolment_token,
 };
 
 /// A token to be made.
@@ -179,6 +181,7 @@ impl Store {
         if now_unix_ms >= expires_ms {
             return Err(RedeemRefused::Expired.into());
         }
+        self.takes(group.as_deref(), device.attestation).await?;
         let mut change = self.begin().await?;
         let repeated = self.repeated(&mut change, id, device).await?;
         let _changing = repeated.then(|| self.0.logins.changing());
@@ -199,6 +202,21 @@ impl Store {
         Ok(login)
     }
 
+    /// Whether the group, if there is one, takes a device whose keys live there.
+    async fn takes(&self, group: Option<&str>, level: AttestationLevel) -> Result<(), RedeemError> {
+        let Some(group) = group else { return Ok(()) };
+        let demand = sqlx::query_scalar::<_, String>("SELECT attestation FROM devicegroups WHERE id = $1")
+            .bind(group)
+            .fetch_optional(self.readers())
+            .await?;
+        let demand: Option<Demand> = row::optional("devicegroups.attestation", demand.as_deref())?;
+        if demand.is_none_or(|demand| demand.is_met_by(level)) {
+            Ok(())
+        } else {
+            Err(RedeemRefused::AttestationTooLow.into())
+        }
+    }
+
     /// Whether this very key was enrolled with this very token before; then its TLS key is brought up to date.
     async fn repeated(
         &self,
@@ -217,13 +235,14 @@ impl Store {
             return Err(RedeemRefused::AlreadyEnrolled.into());
         }
         sqlx::query(
-            "UPDATE devices SET tls_spki = $2, profile = $3, key_agreement_spki = $4, model = $5 WHERE spki = $1",
+            "UPDATE devices SET tls_spki = $2, profile = $3, key_agreement_spki = $4, model = $5, attestation = $6 WHERE spki = $1",
         )
         .bind(spki.as_bytes().as_slice())
         .bind(device.tls_spki.as_bytes().as_slice())
         .bind(device.profile.as_str())
         .bind(&device.key_agreement_spki)
         .bind(&device.model)
+        .bind(level_name(device.attestation))
         .execute(&mut **change)
         .await?;
         Ok(true)
@@ -242,7 +261,7 @@ impl Store {
         deleted_devices::begin_anew(change, &spki).await?;
         let made = sqlx::query(
             "INSERT INTO devices (spki, id, owner_id, group_id, model, profile, identity_spki, key_agreement_spki, tls_spki, agent_id,
-             token_id, enrolled_ms) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
+             token_id, enrolled_ms, attestation) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)",
         )
         .bind(spki.as_bytes().as_slice())
         .bind(device.identity.device_id().to_string())
@@ -256,6 +275,7 @@ impl Store {
         .bind(self.0.agent_ids.agent_id(spki, owner).to_string())
         .bind(token.to_string())
         .bind(now_unix_ms)
+        .bind(level_name(device.attestation))
         .execute(&mut **change)
         .await;
         match made {
@@ -290,6 +310,7 @@ mod tests {
             tls_spki: SpkiHash([0; 32]),
             profile: Profile::Modern,
             model: "m".to_owned(),
+            attestation: AttestationLevel::Software,
         }
     }
 

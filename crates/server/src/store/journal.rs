@@ -12,8 +12,8 @@ use sqlx::{QueryBuilder, Sqlite, Transaction};
 use tokio::sync::{mpsc, oneshot};
 
 use self::reports::{Counted, Place, Positions};
-use super::{Store, StoreError, diaries, logs};
-use crate::fleet::{DiaryReport, LogEntry, LogType};
+use super::{Store, StoreError, diaries, logs, proofs};
+use crate::fleet::{DiaryReport, LogEntry, LogType, Proved};
 
 pub use self::reports::ReportRing;
 
@@ -64,6 +64,7 @@ enum Entry {
     },
     OsVersion(SpkiHash, String),
     FreeMemory(SpkiHash, u32),
+    Proved(SpkiHash, Proved, oneshot::Sender<()>),
     Flush(oneshot::Sender<()>),
 }
 
@@ -151,6 +152,13 @@ impl Journal {
         self.offer(Entry::OsVersion(device, version));
     }
 
+    /// Writes what a device proved down; waits while the queue is full.
+    pub async fn proved(&self, device: SpkiHash, proved: Proved) -> Receipt {
+        let (sender, receipt) = oneshot::channel();
+        self.put(Entry::Proved(device, proved, sender)).await;
+        receipt
+    }
+
     /// Notes the free memory that a device's app reported; dropped while the queue is full.
     pub fn free_memory(&self, device: SpkiHash, bytes: u32) {
         self.offer(Entry::FreeMemory(device, bytes));
@@ -184,6 +192,7 @@ impl JournalTask {
         while self.queue.recv_many(&mut batch, self.batch).await > 0 {
             self.gather(&mut batch).await;
             let written = self.write(&batch).await;
+            let is_written = written.is_ok();
             self.positions.settle(written.is_ok());
             match written {
                 Ok(reported) => self.tell(&reported),
@@ -199,6 +208,7 @@ impl JournalTask {
             for entry in batch.drain(..) {
                 match entry {
                     Entry::Receipt(ring, done) if ring.is_broken() => drop(done),
+                    Entry::Proved(_, _, done) if is_written => drop(done.send(())),
                     // Who asked may have stopped waiting.
                     Entry::Flush(done) | Entry::Receipt(_, done) => drop(done.send(())),
                     _ => {}
@@ -248,6 +258,7 @@ impl JournalTask {
                 }
                 Entry::Seen { device, at_ms, address } => drop(last_seen.insert(*device, (*at_ms, *address))),
                 Entry::OsVersion(device, version) => os_version(&mut change, device, version).await?,
+                Entry::Proved(device, proved, _) => proofs::write(&mut change, device, proved).await?,
                 Entry::FreeMemory(device, bytes) => free_memory(&mut change, device, *bytes).await?,
                 Entry::Log(_) | Entry::Reported(..) | Entry::Receipt(..) | Entry::Flush(_) => {}
             }

@@ -77,6 +77,7 @@ mod tests {
     use keys::signer::Signer;
 
     use super::*;
+    use crate::fleet::Demand;
 
     fn login() -> DeviceLogin {
         let identity = Signer::generate(KeyPurpose::DeviceIdentity).unwrap().public().clone();
@@ -94,6 +95,8 @@ mod tests {
             deployment: None,
             app: None,
             os_version: None,
+            attestation: None,
+            demand: Demand::Any,
         }
     }
 

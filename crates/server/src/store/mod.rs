@@ -7,6 +7,7 @@
 
 mod accounts;
 mod agent_states;
+mod alarms;
 mod cache;
 mod deleted_devices;
 mod deployments;
@@ -23,10 +24,12 @@ mod os_images;
 mod os_updates;
 mod page;
 mod products;
+mod proofs;
 mod release_metadata;
 mod releases;
 mod rollouts;
 mod row;
+mod self_tests;
 mod tokens;
 mod totals;
 
@@ -55,7 +58,9 @@ pub use log_history::LogFilter;
 pub use os_images::{NewOsImage, OS_IMAGES_FOLDER};
 pub use os_updates::{KeyRelease, Progressed};
 pub use page::{Listed, Page};
+pub use proofs::Judged;
 pub use rollouts::{NewRollout, RolloutOrder};
+pub use self_tests::StoredSelfTest;
 pub use tokens::Login;
 pub use totals::Totals;
 
@@ -72,6 +77,8 @@ struct Inner {
     agent_ids: AgentIdSecret,
     limits: Limits,
     logins: logins::Logins,
+    proofs: proofs::Proofs,
+    alarms: alarms::Alarms,
     images: Mutex<cache::Cache<[u8; 32], Arc<[u8]>>>,
     os_images: os_images::OsImages,
     /// The groups in which a roll-out runs.
@@ -178,6 +185,8 @@ impl Store {
             agent_ids,
             limits: limits.clone(),
             logins: logins::Logins::new(limits.logins_kept),
+            proofs: proofs::Proofs::new(limits.logins_kept),
+            alarms: alarms::Alarms::new(limits.logins_kept),
             images: Mutex::new(cache::Cache::new(limits.image_cache_bytes)),
             os_images,
             rolling_out: Mutex::default(),

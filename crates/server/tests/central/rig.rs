@@ -195,6 +195,7 @@ pub(crate) fn new_device() -> NewDevice {
         tls_spki: SpkiHash([3; 32]),
         profile: Profile::Modern,
         model: "lamp".to_owned(),
+        attestation: keys::keystore::AttestationLevel::Software,
     }
 }
 

@@ -7,6 +7,7 @@ mod attacks;
 mod crowd;
 mod enrolment;
 mod login;
+mod proofs;
 mod records;
 mod reports;
 mod rig;

@@ -97,6 +97,10 @@ pub(crate) struct Restart {
     #[arg(value_name = "DEVICE")]
     device: String,
 
+    /// Ask the app that runs (`server.onshutdown`) and let it restart when it is ready, unless it is older than its group supports.
+    #[arg(long)]
+    when_ready: bool,
+
     #[command(flatten)]
     file: LoginFile,
 }
@@ -106,8 +110,16 @@ impl Restart {
         let mut central = Central::open(&self.file)?;
         let device = names::device(&mut central, &self.device)?;
         let id = id(&device)?;
-        central.post(&format!("/devices/{id}/restart"), &Value::Null)?;
-        output.result(&json!({ "device": id, "restarted": true }), &format!("device {id} restarts"));
+        let (how, said) = if self.when_ready {
+            ("conditional_restart", "restarts when it is ready")
+        } else {
+            ("restart", "restarts")
+        };
+        central.post(&format!("/devices/{id}/{how}"), &Value::Null)?;
+        output.result(
+            &json!({ "device": id, "restarted": true, "when_ready": self.when_ready }),
+            &format!("device {id} {said}"),
+        );
         Ok(())
     }
 }
@@ -133,6 +145,56 @@ impl Revoke {
             &json!({ "device": id, "revoked": true }),
             &format!("device {id} is revoked: its session has ended and it is refused from now on"),
         );
+        Ok(())
+    }
+}
+
+/// Let a device in again that was refused since its vault is older than before, with the vault it has now.
+///
+/// Do it only when you know why, for example after its storage was restored from a copy: otherwise somebody put back an old state of it, or
+/// copied it. What the device proves next counts, however old it is.
+#[derive(Args, Debug)]
+pub(crate) struct AcceptOlderVault {
+    /// The device's id, name or agent id.
+    #[arg(value_name = "DEVICE")]
+    device: String,
+
+    #[command(flatten)]
+    file: LoginFile,
+}
+
+impl AcceptOlderVault {
+    pub(super) fn run(self, output: &Output) -> Result<()> {
+        let mut central = Central::open(&self.file)?;
+        let device = names::device(&mut central, &self.device)?;
+        let id = id(&device)?;
+        central.post(&format!("/devices/{id}/accept_older_vault"), &Value::Null)?;
+        output.result(
+            &json!({ "device": id, "accepted": true }),
+            &format!("device {id} is let in with the vault it has now; it comes by itself, within minutes"),
+        );
+        Ok(())
+    }
+}
+
+/// Say that you have looked into a device's alarms; an older vault must be accepted instead.
+#[derive(Args, Debug)]
+pub(crate) struct DismissAlarms {
+    /// The device's id, name or agent id.
+    #[arg(value_name = "DEVICE")]
+    device: String,
+
+    #[command(flatten)]
+    file: LoginFile,
+}
+
+impl DismissAlarms {
+    pub(super) fn run(self, output: &Output) -> Result<()> {
+        let mut central = Central::open(&self.file)?;
+        let device = names::device(&mut central, &self.device)?;
+        let id = id(&device)?;
+        central.delete(&format!("/devices/{id}/alarms"), &Value::Null)?;
+        output.result(&json!({ "device": id, "dismissed": true }), &format!("the alarms of device {id} are dismissed"));
         Ok(())
     }
 }

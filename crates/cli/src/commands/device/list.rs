@@ -133,7 +133,8 @@ fn groups(central: &mut Central) -> Result<HashMap<Value, Value>> {
 }
 
 fn table(devices: &[Value], groups: &HashMap<Value, Value>, now: Timestamp) -> Result<Table> {
-    let mut table = Table::new(&["DEVICE", "NAME", "STATE", "FOR", "ADDRESS", "PROFILE", "OS", "APP", "FREE", "GROUP"]);
+    let mut table =
+        Table::new(&["DEVICE", "NAME", "STATE", "FOR", "ADDRESS", "PROFILE", "KEYS", "OS", "APP", "FREE", "GROUP"]);
     for device in devices {
         let attributes = &device["attributes"];
         let text = |name: &str| attributes[name].as_str().unwrap_or_default();
@@ -150,6 +151,7 @@ fn table(devices: &[Value], groups: &HashMap<Value, Value>, now: Timestamp) -> R
             Cell::plain(since),
             Cell::plain(text("ip_address")),
             Cell::plain(text("tls_profile")),
+            keys(attributes),
             Cell::plain(text("swversion")),
             Cell::plain(text("deployment_sha").get(..8).unwrap_or_default()),
             Cell::plain(free),
@@ -159,9 +161,21 @@ fn table(devices: &[Value], groups: &HashMap<Value, Value>, now: Timestamp) -> R
     Ok(table)
 }
 
+/// Where its identity key lives.
+fn keys(attributes: &Value) -> Cell {
+    match attributes["attestation_level"].as_str() {
+        Some(level @ "software") => Cell::toned(Tone::Quiet, level),
+        Some(level) => Cell::plain(level),
+        None => Cell::toned(Tone::Quiet, "not reported"),
+    }
+}
+
 fn state(attributes: &Value) -> Cell {
     if attributes["revoked"] == true {
         Cell::toned(Tone::Bad, "revoked")
+    } else if attributes["alarms"].as_array().is_some_and(|alarms| !alarms.is_empty()) {
+        let online = if attributes["device_online"] == true { "online" } else { "offline" };
+        Cell::toned(Tone::Bad, &format!("{online}, ALARM"))
     } else if attributes["device_online"] == true {
         Cell::toned(Tone::Good, "online")
     } else if attributes["device_state_changed_at"].is_null() {
@@ -187,10 +201,12 @@ mod tests {
     fn a_connected_device_shows_since_when_and_from_where() {
         let line = shown(json!({
             "name": "till\n2", "device_online": true, "device_state_changed_at": "2026-01-31T08:00:00.000Z",
-            "ip_address": "192.0.2.7", "tls_profile": "modern", "swversion": "1.2.3", "free_memory": 123_456,
+            "ip_address": "192.0.2.7", "tls_profile": "modern", "attestation_level": "tpm", "swversion": "1.2.3", "free_memory": 123_456,
             "deployment_sha": "0123456789abcdef", "revoked": false,
         }));
-        for part in ["till 2", "online", "2 h 5 min", "192.0.2.7", "modern", "1.2.3", "01234567 ", "123 kB", "shop"] {
+        for part in
+            ["till 2", "online", "2 h 5 min", "192.0.2.7", "modern", "tpm", "1.2.3", "01234567 ", "123 kB", "shop"]
+        {
             assert!(line.contains(part), "{part} is not in {line}");
         }
     }
@@ -201,5 +217,7 @@ mod tests {
         assert!(shown(json!({ "device_online": false, "device_state_changed_at": null })).contains("never seen"));
         let seen = json!({ "device_online": false, "device_state_changed_at": "2026-01-31T10:04:00.000Z" });
         assert!(shown(seen).contains("offline"));
+        let alarmed = json!({ "device_online": true, "alarms": [{ "kind": "vault-fell" }] });
+        assert!(shown(alarmed).contains("online, ALARM"));
     }
 }

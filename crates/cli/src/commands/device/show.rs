@@ -34,6 +34,8 @@ struct Known {
     /// The newest line of the server about it, and the newest error of its app.
     status: Option<Value>,
     error: Option<Value>,
+    /// Its last self-test.
+    self_test: Option<Value>,
 }
 
 impl Show {
@@ -44,7 +46,7 @@ impl Show {
         let sentences = known.why(now)?;
         let value = json!({
             "device": known.device, "group": known.group, "connection": sentences, "attempts": known.attempts,
-            "last_status": known.status, "last_error": known.error,
+            "last_status": known.status, "last_error": known.error, "self_test": known.self_test,
         });
         output.result(&value, &known.text(&sentences)?);
         Ok(())
@@ -67,7 +69,9 @@ impl Known {
             Ok(answer["data"].get(0).cloned())
         };
         let (status, error) = (newest("status")?, newest("server.error")?);
-        Ok(Self { group: group.map(|answer| answer["data"].clone()), attempts, status, error, device })
+        let self_test =
+            central.found(&format!("/devices/{id}/self_test"))?.map(|answer| answer["data"]["attributes"].clone());
+        Ok(Self { group: group.map(|answer| answer["data"].clone()), attempts, status, error, self_test, device })
     }
 
     /// What is to be said about its connection.
@@ -144,6 +148,19 @@ impl Known {
         })
     }
 
+    fn self_test_line(&self) -> String {
+        let Some(test) = &self.self_test else { return "not reported".to_owned() };
+        let checks = test["checks"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let with = |outcome: &str| checks.iter().filter(|check| check["outcome"] == outcome).collect::<Vec<_>>();
+        let possible: Vec<_> = with("not refused").iter().filter_map(|check| check["id"].as_str()).collect();
+        let at = test["received_at"].as_str().unwrap_or("-");
+        let refused = format!("{} of {} refused", with("refused").len(), checks.len());
+        match possible.as_slice() {
+            [] => format!("{refused}, {} could not be tried; at {at}", with("not available").len()),
+            _ => paint(Tone::Bad, &format!("{refused}; NOT REFUSED: {}; at {at}", possible.join(", "))),
+        }
+    }
+
     fn text(&self, sentences: &[String]) -> Result<String> {
         let attributes = &self.device["attributes"];
         let text = |name: &str| attributes[name].as_str().unwrap_or("-").replace('\n', " ");
@@ -160,15 +177,25 @@ impl Known {
             ("model", text("imp_type")),
             ("group", group),
             ("profile", text("tls_profile")),
+            ("keys", not_reported(&attributes["attestation_level"])),
             ("OS", text("swversion")),
+            ("verified boot", boot(attributes)),
+            (
+                "vault",
+                attributes["vault_generation"]
+                    .as_u64()
+                    .map_or_else(|| "none reported".to_owned(), |generation| format!("generation {generation}")),
+            ),
+            ("self-test", self.self_test_line()),
             ("application", text("deployment_sha")),
             ("free memory", free),
             ("agent", text("agent_url")),
             ("identity", format!("SHA-256 {}", text("identity_spki_sha256"))),
             ("enrolled", moment::shown(moment::of(&attributes["last_enrolled_at"])?)),
         ] {
-            lines.push(format!("  {name:<12} {value}"));
+            lines.push(format!("  {name:<13} {value}"));
         }
+        lines.extend(shown_alarms(&attributes["alarms"], id(&self.device)?));
         lines.extend(sentences.iter().cloned());
         if let Some(error) = &self.error {
             let (ts, message) = (error["ts"].as_str().unwrap_or("-"), error["msg"].as_str().unwrap_or("-"));
@@ -182,6 +209,44 @@ impl Known {
         }
         Ok(lines.join("\n"))
     }
+}
+
+fn not_reported(value: &Value) -> String {
+    value.as_str().unwrap_or("not reported").to_owned()
+}
+
+/// What the device proved of its boot.
+fn boot(attributes: &Value) -> String {
+    let Some(measured) = attributes["boot_measurement"].as_str() else { return "not reported".to_owned() };
+    let layers = not_reported(&attributes["demanded_layers"]);
+    let memory = match attributes["memory_locked"].as_bool() {
+        Some(true) => "locked",
+        Some(false) => "NOT LOCKED",
+        None => "not reported",
+    };
+    format!("manifest {measured}; demands {layers}; memory {memory}")
+}
+
+/// Alarms come before anything else that is said.
+fn shown_alarms(alarms: &Value, device: &str) -> Vec<String> {
+    let alarms = alarms.as_array().map(Vec::as_slice).unwrap_or_default();
+    let mut lines: Vec<_> = alarms.iter().map(shown_alarm).collect();
+    if alarms.iter().any(|alarm| alarm["kind"] != "vault-fell") {
+        lines.push(format!("When you have looked into it: `vouch device dismiss-alarms {device}`."));
+    }
+    lines
+}
+
+/// One alarm in one line.
+pub(crate) fn shown_alarm(alarm: &Value) -> String {
+    let text = |name: &str| alarm[name].as_str().unwrap_or("-").replace('\n', " ");
+    let times = if alarm["count"] == 1 {
+        String::new()
+    } else {
+        format!(", {} times since {}", alarm["count"], text("first_at"))
+    };
+    let head = paint(Tone::Bad, &format!("ALARM {}", text("kind")));
+    format!("{head} at {}{times}: {}", text("last_at"), text("detail"))
 }
 
 fn shown_attempt(attempt: &Value) -> String {
@@ -208,7 +273,7 @@ mod tests {
         all.as_object_mut().unwrap().extend(attributes.as_object().unwrap().clone());
         let group = json!({ "type": "development_devicegroup", "attributes": { "name": "shop" } });
         let device = json!({ "id": "0011223344556677", "attributes": all });
-        Known { device, group: Some(group), attempts: Vec::new(), status: None, error: None }
+        Known { device, group: Some(group), attempts: Vec::new(), status: None, error: None, self_test: None }
     }
 
     fn why(known: &Known) -> String {

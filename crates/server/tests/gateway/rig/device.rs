@@ -1,6 +1,7 @@
 //! A device: its keys, and the two connections it makes.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::num::NonZeroU64;
 use std::sync::Arc;
 
 use keys::pki::{CertDer, Credential, Csr, RootsBundle, ServerName};
@@ -32,6 +33,10 @@ pub(crate) struct TestDevice {
     pub(crate) tls_key: Option<Signer>,
     pub(crate) roots: RootsBundle,
     pub(crate) config: Option<Arc<ClientConfig>>,
+    /// What it says of its keys, its vault and its boot.
+    pub(crate) attestation: AttestationLevel,
+    pub(crate) vault: Option<NonZeroU64>,
+    pub(crate) boot: Option<[u8; 32]>,
 }
 
 #[derive(Debug)]
@@ -52,6 +57,9 @@ impl TestDevice {
             tls_key: Some(generate(KeyPurpose::device_tls(profile))),
             roots,
             config: None,
+            attestation: AttestationLevel::Software,
+            vault: None,
+            boot: None,
         }
     }
 
@@ -104,7 +112,7 @@ impl TestDevice {
                 key_agreement: self.key_agreement.public().clone(),
                 csr: self.csr(),
                 model: "test".to_owned(),
-                attestation: AttestationLevel::Software,
+                attestation: self.attestation,
                 limits: LIMITS,
             },
             now(),

@@ -7,7 +7,7 @@ use keys::cose;
 use keys::signer::Signer;
 use keys::tls::exporter;
 use protocol::codec::{decode_message, encode_frame};
-use protocol::eat::{AttestationLevel, Eat};
+use protocol::eat::{AttestationLevel, DemandedLayers, Eat};
 use protocol::frame::FrameDecoder;
 use protocol::limits::LIMITS;
 use protocol::message::{ToDevice, ToServer};
@@ -57,11 +57,11 @@ impl Link {
             profile: device.profile,
             model: "test".to_owned(),
             os_version: "1.0.0".to_owned(),
-            attestation: AttestationLevel::Software,
-            boot: None,
-            vault_generation: None,
-            layers: None,
-            memory_locked: None,
+            attestation: device.attestation,
+            boot: device.boot,
+            vault_generation: device.vault,
+            layers: device.boot.map(|_| DemandedLayers::DangerL1Only),
+            memory_locked: device.boot.map(|_| false),
             limits: LIMITS,
         };
         let machine = DeviceSession::new(config, now());

@@ -54,7 +54,7 @@ pub(crate) struct Rig {
     stop: CancellationToken,
     gateway: Option<JoinHandle<()>>,
     journal: JoinHandle<()>,
-    _dir: TempDir,
+    pub(crate) dir: TempDir,
 }
 
 impl Rig {
@@ -108,7 +108,7 @@ impl Rig {
             gateway,
             journal: journal_task,
             repository,
-            _dir: dir,
+            dir,
         }
     }
 
