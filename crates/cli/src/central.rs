@@ -151,6 +151,25 @@ impl Central {
         self.call("DELETE", path, Some(body))
     }
 
+    /// Sends so many bytes as they are read, however long that takes.
+    pub(crate) fn upload(&mut self, path: &str, bytes: impl io::Read + 'static, length: u64) -> Result<Value> {
+        // The bytes can be read once: a login that has ended is renewed before they go.
+        self.get("/accounts/me")?;
+        let answer = self
+            .agent
+            .post(self.url(path))
+            .config()
+            .timeout_global(None)
+            .timeout_connect(Some(CONNECT_TIMEOUT))
+            .build()
+            .header("Authorization", format!("Bearer {}", self.login.access_token))
+            .header("Content-Type", "application/octet-stream")
+            .header("Content-Length", length.to_string())
+            .send(ureq::SendBody::from_owned_reader(bytes))
+            .with_context(|| format!("central at {} does not take the upload", self.login.central))?;
+        decode(answer)
+    }
+
     /// Gives a resource another name; returns it as it is then.
     pub(crate) fn rename(&mut self, collection: &str, resource: &Value, name: &str) -> Result<Value> {
         let (kind, id) = (&resource["type"], resource["id"].as_str().unwrap_or_default());

@@ -33,6 +33,8 @@ pub const LIMITS: Limits = Limits {
     auth_requests: 64,
     auth_body_bytes: 16 * 1024,
     body_bytes: 2 * 1024 * 1024,
+    upload_bytes: 4 * 1024 * 1024 * 1024,
+    upload_pause: Duration::from_secs(30),
     code_bytes: 1024 * 1024,
     page_size: 20,
     page_size_max: 500,
@@ -110,6 +112,10 @@ pub struct Limits {
     pub auth_body_bytes: usize,
     /// Bytes of a request's body.
     pub body_bytes: usize,
+    /// Bytes of an uploaded release; of these a few pieces are in memory at a time.
+    pub upload_bytes: u64,
+    /// Longest pause of a client that uploads one.
+    pub upload_pause: Duration,
     /// Bytes of one source of a deployment.
     pub code_bytes: usize,
     /// Entries of a page when the client names no size.

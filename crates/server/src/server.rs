@@ -111,7 +111,7 @@ impl Server {
         let agents = Agents::start(store.clone(), bus.clone(), urls.clone(), agent_limits.clone())?;
         let vitals = vitals(http, &listens, &counters, troubles);
         let roots = pki.server_roots.hash();
-        let central = Central::new(store.clone(), bus.clone(), &public_url, roots, vitals, &limits);
+        let central = Central::new(store.clone(), bus.clone(), repository, &public_url, roots, vitals, &limits);
         let router = central.router().merge(agents::router(bus.clone(), &agent_limits));
         let stop_edges = CancellationToken::new();
         let edges = vec![

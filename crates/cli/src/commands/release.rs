@@ -1,5 +1,7 @@
 //! `vouch release`: the OS releases that a server holds.
 
+mod upload;
+
 use anyhow::{Result, bail};
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
@@ -10,9 +12,10 @@ use crate::names::id;
 use crate::output::{Output, Tone, paint};
 use crate::table::{Cell, Table};
 
-/// List and show the OS releases that the server holds.
+/// Upload OS releases to the server, list and show them.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Release {
+    Upload(upload::Upload),
     List(List),
     Show(Show),
 }
@@ -20,6 +23,7 @@ pub(crate) enum Release {
 impl Release {
     pub(crate) fn run(self, output: &Output) -> Result<()> {
         match self {
+            Self::Upload(command) => command.run(output),
             Self::List(command) => command.run(output),
             Self::Show(command) => command.run(output),
         }

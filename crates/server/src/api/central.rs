@@ -11,6 +11,7 @@ use super::routes;
 use crate::bus::Bus;
 use crate::fleet::AgentUrls;
 use crate::limits::Limits;
+use crate::repository::Repository;
 use crate::status::Vitals;
 use crate::store::Store;
 
@@ -22,6 +23,7 @@ pub struct Central(Arc<Shared>);
 pub struct Shared {
     pub(super) store: Store,
     pub(super) bus: Bus,
+    pub(super) repository: Repository,
     pub(super) limits: Limits,
     pub(super) agent_urls: AgentUrls,
     /// Where links begin: `http://host:port/v5`.
@@ -31,6 +33,7 @@ pub struct Shared {
     pub(super) logins: LoginDoor,
     pub(super) compilations: Arc<Semaphore>,
     pub(super) requests: Semaphore,
+    pub(super) uploads: Semaphore,
     pub(super) auth_requests: Semaphore,
     pub(super) health: Health,
     pub(super) vitals: Vitals,
@@ -41,6 +44,7 @@ impl Central {
     pub fn new(
         store: Store,
         bus: Bus,
+        repository: Repository,
         public_url: &str,
         roots_sha256: [u8; 32],
         vitals: Vitals,
@@ -49,12 +53,14 @@ impl Central {
         Self(Arc::new(Shared {
             store,
             bus,
+            repository,
             agent_urls: AgentUrls::new(public_url),
             base: format!("{}/v5", public_url.trim_end_matches('/')),
             roots_sha256,
             logins: LoginDoor::new(limits),
             compilations: Arc::new(Semaphore::new(limits.compilations.max(1))),
             requests: Semaphore::new(limits.requests.max(1)),
+            uploads: Semaphore::new(1),
             auth_requests: Semaphore::new(limits.auth_requests.max(1)),
             health: Health::default(),
             vitals,

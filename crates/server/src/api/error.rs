@@ -81,6 +81,10 @@ impl ApiError {
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, "VX002", "Request Too Large", detail)
     }
 
+    pub(super) fn release_refused(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, "VX003", "Release Refused", detail)
+    }
+
     pub(super) fn too_slow() -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "XX001", "Timeout", "The request took too long; try again.")
     }

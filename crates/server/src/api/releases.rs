@@ -1,18 +1,26 @@
 //! OS releases.
 
+use axum::body::{Body, Bytes};
 use axum::extract::{Path, State};
 use axum::response::Response;
+use futures_util::StreamExt as _;
 use serde::Serialize;
+use tokio::sync::mpsc;
+use tokio::time::timeout;
 
 use super::Central;
-use super::document::{Relationships, Resource, SelfLink, many, one as show_one, time};
+use super::document::{Relationships, Resource, SelfLink, created, many, one as show_one, time};
 use super::error::ApiError;
 use super::orders::to_the_end;
 use super::query::Asked;
 use super::request::{self, Bearer, Document, Json};
 use super::rollouts;
 use crate::fleet::{Release, ReleaseImage};
+use crate::repository::UploadError;
 use crate::store::{Listed, NewRollout};
+
+/// Pieces of an upload that wait to be written.
+const PIECES_AT_ONCE: usize = 4;
 
 #[derive(Serialize)]
 struct Attributes {
@@ -42,6 +50,55 @@ pub(super) async fn one(
     Path(id): Path<String>,
 ) -> Result<Response, ApiError> {
     Ok(show_one(show(&central, find(&central, &id).await?)))
+}
+
+/// Takes the bundle of a release, piece after piece, and keeps it once all of it is verified.
+pub(super) async fn upload(
+    State(central): State<Central>,
+    Bearer(caller): Bearer,
+    body: Body,
+) -> Result<Response, ApiError> {
+    let Ok(_permit) = central.uploads.try_acquire() else {
+        return Err(ApiError::too_many("Another release is being uploaded; try again when it is done."));
+    };
+    let internal = |error: std::io::Error| ApiError::internal(&error);
+    let store = central.store.clone();
+    let (pieces, mut received) = mpsc::channel::<Bytes>(PIECES_AT_ONCE);
+    let writing = tokio::task::spawn_blocking(move || {
+        let mut file = store.new_os_image()?;
+        while let Some(piece) = received.blocking_recv() {
+            file.write(&piece)?;
+        }
+        Ok::<_, std::io::Error>(file)
+    });
+    let mut stream = body.into_data_stream();
+    let mut left = central.limits.upload_bytes;
+    while let Some(piece) =
+        timeout(central.limits.upload_pause, stream.next()).await.map_err(|_| ApiError::too_slow())?
+    {
+        let piece = piece.map_err(|_| ApiError::invalid("The upload broke off."))?;
+        left = left
+            .checked_sub(piece.len() as u64)
+            .ok_or_else(|| ApiError::too_large("No release is as long as this."))?;
+        // When nobody takes it, writing has failed, and says why below.
+        if pieces.send(piece).await.is_err() {
+            break;
+        }
+    }
+    drop(pieces);
+    let file = writing.await.map_err(std::io::Error::other).map_err(internal)?.map_err(internal)?;
+    let central = central.clone();
+    to_the_end(async move { Ok(created(show(&central, central.repository.accept(file, caller.account).await?))) }).await
+}
+
+impl From<UploadError> for ApiError {
+    fn from(error: UploadError) -> Self {
+        match error {
+            UploadError::Change(error) => error.into(),
+            UploadError::Io(error) => Self::internal(&error),
+            refused => Self::release_refused(refused.to_string()),
+        }
+    }
 }
 
 /// Begins the roll-outs that bring every device to this release whose model it has an image for.

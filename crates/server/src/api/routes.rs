@@ -22,6 +22,11 @@ pub(super) fn router(central: &Central) -> Router {
         .method_not_allowed_fallback(async || ApiError::no_such_method())
         .layer(DefaultBodyLimit::max(central.limits.auth_body_bytes))
         .layer(from_fn_with_state(central.clone(), bounded_auth));
+    // It takes as long as a release is large; a client that pauses is given up.
+    let upload = Router::new()
+        .route("/releases/bundle", post(releases::upload))
+        .method_not_allowed_fallback(async || ApiError::no_such_method())
+        .layer(DefaultBodyLimit::disable());
     let v5 = Router::new()
         .route("/accounts", get(accounts::list))
         .route("/accounts/{id}", get(accounts::one))
@@ -70,6 +75,7 @@ pub(super) fn router(central: &Central) -> Router {
         .layer(DefaultBodyLimit::max(central.limits.body_bytes))
         .layer(from_fn_with_state(central.clone(), bounded))
         .merge(auth)
+        .merge(upload)
         .layer(from_fn(harden));
     Router::new().nest("/v5", v5).route("/health", get(health::health)).with_state(central.clone())
 }

@@ -72,6 +72,11 @@ impl Metadata {
         }
     }
 
+    /// All roots, oldest first, and the version of the targets.
+    pub(super) fn known(&self) -> (Vec<Vec<u8>>, Option<u64>) {
+        (self.roots.values().cloned().collect(), self.targets.as_ref().map(|file| file.version))
+    }
+
     /// The roots beyond a version, oldest first.
     pub(super) fn roots_after(&self, version: u64) -> Vec<Vec<u8>> {
         let Some(first) = version.checked_add(1) else { return Vec::new() };

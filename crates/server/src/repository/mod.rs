@@ -4,6 +4,7 @@
 
 mod metadata;
 pub mod online_keys;
+mod upload;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -22,6 +23,7 @@ use release::manifest::ManifestHash;
 use self::metadata::Metadata;
 pub use self::metadata::MetadataFile;
 use self::online_keys::{OnlineKeys, OnlineKeysError};
+pub use self::upload::UploadError;
 use crate::store::{Store, StoreError, unix_ms};
 
 /// How long an assignment of an image to a device holds, seconds. A device asks again when it is older.

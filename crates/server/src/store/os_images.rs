@@ -109,6 +109,14 @@ impl NewOsImage {
         self.file.write_all(bytes)
     }
 
+    /// Opens what was written so far, to be read from its beginning.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn open(&self) -> io::Result<File> {
+        File::open(&self.path)
+    }
+
     /// Makes it the image of this name, durably; one that is there already has the same bytes and is replaced.
     ///
     /// # Errors

@@ -1,9 +1,11 @@
 //! OS releases: what is known of them; their encrypted images are files.
 
+use release::version::OsVersion;
 use sqlx::FromRow;
 
-use super::{ChangeError, Listed, Page, Store, StoreError, is_duplicate, row, unix_ms};
+use super::{ChangeError, Listed, Page, Store, StoreError, is_duplicate, release_metadata, row, unix_ms};
 use crate::fleet::{NewRelease, Release, ReleaseId, ReleaseImage, Rule};
+use crate::repository::MetadataFile;
 
 const ONE: &str = "SELECT * FROM releases WHERE id = $1";
 const ALL: &str = "SELECT * FROM releases ORDER BY uploaded_ms DESC, id LIMIT $1 OFFSET $2";
@@ -33,11 +35,24 @@ impl Row {
 }
 
 impl Store {
-    /// Keeps a release. Its encrypted images must be in their files, durably.
+    /// Whether the product has a release of this version.
+    ///
+    /// # Errors
+    /// The state could not be read.
+    pub async fn has_release(&self, product: &str, version: OsVersion) -> Result<bool, StoreError> {
+        let found = sqlx::query_scalar::<_, String>("SELECT id FROM releases WHERE product = $1 AND version = $2")
+            .bind(product)
+            .bind(version.to_string())
+            .fetch_optional(self.readers())
+            .await?;
+        Ok(found.is_some())
+    }
+
+    /// Keeps a release, and the metadata that came with it. Its encrypted images must be in their files, durably.
     ///
     /// # Errors
     /// The product has a release of this version.
-    pub async fn create_release(&self, new: &NewRelease) -> Result<Release, ChangeError> {
+    pub async fn create_release(&self, new: &NewRelease, metadata: &[MetadataFile]) -> Result<Release, ChangeError> {
         let id = ReleaseId::random();
         let now = unix_ms();
         let mut change = self.begin().await?;
@@ -75,6 +90,7 @@ impl Store {
                     .await?;
             }
         }
+        release_metadata::put(&mut change, metadata).await?;
         change.commit().await?;
         Ok(Release {
             id,

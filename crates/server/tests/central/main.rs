@@ -12,6 +12,7 @@ mod libraries;
 mod limits;
 mod logs;
 mod products;
+mod releases;
 mod rig;
 mod rollouts;
 mod status;

@@ -23,6 +23,7 @@ use vouch_server::api::{Central, MEDIA_TYPE};
 use vouch_server::bus::{AgentControl, Bus};
 use vouch_server::fleet::{AgentIdSecret, DeviceLogin, NewDevice};
 use vouch_server::limits::{LIMITS, Limits};
+use vouch_server::repository::Repository;
 use vouch_server::status::{GatewayNumbers, Listener, Troubles, Vitals};
 use vouch_server::store::{RedeemError, Store};
 
@@ -38,6 +39,7 @@ pub(crate) struct Rig {
     pub(crate) addr: SocketAddr,
     pub(crate) store: Store,
     pub(crate) bus: Bus,
+    pub(crate) repository: Repository,
     pub(crate) token: String,
     pub(crate) orders: mpsc::Receiver<AgentControl>,
     pub(crate) account: String,
@@ -95,11 +97,20 @@ impl Rig {
             gateway: Arc::new(|| GatewayNumbers { logins: 7, ..GatewayNumbers::default() }),
             troubles: troubles.clone(),
         };
-        let central = Central::new(store.clone(), bus.clone(), &format!("http://{addr}"), ROOTS, vitals, &limits);
+        let repository = Repository::open(dir.path(), store.clone()).await.unwrap();
+        let central = Central::new(
+            store.clone(),
+            bus.clone(),
+            repository.clone(),
+            &format!("http://{addr}"),
+            ROOTS,
+            vitals,
+            &limits,
+        );
         let stop = CancellationToken::new();
         tokio::spawn(listener.run(central.router(), limits, stop.clone()));
         let token = store.log_in(account).await.unwrap().access_token;
-        Self { addr, store, bus, token, orders, account: account.to_string(), troubles, stop, dir }
+        Self { addr, store, bus, repository, token, orders, account: account.to_string(), troubles, stop, dir }
     }
 
     pub(crate) async fn get(&self, path: &str) -> Answer {

@@ -1,0 +1,194 @@
+//! A release as it comes in: verified to its last byte before any of it is kept.
+
+use std::fs::File;
+use std::io::{self, BufReader, Read as _, Seek as _, SeekFrom};
+use std::sync::Arc;
+
+use keys::content_key::{ContentKeyError, WrappedContentKey, unwrap};
+use release::author::sealed_for;
+use release::bundle::{Bundle, BundleError, Report, ReportError, verify_bundle};
+use release::root::{RootContent, RootError};
+
+use super::{Inner, MetadataFile, Repository};
+use crate::fleet::{AccountId, NewRelease, NewReleaseImage, Release, ReleaseImage, Rule};
+use crate::store::{ChangeError, NewOsImage, Store};
+
+/// Bytes that are copied at a time.
+const COPY: usize = 64 * 1024;
+
+/// Why a release is not taken. Nothing of it is kept.
+#[derive(Debug, thiserror::Error)]
+pub enum UploadError {
+    /// It is not what custodians and release key signed.
+    #[error(transparent)]
+    Refused(#[from] ReportError),
+    /// Its root.
+    #[error(transparent)]
+    Root(#[from] RootError),
+    /// It is for another server.
+    #[error(
+        "the release's root names other online keys than this server's; hold a ceremony with the keys that `vouch release server-keys` writes here"
+    )]
+    OtherServer,
+    /// A content key that this server cannot open.
+    #[error("the content key of the OS image for {models} is not sealed to this server: {error}")]
+    ContentKey {
+        /// For which models the image is.
+        models: String,
+        /// Why.
+        error: ContentKeyError,
+    },
+    /// Roots that this server knows otherwise.
+    #[error(
+        "the release's root of version {0} is not the one that this server knows; it is from another maker, or somebody signed twice"
+    )]
+    OtherRoot(u64),
+    /// Fewer roots, or older targets, than this server has.
+    #[error(
+        "the release's {what} have version {found}, this server has {known} already; make the release again on top of that"
+    )]
+    Older {
+        /// Which metadata.
+        what: &'static str,
+        /// Their version.
+        found: u64,
+        /// What there is.
+        known: u64,
+    },
+    /// It could not be kept.
+    #[error(transparent)]
+    Change(#[from] ChangeError),
+    /// A file.
+    #[error("the release could not be kept: {0}")]
+    Io(#[from] io::Error),
+}
+
+/// What was verified of an upload.
+struct Checked {
+    bundle: Bundle,
+    report: Report,
+    metadata: Vec<MetadataFile>,
+}
+
+impl Repository {
+    /// Verifies an uploaded bundle completely, keeps its images in files, and publishes its metadata. The first release that a server takes
+    /// decides which maker's releases it takes from then on.
+    ///
+    /// # Errors
+    /// [`UploadError`]; nothing of it is kept then.
+    pub async fn accept(&self, upload: NewOsImage, uploader: AccountId) -> Result<Release, UploadError> {
+        // One at a time, and nobody gets metadata meanwhile: what is compared here is what is there in the end.
+        let mut metadata = self.0.metadata.lock().await;
+        let (known_roots, known_targets) = metadata.known();
+        let inner = Arc::clone(&self.0);
+        let checked = tokio::task::spawn_blocking(move || {
+            let file = upload.open()?;
+            let checked = check(&inner, file, &known_roots, known_targets)?;
+            Ok::<_, UploadError>((checked, upload))
+        });
+        let (checked, upload) = checked.await.map_err(io::Error::other)??;
+        let (product, version) = (checked.report.product.clone(), checked.report.version);
+        if self.0.store.has_release(&product, version).await.map_err(ChangeError::from)? {
+            return Err(ChangeError::from(Rule::ReleaseVersionTaken).into());
+        }
+        let store = self.0.store.clone();
+        let kept = tokio::task::spawn_blocking(move || {
+            keep_images(&store, &checked.bundle, &upload)?;
+            Ok::<_, io::Error>(checked)
+        });
+        let checked = kept.await.map_err(io::Error::other)??;
+        let new = new_release(&checked, uploader);
+        let release = self.0.store.create_release(&new, &checked.metadata).await?;
+        checked.metadata.into_iter().for_each(|file| metadata.put(file));
+        Ok(release)
+    }
+}
+
+fn check(
+    inner: &Inner,
+    file: File,
+    known_roots: &[Vec<u8>],
+    known_targets: Option<u64>,
+) -> Result<Checked, UploadError> {
+    let first = known_roots.first().map(Vec::as_slice);
+    let (bundle, report) = verify_bundle(&mut BufReader::with_capacity(COPY, file), first)?;
+    let mut metadata = Vec::new();
+    for (at, root) in bundle.roots.iter().enumerate() {
+        let content = RootContent::from_file(root)?;
+        if known_roots.get(at).is_some_and(|known| known != root) {
+            return Err(UploadError::OtherRoot(content.version));
+        }
+        let (version, file) = (content.version, root.clone());
+        metadata.push(MetadataFile { role: "root".to_owned(), version, expires: 0, file });
+    }
+    if bundle.roots.len() < known_roots.len() {
+        let (found, known) = (bundle.roots.len() as u64, known_roots.len() as u64);
+        return Err(UploadError::Older { what: "roots", found, known });
+    }
+    let newest = bundle.roots.last().map(Vec::as_slice).unwrap_or_default();
+    if RootContent::from_file(newest)?.online != inner.keys.public() {
+        return Err(UploadError::OtherServer);
+    }
+    let found = report.targets_version;
+    if let Some(known) = known_targets.filter(|known| found <= *known) {
+        return Err(UploadError::Older { what: "targets", found, known });
+    }
+    let file = bundle.targets.clone();
+    metadata.push(MetadataFile { role: "targets".to_owned(), version: found, expires: 0, file });
+    for image in &bundle.images {
+        let own = &inner.keys.release_wrap;
+        let info = sealed_for(image.manifest().hash(), own.public().spki_hash());
+        let opened = WrappedContentKey::from_bytes(&image.content_key).and_then(|sealed| unwrap(own, &sealed, &info));
+        opened.map_err(|error| UploadError::ContentKey { models: image.manifest().models.join(", "), error })?;
+    }
+    Ok(Checked { bundle, report, metadata })
+}
+
+/// Copies each encrypted image into its file.
+fn keep_images(store: &Store, bundle: &Bundle, upload: &NewOsImage) -> io::Result<()> {
+    let mut from = upload.open()?;
+    let mut buffer = vec![0; COPY];
+    for (at, image) in bundle.images.iter().enumerate() {
+        let (begin, mut left) = bundle.place(at).ok_or(io::ErrorKind::UnexpectedEof)?;
+        from.seek(SeekFrom::Start(begin))?;
+        let mut file = store.new_os_image()?;
+        while left > 0 {
+            let part = usize::try_from(left).unwrap_or(COPY).min(COPY);
+            let part = buffer.get_mut(..part).unwrap_or_default();
+            from.read_exact(part)?;
+            file.write(part)?;
+            left -= part.len() as u64;
+        }
+        file.keep(&image.manifest().hash().0)?;
+    }
+    Ok(())
+}
+
+fn new_release(checked: &Checked, uploader: AccountId) -> NewRelease {
+    let Checked { bundle, report, .. } = checked;
+    let image = |image: &release::bundle::BundleImage| {
+        let manifest = image.manifest();
+        NewReleaseImage {
+            shown: ReleaseImage {
+                image: manifest.hash().0,
+                models: manifest.models.clone(),
+                len: u32::try_from(manifest.sealed.length).unwrap_or(u32::MAX),
+            },
+            manifest: image.signed_manifest.clone(),
+            sealed_key: image.content_key.clone(),
+        }
+    };
+    NewRelease {
+        product: report.product.clone(),
+        version: report.version,
+        security_epoch: bundle.images.first().map_or(0, |image| image.manifest().security_epoch),
+        uploader,
+        images: bundle.images.iter().map(image).collect(),
+    }
+}
+
+impl From<BundleError> for UploadError {
+    fn from(error: BundleError) -> Self {
+        Self::Refused(error.into())
+    }
+}

@@ -1,0 +1,258 @@
+//! Uploads of releases: taken when all of it is right, refused by name when anything is not, and provable to a device afterwards.
+
+use std::sync::OnceLock;
+
+use keys::content_key::{ContentKeyInfo, WrappedContentKey, unwrap};
+use keys::metadata;
+use keys::pki::{OperatorPki, RootsBundle, ServerName, ServingPki};
+use keys::public::SpkiHash;
+use keys::purpose::KeyPurpose;
+use keys::release_key::{self, DangerSoftwareReleaseKey};
+use keys::signer::Signer;
+use keys::time::Now;
+use release::anchors::ReleaseKeySlot;
+use release::author::{Built, Draft, Encryptor, TargetsSpec, seal_content_key};
+use release::bundle::{Bundle, BundleImage};
+use release::floors::MetadataFloors;
+use release::manifest::{Description, Manifest};
+use release::root::{Custodian, RootContent};
+use release::tuf::{Files, verify};
+use release::version::OsVersion;
+use vouch_server::repository::Repository;
+use vouch_server::store::OS_IMAGES_FOLDER;
+
+use crate::rig::{Answer, Rig, now_ms};
+
+/// A maker: three custodians, of whom two must approve, and a release key.
+struct Maker {
+    cards: Vec<Signer>,
+    release_key: &'static DangerSoftwareReleaseKey,
+    root: Vec<u8>,
+}
+
+/// A release before its parts are put together, so that an attack can change one of them.
+struct Parts {
+    manifest: Manifest,
+    cose: Vec<u8>,
+    sealed: Vec<u8>,
+    content_key: [u8; 16],
+    wrapped: Vec<u8>,
+    targets: Vec<u8>,
+}
+
+fn seconds() -> i64 {
+    now_ms() / 1000
+}
+
+fn signed_by(mut draft: Draft, signers: &[&Signer]) -> Vec<u8> {
+    for signer in signers {
+        let signature = metadata::sign(signer, draft.to_be_signed()).unwrap();
+        draft.sign_der(signer.public(), &signature).unwrap();
+    }
+    draft.to_json()
+}
+
+fn tls_roots() -> RootsBundle {
+    let dir = tempfile::tempdir().unwrap();
+    let names = [ServerName::try_from("iot.example").unwrap()];
+    OperatorPki::create("Test", &names, Now { mono_ms: 0, unix_ms: now_ms() }).unwrap().save(dir.path()).unwrap();
+    ServingPki::load(dir.path()).unwrap().server_roots
+}
+
+/// The maker's key and a stranger's; each takes seconds to make.
+fn release_keys() -> &'static [DangerSoftwareReleaseKey; 2] {
+    static KEYS: OnceLock<[DangerSoftwareReleaseKey; 2]> = OnceLock::new();
+    KEYS.get_or_init(|| std::array::from_fn(|_| DangerSoftwareReleaseKey::generate().unwrap()))
+}
+
+fn sign(key: &DangerSoftwareReleaseKey, manifest: &Manifest) -> Vec<u8> {
+    let payload = manifest.to_cbor();
+    let signature = key.sign(&release_key::to_be_signed(&payload)).unwrap();
+    release_key::assemble(key.public(), &payload, &signature).unwrap()
+}
+
+impl Maker {
+    /// Whose root names the keys of this server.
+    fn of(server: &Repository) -> Self {
+        let key = |purpose| Signer::generate(purpose).unwrap();
+        let cards: Vec<_> = (0..3).map(|_| key(KeyPurpose::AppApproval)).collect();
+        let release_key = &release_keys()[0];
+        let custodian = |(name, card): (&str, &Signer)| Custodian {
+            name: name.to_owned(),
+            signing: card.public().clone(),
+            agreement: key(KeyPurpose::DeviceKeyAgreement).public().clone(),
+        };
+        let root = RootContent {
+            version: 1,
+            expires_unix_s: seconds() + 1_000_000,
+            custodians: ["ada", "ben", "cleo"].into_iter().zip(&cards).map(custodian).collect(),
+            root_needed: 2,
+            release_needed: 2,
+            online: server.keys().public(),
+            release_keys: vec![ReleaseKeySlot { key: release_key.public().clone(), revoked: false }],
+            tls_roots: tls_roots(),
+            log: None,
+        };
+        let root = signed_by(Draft::of_root(&root).unwrap(), &[&cards[0], &cards[1]]);
+        Self { cards, release_key, root }
+    }
+
+    fn release(&self, server: &Repository, version: OsVersion, targets_version: u64, cards: &[usize]) -> Parts {
+        let plain = vec![7; 200_000];
+        let mut encryptor = Encryptor::new(plain.len() as u64).unwrap();
+        let header = encryptor.header();
+        let mut sealed = header.to_bytes().to_vec();
+        for chunk in plain.chunks(header.chunk()) {
+            sealed.extend_from_slice(encryptor.seal(chunk).unwrap());
+        }
+        let description = Description {
+            product: "lamps".to_owned(),
+            models: vec!["lamp".to_owned()],
+            version,
+            security_epoch: 3,
+            built: 1_790_000_000,
+            sbom: None,
+            mud: None,
+        };
+        let Built { manifest, content_key } = encryptor.finish(description).unwrap();
+        let manifests = vec![manifest.clone()];
+        let spec = TargetsSpec { version: targets_version, expires: seconds() + 100_000, manifests, apps: Vec::new() };
+        let signers: Vec<_> = cards.iter().map(|at| &self.cards[*at]).collect();
+        let wrapped = seal_content_key(&content_key, manifest.hash(), server.keys().release_wrap.public()).unwrap();
+        Parts {
+            cose: self.sign(&manifest),
+            sealed,
+            content_key: *content_key.expose(),
+            wrapped: wrapped.as_bytes().to_vec(),
+            targets: signed_by(spec.draft().unwrap(), &signers),
+            manifest,
+        }
+    }
+
+    fn sign(&self, manifest: &Manifest) -> Vec<u8> {
+        sign(self.release_key, manifest)
+    }
+
+    /// The bundle as somebody writes it who checks nothing.
+    fn bundle(&self, parts: &Parts) -> Vec<u8> {
+        let image = BundleImage::new(parts.cose.clone(), parts.wrapped.clone(), None).unwrap();
+        let mut bundle = Bundle::new(vec![self.root.clone()], parts.targets.clone(), vec![image]).unwrap().head();
+        bundle.extend_from_slice(&parts.sealed);
+        bundle
+    }
+}
+
+async fn upload(rig: &Rig, bundle: &[u8]) -> Answer {
+    let headers = format!("Authorization: Bearer {}\r\n", rig.token);
+    rig.raw("POST", "/v5/releases/bundle", &headers, bundle).await
+}
+
+const V: OsVersion = OsVersion::new(1, 4, 0);
+
+#[tokio::test]
+async fn a_right_release_is_kept_and_can_be_proved_to_a_device() {
+    let rig = Rig::start().await;
+    let maker = Maker::of(&rig.repository);
+    let parts = maker.release(&rig.repository, V, 1, &[0, 2]);
+    let made = upload(&rig, &maker.bundle(&parts)).await.expect(201).json();
+    let image = parts.manifest.hash().0;
+    assert_eq!(made["data"]["attributes"]["version"], "1.4.0");
+    assert_eq!(made["data"]["attributes"]["images"][0]["sha256"], const_hex::encode(image));
+    let kept = std::fs::read(rig.dir.path().join(OS_IMAGES_FOLDER).join(const_hex::encode(image))).unwrap();
+    assert_eq!(kept, parts.sealed);
+    let files = std::fs::read_dir(rig.dir.path().join(OS_IMAGES_FOLDER)).unwrap().count();
+    assert_eq!(files, 1, "the upload itself is gone");
+
+    // A device that trusts the root accepts what the server adds, also after the server was started again.
+    for repository in [rig.repository.clone(), Repository::open(rig.dir.path(), rig.store.clone()).await.unwrap()] {
+        let trust = repository.trust(SpkiHash([1; 32]), image, false, 0).await.unwrap();
+        assert_eq!(trust.roots, [maker.root.clone().into()]);
+        let mut files = Files::new();
+        for (name, file) in
+            [("timestamp.json", &trust.timestamp), ("snapshot.json", &trust.snapshot), ("targets.json", &trust.targets)]
+        {
+            files.insert(name, file.clone().unwrap().into()).unwrap();
+        }
+        let now = u64::try_from(seconds()).unwrap();
+        let trusted = verify(&maker.root, files, (), &MetadataFloors::NONE, now).unwrap();
+        trusted.approve(&parts.manifest).unwrap();
+        assert!(repository.trust(SpkiHash([1; 32]), image, false, 1).await.unwrap().roots.is_empty());
+    }
+    let device = rig.enrol(None).await;
+    assert_eq!(rig.repository.content_key(device.spki, image).await.unwrap(), None, "no roll-out has assigned it");
+    let own = &rig.repository.keys().release_wrap;
+    let info = ContentKeyInfo { manifest_sha256: image, identity: own.public().spki_hash() };
+    assert_eq!(
+        *unwrap(own, &WrappedContentKey::from_bytes(&parts.wrapped).unwrap(), &info).unwrap(),
+        parts.content_key
+    );
+}
+
+/// Attack: a release with one approval too few, one whose manifest or image was changed after the approval, one from another maker, and
+/// one that is cut or goes on.
+#[tokio::test]
+async fn a_release_with_anything_wrong_is_refused_and_leaves_nothing() {
+    let rig = Rig::start().await;
+    let server = &rig.repository;
+    let maker = Maker::of(server);
+    let parts = || maker.release(server, V, 1, &[0, 1]);
+    let refused = async |bundle: Vec<u8>, why: &str| {
+        let error = upload(&rig, &bundle).await.expect(422).error();
+        assert!(error.starts_with("Release Refused: ") && error.contains(why), "{error} says nothing of {why:?}");
+    };
+    refused(maker.bundle(&maker.release(server, V, 1, &[1])), "not approved").await;
+
+    let mut changed = parts();
+    changed.manifest.security_epoch = 0;
+    changed.cose = maker.sign(&changed.manifest);
+    refused(maker.bundle(&changed), "not among those that the custodians approved").await;
+
+    let mut stranger = parts();
+    stranger.cose = sign(&release_keys()[1], &stranger.manifest);
+    refused(maker.bundle(&stranger), "not signed by a release key in force").await;
+
+    let mut damaged = parts();
+    damaged.sealed[100_000] ^= 1;
+    refused(maker.bundle(&damaged), "not the one of its manifest").await;
+
+    let whole = maker.bundle(&parts());
+    refused(whole[..whole.len() - 1].to_vec(), "not the one of its manifest").await;
+    refused([&whole[..], b"x"].concat(), "goes on").await;
+    refused(b"not a bundle".to_vec(), "not a release bundle").await;
+
+    let mut other_key = parts();
+    other_key.wrapped[70] ^= 1;
+    refused(maker.bundle(&other_key), "not sealed to this server").await;
+
+    let dir = tempfile::tempdir().unwrap();
+    let elsewhere = Repository::open(dir.path(), rig.store.clone()).await.unwrap();
+    let foreign = Maker::of(&elsewhere);
+    refused(foreign.bundle(&foreign.release(server, V, 1, &[0, 1])), "other online keys").await;
+
+    assert_eq!(std::fs::read_dir(rig.dir.path().join(OS_IMAGES_FOLDER)).unwrap().count(), 0);
+    assert!(rig.get("/v5/releases").await.expect(200).json()["data"].as_array().unwrap().is_empty());
+    upload(&rig, &maker.bundle(&parts())).await.expect(201);
+}
+
+/// Attack: whoever has the server's account uploads a release of a maker of their own, or brings old approvals back.
+#[tokio::test]
+async fn after_the_first_release_no_other_root_and_no_older_approval_is_taken() {
+    let rig = Rig::start().await;
+    let server = &rig.repository;
+    let maker = Maker::of(server);
+    upload(&rig, &maker.bundle(&maker.release(server, V, 2, &[0, 1]))).await.expect(201);
+    let other = Maker::of(server);
+    let error = upload(&rig, &other.bundle(&other.release(server, V, 3, &[0, 1]))).await.expect(422).error();
+    assert!(error.contains("another root"), "{error}");
+    for targets in [1, 2] {
+        let next = OsVersion::new(1, 5, 0);
+        let error =
+            upload(&rig, &maker.bundle(&maker.release(server, next, targets, &[0, 1]))).await.expect(422).error();
+        assert!(error.contains("this server has 2 already"), "{error}");
+    }
+    let again = upload(&rig, &maker.bundle(&maker.release(server, V, 3, &[0, 1]))).await.expect(409).error();
+    assert!(again.contains("a version never changes"), "{again}");
+    upload(&rig, &maker.bundle(&maker.release(server, OsVersion::new(1, 5, 0), 3, &[0, 1]))).await.expect(201);
+    let nobody = rig.raw("POST", "/v5/releases/bundle", "", b"x").await.expect(401);
+    assert!(nobody.body.contains("Unauthorized"));
+}
