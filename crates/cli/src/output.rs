@@ -101,7 +101,6 @@ impl Output {
     }
 
     /// Prints a result: one JSON object on one line, or the text.
-    #[cfg(feature = "parent")]
     pub(crate) fn result(&self, value: &Value, text: &str) {
         let _ = self.record(value, text);
     }
@@ -110,7 +109,6 @@ impl Output {
     ///
     /// # Errors
     /// Nobody reads any more.
-    #[cfg(feature = "parent")]
     pub(crate) fn record(&self, value: &Value, text: &str) -> io::Result<()> {
         if self.json { write_line(stdout(), &json_text(value)) } else { write_line(stdout(), &harmless(text)) }
     }

@@ -35,13 +35,10 @@ use crate::boot::memory::Memory;
 pub use crate::boot::memory::SealedProgram;
 pub use crate::boot::slot::SlotError;
 use crate::boot::slot::SlotReader;
-pub use crate::folder::{BOOT_FOLDER, STAGING_FOLDER};
+pub use crate::folder::{BOOT_FOLDER, STAGED_IMAGE, STAGING_FOLDER};
 use crate::limits::Limits;
 use crate::storage::{Disk, DurableFiles};
 pub use install::{InstallError, Source};
-
-/// The encrypted image in that folder.
-pub const STAGED_IMAGE: &str = "image";
 
 /// The boot folder of one device.
 #[derive(Debug)]
@@ -160,6 +157,14 @@ impl<D: Disk + Clone> BootFolder<D> {
     /// Whether the active image is on trial.
     pub fn is_trying(&self) -> bool {
         self.control.is_trying()
+    }
+
+    /// The image in the other slot, where that was given up, and why.
+    pub fn given_up(&self) -> Option<(ManifestHash, &str)> {
+        let installed = self.control.slot(self.control.active.other())?;
+        let State::Bad { why } = &installed.state else { return None };
+        let manifest = verify_l1(&self.anchors, &Floors::NONE, &installed.content.manifest).ok()?;
+        Some((manifest.hash(), why))
     }
 
     /// Why the device last went back to an older image.

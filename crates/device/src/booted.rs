@@ -30,6 +30,21 @@ pub struct Booted {
     /// Why the device went back to this image from a newer one.
     #[n(6)]
     pub fell_back: Option<String>,
+    /// The image that is not tried again.
+    #[n(7)]
+    pub given_up: Option<GivenUp>,
+}
+
+/// An image that ran and did not prove itself.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(array)]
+pub struct GivenUp {
+    /// SHA-256 of its manifest.
+    #[n(0)]
+    pub manifest_sha256: ByteArray<32>,
+    /// Why.
+    #[n(1)]
+    pub why: String,
 }
 
 /// What these anchors demand, as the device proves it.

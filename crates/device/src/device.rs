@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use apphost::{Code, End, Unreached};
 use keys::pki::CertificateFacts;
+use protocol::os::{OsRef, OsState};
+use protocol::reason::OsTrouble;
 use protocol::report::{AppState, LogLevel, LogLine};
 use protocol::session::PartialApp;
 use tokio::sync::{mpsc, watch};
@@ -18,11 +20,14 @@ use crate::clock::DeviceClock;
 use crate::connect::Dialer;
 use crate::connect::attempt::{Attempt, AttemptResult};
 use crate::connect::diary::Diary;
+use crate::device_keys::DeviceKeys;
 use crate::events::{DeviceEvent, Observer, Sha256Hex};
 use crate::folder::Folder;
 use crate::limits::Limits;
 use crate::network::Network;
+use crate::parent::ParentError;
 use crate::store::StoreError;
+use crate::update::{Offered, Update};
 
 /// The version of the runtime as the server and the app see it.
 pub const SOFTWARE_VERSION: &str = concat!("vouch ", env!("CARGO_PKG_VERSION"));
@@ -49,6 +54,7 @@ pub(crate) struct Device {
     /// The beginning of an app whose download was cut off.
     pub(crate) partial: Option<PartialApp>,
     pub(crate) network: Network,
+    pub(crate) update: Update,
     /// True once the device is asked to stop.
     pub(crate) stop: watch::Receiver<bool>,
 }
@@ -122,6 +128,28 @@ impl Device {
             let version = booted.version;
             self.status(format!("a new OS image was given up and this device is back on {version}: {why}"));
         }
+    }
+
+    /// The server wants this OS image on this device.
+    pub(crate) fn os_offered(&mut self, os: OsRef) -> Offered {
+        let Folder { booted, store, .. } = &self.folder;
+        self.update.offered(os, booted.as_ref(), store.is_diskless())
+    }
+
+    /// Has the parent judge and install the image that was fetched; says how that went.
+    pub(crate) async fn install_os(&mut self, image: [u8; 32], content_key: Vec<u8>) -> Option<OsState> {
+        let manifest = self.update.complete(image)?;
+        let DeviceKeys::Parent(keys) = &*self.folder.keys else { return None };
+        let (trouble, why) = match keys.link.install(manifest, content_key).await {
+            Ok(()) => {
+                self.status("a new OS image is installed, and is tried now".to_owned());
+                return Some(OsState::Installed);
+            }
+            Err(ParentError::NotInstalled { trouble, why }) => (trouble, why),
+            Err(error) => (OsTrouble::Other, error.to_string()),
+        };
+        self.status(format!("the new OS image is not installed: {why}"));
+        Some(self.update.refuse(image, trouble, why))
     }
 
     /// Runs the app that is in the vault, so that it need not wait for the server.

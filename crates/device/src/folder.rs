@@ -36,6 +36,8 @@ pub const VAULT_FOLDER: &str = "vault";
 pub const BOOT_FOLDER: &str = "boot";
 /// The folder in that one into which the child writes what it downloads.
 pub const STAGING_FOLDER: &str = "staging";
+/// The encrypted image in that folder.
+pub const STAGED_IMAGE: &str = "image";
 /// What the key store keeps, and the TLS certificate chain in a file named after its key's purpose.
 pub const KEYS_FOLDER: &str = "keys";
 /// The configuration of devices that were made before there was a vault.

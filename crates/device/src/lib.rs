@@ -19,6 +19,7 @@
 //! - [`sandbox`]: what the process gives up for good before it touches the network.
 //! - [`self_test`]: it tries everything that it must not be able to do.
 //! - [`host`]: what the system below is set to.
+//! - `update`: OS updates, fetched for the parent.
 //! - [`clock`]: the time, with a floor.
 //! - [`events`]: what the runtime tells whoever watches.
 //! - [`limits`]: every bound.
@@ -48,6 +49,7 @@ pub mod self_test;
 pub mod session;
 pub mod storage;
 pub mod store;
+mod update;
 
 pub use crate::device::SOFTWARE_VERSION;
 pub use connect::ports;

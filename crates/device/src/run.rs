@@ -34,6 +34,7 @@ use crate::sandbox::{Plan, Protections};
 use crate::self_test::{self, Surroundings};
 use crate::session::{Session, SessionEnd};
 use crate::store::StoreError;
+use crate::update::Update;
 
 /// A device that was read from its folder: all for which the folder is needed as a whole. It can be locked down from now on.
 #[derive(Debug)]
@@ -204,6 +205,7 @@ pub async fn run(options: RunOptions, shutdown: impl Future<Output = ()>, observ
         unusable: None,
         partial: None,
         network,
+        update: Update::new(&dir),
         stop: stopped,
     };
     observer.tell(DeviceEvent::Started(started(&device)));

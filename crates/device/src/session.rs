@@ -12,8 +12,8 @@ use std::time::Duration;
 use apphost::{Code, End};
 use keys::pki::CertificateFacts;
 use protocol::message::AppRef;
-use protocol::os::OsState;
-use protocol::reason::{CloseReason, OsTrouble, Refusal, RestartReason};
+use protocol::os::{OsRef, OsState};
+use protocol::reason::{CloseReason, Refusal, RestartReason};
 use protocol::session::{DeviceEvent as Event, DeviceSession, DeviceSessionConfig, Welcomed};
 use protocol::sign::SignRequest;
 use tokio::io::{AsyncReadExt, ReadHalf, WriteHalf};
@@ -31,6 +31,7 @@ use crate::device::{Device, stopped};
 use crate::events::{Base64, ChallengeRecord, DeviceEvent, Sha256Hex, Welcomed as WelcomeSeen};
 use crate::session::handed::Handed;
 use crate::session::writer::Writer;
+use crate::update::{Offered, Taken};
 
 /// The bytes read from the connection at once.
 const READ_BYTES: usize = 16 * 1024;
@@ -297,12 +298,16 @@ impl<'a> Session<'a> {
                 }
                 Event::AppRemoved => self.assigned(None).await,
                 Event::Restart(reason) => self.restart(reason),
-                Event::OsAvailable(os) => {
-                    let state = OsState::refused(OsTrouble::Other, "this device runs without a verified boot");
-                    let _ = self.machine.os_state(os.image, state);
+                Event::OsAvailable(os) => self.os_offered(os),
+                Event::OsRemoved => self.device.update.removed(),
+                Event::OsChunk { image, offset, data } => self.os_chunk(image, offset, &data),
+                Event::OsKey { image, wrapped } => {
+                    if let Some(state) = self.device.install_os(image, wrapped).await {
+                        let _ = self.machine.os_state(image, state);
+                    }
                 }
-                // Answers to questions that this device does not ask.
-                Event::OsRemoved | Event::OsChunk { .. } | Event::OsKey { .. } | Event::Trust { .. } => {}
+                // An answer to a question that this device does not ask.
+                Event::Trust { .. } => {}
                 Event::Refused { reason, retry_after_ms } => {
                     let retry_after = retry_after_ms.map(|ms| Duration::from_millis(ms.into()));
                     return Some(self.refused(reason, retry_after));
@@ -315,6 +320,26 @@ impl<'a> Session<'a> {
             }
         }
         None
+    }
+
+    /// An image that is to be installed is fetched, or it is said why not. A session that has ended has nobody to tell.
+    fn os_offered(&mut self, os: OsRef) {
+        let (image, length) = (os.image, os.len);
+        let _ = match self.device.os_offered(os) {
+            Offered::Say(state) => self.machine.os_state(image, state),
+            Offered::Fetch(from) => {
+                let began = self.machine.os_state(image, OsState::Downloading { received: from });
+                began.and_then(|()| self.machine.want_os(image, length, from, self.device.clock.now()))
+            }
+        };
+    }
+
+    fn os_chunk(&mut self, image: [u8; 32], offset: u32, data: &[u8]) {
+        let _ = match self.device.update.take(image, offset, data) {
+            Taken::Nothing => Ok(()),
+            Taken::Say(state) => self.machine.os_state(image, state),
+            Taken::Complete => self.machine.want_os_key(image, self.device.clock.now()),
+        };
     }
 
     /// Signing may be slow (a TPM takes most of a second), so it has a thread of its own.

@@ -6,7 +6,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use keys::pki::RootsBundle;
 use keys::secret::Secret;
-use keys::storage::{StorageKeyError, StorageRoot};
+use keys::storage::StorageKeyError;
+#[cfg(any(feature = "parent", test))]
+use keys::storage::StorageRoot;
 use release::floors::Floors;
 use serde::{Deserialize, Serialize};
 pub use vault::Record;
@@ -91,6 +93,7 @@ impl From<StorageKeyError> for StoreError {
 
 impl Store {
     /// Makes the vault of a new device; it begins in `epoch`, the key store's counter, or 0 where there is none.
+    #[cfg(any(feature = "parent", test))]
     pub(crate) fn create(
         dir: &Path,
         root: &StorageRoot,

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
-use crate::support::vouch;
+use crate::support::{os_image, vouch};
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 use device::config::DeviceConfig;
 use device::folder::Folder;
@@ -17,7 +17,13 @@ const CLAIMS: [&str; 5] = ["C02", "C04", "C05", "C06", "C09"];
 
 /// What `vouch demo --once --json` printed last, and whether it ended well. Every line must be JSON.
 fn run(dir: &Path) -> (Value, bool) {
-    let result = vouch().args(["--json", "demo", "--once", "--dir"]).arg(dir).output().unwrap();
+    let result = vouch()
+        .args(["--json", "demo", "--once", "--os-image"])
+        .arg(os_image())
+        .arg("--dir")
+        .arg(dir)
+        .output()
+        .unwrap();
     let text = String::from_utf8(result.stdout).unwrap();
     let lines: Vec<Value> = text
         .lines()

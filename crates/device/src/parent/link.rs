@@ -12,6 +12,7 @@ use keys::cbor;
 use keys::cose::CosePurpose;
 use keys::pki::CertDer;
 use keys::public::PublicKey;
+use protocol::reason::OsTrouble;
 use rustix::net::{AddressFamily, SocketType, sockopt};
 use vault::VaultKeys;
 use zeroize::Zeroizing;
@@ -54,6 +55,14 @@ pub enum ParentError {
     /// The parent tried and failed, or refused.
     #[error("{0}")]
     Failed(String),
+    /// The OS image is not installed.
+    #[error("{why}")]
+    NotInstalled {
+        /// Why, as the server counts it.
+        trouble: OsTrouble,
+        /// The same for people.
+        why: String,
+    },
     /// The parent did not answer in time.
     #[error("the parent process did not answer within {0:?}")]
     Silent(Duration),
@@ -132,7 +141,7 @@ impl ParentLink {
     }
 
     /// Has the parent judge and install the image in the staging folder. The parent then ends this process.
-    pub async fn install(&self, manifest: Vec<u8>, content_key: Vec<u8>) -> Result<(), ParentError> {
+    pub(crate) async fn install(&self, manifest: Vec<u8>, content_key: Vec<u8>) -> Result<(), ParentError> {
         let request = Request::Install { manifest: manifest.into(), content_key: content_key.into() };
         self.done_aside(request).await
     }
@@ -172,6 +181,7 @@ impl ParentLink {
         // Somebody who panicked left a number behind at most, and every question has its own.
         match self.0.lock().unwrap_or_else(PoisonError::into_inner).ask(request)? {
             Answer::Failed(why) => Err(ParentError::Failed(why)),
+            Answer::NotInstalled { trouble, why } => Err(ParentError::NotInstalled { trouble, why }),
             answer => Ok(answer),
         }
     }

@@ -9,6 +9,7 @@ use keys::cose::CosePurpose;
 use keys::keystore::AttestationLevel;
 use minicbor::bytes::ByteVec;
 use minicbor::{Decode, Encode};
+use protocol::reason::OsTrouble;
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 use crate::booted::Booted;
@@ -105,6 +106,16 @@ pub(super) enum Answer {
     /// What a child begins with.
     #[n(3)]
     Start(#[n(0)] Box<Start>),
+    /// The image is not installed.
+    #[n(4)]
+    NotInstalled {
+        /// Why, as the server counts it.
+        #[n(0)]
+        trouble: OsTrouble,
+        /// The same for people.
+        #[n(1)]
+        why: String,
+    },
 }
 
 /// What a child begins with.
@@ -158,6 +169,7 @@ impl SignFor {
         }
     }
 
+    #[cfg(feature = "parent")]
     pub(super) fn purpose(self) -> CosePurpose {
         match self {
             SignFor::Challenge => CosePurpose::Challenge,

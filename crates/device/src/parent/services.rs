@@ -6,10 +6,12 @@ use std::path::{Path, PathBuf};
 
 use keys::cbor;
 use keys::chunks::ContentKey;
-use keys::content_key::WrappedContentKey;
+use keys::content_key::{ContentKeyError, WrappedContentKey};
 use keys::keystore::Keystore;
 use keys::pki::Credential;
+use protocol::reason::OsTrouble;
 use release::floors::Floors;
+use release::l1::L1Error;
 use vault::VaultKeys;
 use zeroize::Zeroizing;
 
@@ -17,9 +19,9 @@ use super::message::{Answer, KeyBytes, Question, Reply, Request, Start, encode};
 use super::rtnetlink::Interface;
 use super::supervisor::BootError;
 use crate::boot::{
-    BOOT_FOLDER, BootFolder, BootFolderError, Loaded, STAGED_IMAGE, STAGING_FOLDER, SealedProgram, Source,
+    BOOT_FOLDER, BootFolder, BootFolderError, InstallError, Loaded, STAGED_IMAGE, STAGING_FOLDER, SealedProgram, Source,
 };
-use crate::booted::{Booted, demanded};
+use crate::booted::{Booted, GivenUp, demanded};
 use crate::folder::{FolderError, Parts, VAULT_FOLDER};
 use crate::limits::Limits;
 use crate::storage::{Disk as _, FolderDisk};
@@ -101,6 +103,10 @@ impl Services {
             danger_unlocked_memory: !program.is_locked(),
             trying: self.boot.is_trying(),
             fell_back: self.boot.fell_back().map(str::to_owned),
+            given_up: self
+                .boot
+                .given_up()
+                .map(|(hash, why)| GivenUp { manifest_sha256: hash.0.into(), why: why.to_owned() }),
         });
         Ok(program)
     }
@@ -148,7 +154,10 @@ impl Services {
                 let signature = self.tls.key().sign_handshake(&message);
                 Ok(Answer::Signature(signature.map_err(told)?.into()))
             }
-            Request::Install { manifest, content_key } => self.install(&manifest, &content_key).map(|()| Answer::Done),
+            Request::Install { manifest, content_key } => match self.install(&manifest, &content_key) {
+                Ok(()) => Ok(Answer::Done),
+                Err((trouble, why)) => Ok(Answer::NotInstalled { trouble, why }),
+            },
             Request::StepCounter { to } => self.step_counter(to).map(|()| Answer::Done),
             Request::Apply(network) => self.interface()?.apply(&network).map_err(told).map(|()| Answer::Done),
             Request::Remove => {
@@ -170,26 +179,29 @@ impl Services {
     }
 
     /// Judges what the child has downloaded, with every layer that the anchors demand, and installs it.
-    fn install(&mut self, manifest: &[u8], content_key: &[u8]) -> Result<(), String> {
+    fn install(&mut self, manifest: &[u8], content_key: &[u8]) -> Result<(), (OsTrouble, String)> {
+        let other = |why: &str| (OsTrouble::Other, why.to_owned());
         if self.diskless {
-            return Err("a diskless device installs nothing".to_owned());
+            return Err(other("a diskless device installs nothing"));
         }
-        let booted = self.booted.as_ref().ok_or("nothing was booted")?;
+        let booted = self.booted.as_ref().ok_or_else(|| other("nothing was booted"))?;
         // The child raises the floors when its image is confirmed; until the next start they are known from that.
         let floors = Floors {
             version: self.floors.version.max(booted.version),
             security_epoch: self.floors.security_epoch.max(booted.security_epoch),
             ..self.floors
         };
-        let measured = self.boot.manifest_hash(manifest, &floors).map_err(told)?;
-        let wrapped = WrappedContentKey::from_bytes(content_key).map_err(told)?;
-        let key = ContentKey::new(self.keys.open_content_key(&wrapped, measured.0).map_err(told)?);
-        let staged = FolderDisk::new(&self.staging).look(STAGED_IMAGE).map_err(told)?;
-        let image = staged.ok_or_else(|| format!("no image is in {}", self.staging.display()))?;
-        let length = image.metadata().map_err(told)?.len();
-        self.boot
-            .install(&floors, Source { manifest, approval: None, image, length, content_key: &key })
-            .map_err(told)?;
+        let judged = self.boot.manifest_hash(manifest, &floors);
+        let measured = judged.map_err(|error| (trouble_of(&error), error.to_string()))?;
+        let bad_key = |error: ContentKeyError| (OsTrouble::BadKey, error.to_string());
+        let wrapped = WrappedContentKey::from_bytes(content_key).map_err(bad_key)?;
+        let key = ContentKey::new(self.keys.open_content_key(&wrapped, measured.0).map_err(bad_key)?);
+        let no_room = |error: io::Error| (OsTrouble::NoRoom, error.to_string());
+        let staged = FolderDisk::new(&self.staging).look(STAGED_IMAGE).map_err(no_room)?;
+        let image = staged.ok_or_else(|| other(&format!("no image is in {}", self.staging.display())))?;
+        let length = image.metadata().map_err(no_room)?.len();
+        let source = Source { manifest, approval: None, image, length, content_key: &key };
+        self.boot.install(&floors, source).map_err(|error| (trouble_of_install(&error), error.to_string()))?;
         self.restart_due = true;
         Ok(())
     }
@@ -218,6 +230,24 @@ impl Services {
     fn interface(&mut self) -> Result<&mut Interface, String> {
         let none = "this parent may not change the network: start it as root, with `--interface`";
         self.interface.as_mut().ok_or_else(|| none.to_owned())
+    }
+}
+
+fn trouble_of(error: &L1Error) -> OsTrouble {
+    match error {
+        L1Error::Signature(_) | L1Error::Manifest(_) => OsTrouble::BadSignature,
+        L1Error::Product { .. } | L1Error::Model { .. } => OsTrouble::OtherModel,
+        L1Error::BelowFloor(_) => OsTrouble::Rollback,
+    }
+}
+
+fn trouble_of_install(error: &InstallError) -> OsTrouble {
+    match error {
+        InstallError::Manifest(error) => trouble_of(error),
+        InstallError::Admission(_) => OsTrouble::NoQuorum,
+        InstallError::Image(_) => OsTrouble::Damaged,
+        InstallError::Read(_) | InstallError::Slot(_) | InstallError::Boot(_) => OsTrouble::NoRoom,
+        InstallError::Already(_) | InstallError::OnTrial => OsTrouble::Other,
     }
 }
 
@@ -275,6 +305,7 @@ mod tests {
                 danger_unlocked_memory: false,
                 trying: false,
                 fell_back: None,
+                given_up: None,
             }),
             floors: Floors::NONE,
             restart_due: false,
@@ -414,11 +445,12 @@ mod tests {
             asked(services, Request::Install { manifest, content_key })
         };
         let services = &mut bench.services;
-        assert!(matches!(install(services, &good), Answer::Failed(why) if why.contains("no image is in")));
+        assert!(matches!(install(services, &good), Answer::NotInstalled { why, .. } if why.contains("no image is in")));
         std::fs::write(staging.join(STAGED_IMAGE), &update.sealed).unwrap();
-        assert!(matches!(install(services, &other), Answer::Failed(_)), "a key that was wrapped for another image");
+        let refused = install(services, &other);
+        assert!(matches!(refused, Answer::NotInstalled { trouble: OsTrouble::BadKey, .. }), "{refused:?}");
         services.diskless = true;
-        assert!(matches!(install(services, &good), Answer::Failed(why) if why.contains("diskless")));
+        assert!(matches!(install(services, &good), Answer::NotInstalled { why, .. } if why.contains("diskless")));
         services.diskless = false;
         assert!(!services.is_restart_due());
         assert_eq!(install(services, &good), Answer::Done);
