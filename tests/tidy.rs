@@ -16,10 +16,11 @@ const LONG_FILES: [&str; 1] = ["crates/squirrel/src/vm/dispatch.rs"];
 const SANS_IO: [&str; 5] = ["protocol", "vault", "release", "apphost", "squirrel"];
 
 /// Libraries that implement or wrap cryptography; `keys` composes them for everybody.
-const CRYPTOGRAPHY: [&str; 13] = [
+const CRYPTOGRAPHY: [&str; 15] = [
     "argon2",
     "aws-lc-rs",
     "coset",
+    "cryptoki",
     "hmac",
     "openssl",
     "p256",
@@ -28,6 +29,7 @@ const CRYPTOGRAPHY: [&str; 13] = [
     "rsa",
     "rustls",
     "sha2",
+    "tss-esapi",
     "vsss-rs",
     "x509-parser",
 ];

@@ -160,7 +160,9 @@ pub struct KeyFacts {
 const OPERATOR: &str = "the operator's machine, by `vouch init`";
 const DEVICE: &str = "the device, while it is provisioned";
 const SERVER: &str = "the server";
-const KEY_FILE: &str = "PKCS#8 file with mode 0600";
+const KEY_FILE: &str = "PKCS#8 file with mode 0600; with `--keys pkcs11` in the token, non-extractable";
+const DEVICE_KEY: &str = "`tpm2`: a file that only this TPM unwraps; `pkcs11`: in the token, non-extractable; \
+    `danger-software`: PKCS#8 file with mode 0600";
 const ROOT_DAYS: u32 = 20 * 365;
 const LEAF_DAYS: u32 = 5 * 365;
 const ROOT_ROTATION: &str = "none yet: devices pin it, so replacing it means enrolling them again";
@@ -291,7 +293,7 @@ impl KeyPurpose {
             KeyPurpose::DeviceIdentity => KeyFacts {
                 algorithm: PurposeAlgorithm::EcdsaP256,
                 birthplace: DEVICE,
-                storage: KEY_FILE,
+                storage: DEVICE_KEY,
                 lifetime: Lifetime::UntilRevoked,
                 rotation: "none: another identity key is another device",
                 loss: "its holder, with the TLS key as well, can pose as this one device. Revoke the device and enrol it again",
@@ -299,7 +301,7 @@ impl KeyPurpose {
             KeyPurpose::DeviceKeyAgreement => KeyFacts {
                 algorithm: PurposeAlgorithm::EcdhP256,
                 birthplace: DEVICE,
-                storage: KEY_FILE,
+                storage: DEVICE_KEY,
                 lifetime: Lifetime::UntilRevoked,
                 rotation: "registered again by enrolling",
                 loss: "its holder can read content keys sent to this one device. Revoke the device and enrol it again",
@@ -307,7 +309,8 @@ impl KeyPurpose {
             KeyPurpose::StorageRoot => KeyFacts {
                 algorithm: PurposeAlgorithm::Hkdf128,
                 birthplace: DEVICE,
-                storage: "file with mode 0600, made by `--keys danger-software` only",
+                storage: "`tpm2`: sealed to this TPM and to the named registers; `pkcs11`: nowhere, computed by the token at each start; \
+                    `danger-software`: file with mode 0600",
                 lifetime: Lifetime::UntilRevoked,
                 rotation: "none: provision the device again",
                 loss: "its holder can read and forge all that this one device stores, if they get at its storage as well. \
@@ -457,7 +460,7 @@ const fn device_tls(algorithm: PurposeAlgorithm) -> KeyFacts {
     KeyFacts {
         algorithm,
         birthplace: DEVICE,
-        storage: KEY_FILE,
+        storage: DEVICE_KEY,
         lifetime,
         rotation: LEAF_ROTATION,
         loss: DEVICE_TLS_LOSS,

@@ -12,6 +12,7 @@ mod fixture;
 mod fleet;
 mod hostile_apps;
 mod hostile_central;
+mod key_back_ends;
 mod lockdown;
 mod network;
 mod os_image;

@@ -173,6 +173,7 @@ pub(crate) struct Server {
     wrapper: Vec<String>,
     gateway: Vec<String>,
     options: Vec<String>,
+    environment: Vec<(&'static str, PathBuf)>,
 }
 
 impl Server {
@@ -183,14 +184,30 @@ impl Server {
 
     /// The same with more options of `vouch serve`.
     pub(crate) fn start_with(root: &Path, gateway: &[&str], options: &[&str]) -> Server {
+        Server::made(root, gateway, options, &[], &[])
+    }
+
+    /// A server whose keys are in a SoftHSM token with this configuration file.
+    pub(crate) fn start_in_token(root: &Path, gateway: &[&str], token: &str, conf: &Path) -> Server {
+        Server::made(root, gateway, &[], &["--keys", token], &[("SOFTHSM2_CONF", conf)])
+    }
+
+    fn made(
+        root: &Path,
+        gateway: &[&str],
+        options: &[&str],
+        init_options: &[&str],
+        environment: &[(&'static str, &Path)],
+    ) -> Server {
         let options: Vec<String> = options.iter().map(|&option| option.to_owned()).collect();
+        let environment: Vec<_> = environment.iter().map(|(name, value)| (*name, value.to_path_buf())).collect();
         let dir = root.join("server");
         let mut init = vouch();
-        init.args(["init", "--name", "vouch.test", "--dir"]).arg(&dir);
+        init.args(["init", "--name", "vouch.test", "--dir"]).arg(&dir).args(init_options).envs(environment.clone());
         output(init);
         let gateway: Vec<String> = gateway.iter().map(|&address| address.to_owned()).collect();
-        let (process, http) = serve(&dir, &gateway, "127.0.0.1:0", &options);
-        let server = Server { process, dir, http, wrapper: Vec::new(), gateway, options };
+        let (process, http) = serve(&dir, &gateway, "127.0.0.1:0", &options, &environment);
+        let server = Server { process, dir, http, wrapper: Vec::new(), gateway, options, environment };
         let mut login = server.command(&["login", "--user", "admin"]);
         login.arg("--central").arg(format!("http://{}", server.http));
         login.arg("--password-file").arg(server.dir.join("first-password"));
@@ -206,7 +223,7 @@ impl Server {
 
     /// Starts the killed server again on the same addresses.
     pub(crate) fn restart(&mut self) {
-        let (process, http) = serve(&self.dir, &self.gateway, &self.http, &self.options);
+        let (process, http) = serve(&self.dir, &self.gateway, &self.http, &self.options, &self.environment);
         self.process = process;
         self.http = http;
     }
@@ -225,6 +242,11 @@ impl Server {
 
     /// Enrols a device in a new folder.
     pub(crate) fn provision(&self, dir: &Path, profile: &str, more: &[&str]) -> Value {
+        serde_json::from_str(&output(self.provision_command(dir, "danger-software", profile, more))).unwrap()
+    }
+
+    /// What enrols a device whose keys are in this back end.
+    pub(crate) fn provision_command(&self, dir: &Path, keys: &str, profile: &str, more: &[&str]) -> Command {
         let token = output(self.command(&["enrolment-token"]));
         let token_file = dir.with_extension("token");
         std::fs::write(&token_file, token).unwrap();
@@ -238,12 +260,12 @@ impl Server {
             "--model",
             "test-1",
             "--keys",
-            "danger-software",
+            keys,
             "--profile",
             profile,
         ]);
         command.arg("--token-file").arg(&token_file).arg("--dir").arg(dir).args(more);
-        serde_json::from_str(&output(command)).unwrap()
+        command
     }
 
     /// Enrols a device in a new folder that boots the OS image.
@@ -295,8 +317,15 @@ impl Server {
     }
 }
 
-fn serve(dir: &Path, gateway: &[String], http: &str, options: &[String]) -> (Watched, String) {
+fn serve(
+    dir: &Path,
+    gateway: &[String],
+    http: &str,
+    options: &[String],
+    environment: &[(&'static str, PathBuf)],
+) -> (Watched, String) {
     let mut command = vouch();
+    command.envs(environment.iter().cloned());
     command.args(["--json", "serve", "--http", http, "--dir"]).arg(dir).args(options);
     for address in gateway {
         command.args(["--gateway", address]);

@@ -1,11 +1,17 @@
 //! A slow agent, a slow reader, a silent peer: each delays itself and nobody else.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
-use crate::rig::Rig;
 use crate::rig::device::TestDevice;
 use crate::rig::link::{Link, RawLink, answer};
+use crate::rig::{Rig, operator};
+use keys::pki::{Credential, ServingPki};
 use keys::profile::Profile;
+use keys::purpose::KeyPurpose;
+use keys::secret::Secret;
+use keys::signer::{KeyHolder, SignError, Signer};
 use protocol::limits::LIMITS;
 use protocol::message::{ToDevice, ToServer};
 use protocol::reason::CloseReason;
@@ -129,4 +135,49 @@ async fn a_revocation_ends_a_session_whose_agent_is_full() {
         _ => None,
     });
     assert_eq!(ended.await, CloseReason::Revoked.to_string());
+}
+
+/// A key in a token that has stopped answering: each signature waits until it is let go, and then fails.
+#[derive(Debug)]
+struct StuckKey {
+    asked: tokio::sync::mpsc::UnboundedSender<()>,
+    let_go: Mutex<mpsc::Receiver<()>>,
+    waited_in_vain: Arc<AtomicBool>,
+}
+
+impl KeyHolder for StuckKey {
+    fn sign(&self, _: &[u8]) -> Result<Vec<u8>, SignError> {
+        let _ = self.asked.send(());
+        let let_go = self.let_go.lock().unwrap().recv_timeout(crate::rig::PATIENCE);
+        self.waited_in_vain.store(let_go.is_err(), Ordering::Relaxed);
+        Err(SignError::Store("the token is away".to_owned()))
+    }
+
+    fn agree(&self, _: &[u8]) -> Result<Secret, SignError> {
+        Err(SignError::Failed)
+    }
+}
+
+/// One thread drives everything here: if the key held it up, nothing else could go on.
+#[tokio::test]
+async fn a_slow_key_outside_of_the_process_holds_up_nobody_else() {
+    let ours = operator("Slow").serving;
+    let (asked, mut was_asked) = tokio::sync::mpsc::unbounded_channel();
+    let (let_go, released) = mpsc::channel();
+    let waited_in_vain = Arc::new(AtomicBool::new(false));
+    let stuck = StuckKey { asked, let_go: Mutex::new(released), waited_in_vain: waited_in_vain.clone() };
+    let [classic, modern] = ours.gateway;
+    let public = modern.key().public().clone();
+    let key = Signer::held(KeyPurpose::GatewayTlsModern, public, Arc::new(stuck)).unwrap();
+    let modern = Credential::new(key, modern.chain().to_vec()).unwrap();
+    let rig = Rig::of(Arc::new(ServingPki { gateway: [classic, modern], ..ours })).await;
+    let mut waits = TestDevice::born(Profile::Modern, rig.pki.server_roots.clone());
+    let (token, addr) = (rig.token(1).await, rig.addr());
+    let waiting = tokio::spawn(async move { waits.enrol(addr, &token).await.is_err() });
+    was_asked.recv().await.unwrap();
+    let device = rig.device(Profile::Classic).await;
+    Link::login(&device, rig.addr()).await.unwrap();
+    let_go.send(()).unwrap();
+    assert!(waiting.await.unwrap(), "a handshake without a signature went through");
+    assert!(!waited_in_vain.load(Ordering::Relaxed), "the key held everybody up");
 }

@@ -12,7 +12,7 @@ use device::host::Host;
 use device::limits::LIMITS;
 use device::sandbox::{self, Layer, Plan, Protections};
 use device::storage::FolderDisk;
-use keys::keystore::{AttestationLevel, Keystore};
+use keys::keystore::{AttestationLevel, Keystore, KeystoreSpec};
 use serde_json::{Value, json};
 
 use crate::output::{Output, Tone, paint};
@@ -43,7 +43,7 @@ impl Status {
         let keys = keystore.level();
         let value = json!({
             "device_id": keystore.identity().device_id().to_string(),
-            "keys": { "back_end": keystore.spec().to_string(), "level": level(keys), "meaning": key_meaning(keys) },
+            "keys": { "back_end": keystore.spec().to_string(), "level": level(keys), "meaning": key_meaning(keystore.spec()) },
             "boot": boot(&self.dir, &keystore)?,
             "vault": { "generation": store.generation(), "rollback": rollback(keys) },
             "protections": protections,
@@ -98,11 +98,25 @@ fn level(level: AttestationLevel) -> &'static str {
     }
 }
 
-fn key_meaning(level: AttestationLevel) -> &'static str {
-    match level {
-        AttestationLevel::Software => "files: whoever copies the folder has the device's keys and is the device",
-        AttestationLevel::Tpm => "in the TPM, which does not give them away",
-        AttestationLevel::SecureElement => "in a chip of their own, which does not give them away",
+fn key_meaning(keys: &KeystoreSpec) -> String {
+    match keys {
+        KeystoreSpec::DangerSoftware => {
+            "files: whoever copies the folder has the device's keys and is the device".to_owned()
+        }
+        KeystoreSpec::Tpm2(tpm) if tpm.tcti.starts_with("swtpm:") => {
+            "in a software TPM, which protects nothing from whoever reads its state".to_owned()
+        }
+        KeystoreSpec::Tpm2(tpm) if tpm.pcrs.is_empty() => {
+            "in the TPM, which does not give them away; the storage is bound to the TPM alone, not to what was booted (no pcrs= was named)"
+                .to_owned()
+        }
+        KeystoreSpec::Tpm2(tpm) => format!(
+            "in the TPM, which does not give them away; the storage opens only while its registers {} are as when it was provisioned",
+            tpm.pcr_list()
+        ),
+        KeystoreSpec::Pkcs11(_) => {
+            "in a token, which does not give them away if it is a real one; the storage is not bound to what was booted".to_owned()
+        }
     }
 }
 
@@ -112,7 +126,10 @@ fn rollback(level: AttestationLevel) -> &'static str {
             "the whole folder can be set back unnoticed on the device (danger-software has no counter); only the server sees the \
              generation fall"
         }
-        AttestationLevel::Tpm | AttestationLevel::SecureElement => {
+        AttestationLevel::SecureElement => {
+            "the whole folder can be set back unnoticed on the device (a token has no counter); only the server sees the generation fall"
+        }
+        AttestationLevel::Tpm => {
             "a vault from before the last step of the hardware counter is refused; within one step the server sees the generation fall"
         }
     }
