@@ -23,6 +23,7 @@
 //! | [`chunks`] | long content encrypted in chunks; content keys |
 //! | [`cose`] | COSE_Sign1 with ES256 and a purpose |
 //! | [`metadata`] | signatures over release metadata |
+//! | [`note`] | signed notes, as transparency logs sign them |
 //! | [`release_key`] | the RSA-4096 key that signs OS manifests |
 //! | [`profile`] | `classic` and `modern` |
 //! | [`pki`] | the operator's roots, certificates, requests, the roots bundle |
@@ -41,6 +42,7 @@ pub mod hpke;
 pub mod keystore;
 pub mod limits;
 pub mod metadata;
+pub mod note;
 pub mod password;
 pub mod pkcs11;
 pub mod pki;

@@ -67,6 +67,8 @@ pub enum KeyPurpose {
     ReleaseDirector,
     /// Approves apps of owners who demand no quorum.
     AppApproval,
+    /// Signs what the transparency log of releases holds.
+    ReleaseLog,
     /// The secret part of an enrolment token.
     EnrolmentSecret,
     /// Makes agent ids that cannot be guessed.
@@ -88,6 +90,8 @@ pub enum PurposeAlgorithm {
     EcdsaP256,
     /// ECDH on P-256 (SP 800-56A); never signs.
     EcdhP256,
+    /// Ed25519 (RFC 8032).
+    Ed25519,
     /// RSA with 2048 bits and SHA-256 (RFC 8017).
     Rsa2048,
     /// RSA with 4096 bits, PSS with SHA-256 and 32 bytes of salt (RFC 8017).
@@ -115,6 +119,7 @@ impl PurposeAlgorithm {
             PurposeAlgorithm::EcdsaP256 => "ECDSA P-256 with SHA-256",
             PurposeAlgorithm::EcdhP256 => "ECDH P-256",
             PurposeAlgorithm::Rsa2048 => "RSA-2048 with SHA-256",
+            PurposeAlgorithm::Ed25519 => "Ed25519",
             PurposeAlgorithm::Rsa4096Pss => "RSA-4096, PSS with SHA-256",
             PurposeAlgorithm::HmacSha256 => "HMAC-SHA256, 256-bit key",
             PurposeAlgorithm::Bearer256 => "256 random bits, checked by SHA-256",
@@ -180,7 +185,7 @@ const DEVICE_TLS_LOSS: &str =
 
 impl KeyPurpose {
     /// Every purpose, in the order documents list them.
-    pub const ALL: [KeyPurpose; 37] = [
+    pub const ALL: [KeyPurpose; 38] = [
         KeyPurpose::ServerRootClassic,
         KeyPurpose::ServerRootModern,
         KeyPurpose::DeviceRootClassic,
@@ -212,6 +217,7 @@ impl KeyPurpose {
         KeyPurpose::ReleaseTimestamp,
         KeyPurpose::ReleaseDirector,
         KeyPurpose::AppApproval,
+        KeyPurpose::ReleaseLog,
         KeyPurpose::EnrolmentSecret,
         KeyPurpose::AgentIdSecret,
         KeyPurpose::SessionTicket,
@@ -254,6 +260,7 @@ impl KeyPurpose {
             KeyPurpose::ReleaseTimestamp => "release-timestamp",
             KeyPurpose::ReleaseDirector => "release-director",
             KeyPurpose::AppApproval => "app-approval",
+            KeyPurpose::ReleaseLog => "release-log",
             KeyPurpose::EnrolmentSecret => "enrolment-secret",
             KeyPurpose::AgentIdSecret => "agent-id-secret",
             KeyPurpose::SessionTicket => "session-ticket",
@@ -394,6 +401,13 @@ impl KeyPurpose {
                 "its holder can approve apps of owners who demand no quorum, but no OS image. Replace it in a ceremony",
                 DIRECTOR_ROTATION,
             ),
+            KeyPurpose::ReleaseLog => KeyFacts {
+                algorithm: PurposeAlgorithm::Ed25519,
+                ..online(
+                    "its holder can show different logs to different people. Replace it in a ceremony",
+                    ONLINE_ROTATION,
+                )
+            },
             KeyPurpose::EnrolmentSecret => KeyFacts {
                 algorithm: PurposeAlgorithm::Bearer256,
                 birthplace: SERVER,

@@ -91,6 +91,9 @@ pub enum AdmissionError {
         /// What is to be admitted.
         offered: ManifestHash,
     },
+    /// The root in force names a log.
+    #[error("this device demands proof that the OS image is in the transparency log")]
+    NotLogged,
     /// An approval that was verified from another root.
     #[error("the custodians' approval was not verified from this device's root metadata")]
     OtherRoot,
@@ -201,6 +204,9 @@ impl Anchors {
             }
             if approval.root != sha256(root) {
                 return Err(AdmissionError::OtherRoot);
+            }
+            if approval.log_owed {
+                return Err(AdmissionError::NotLogged);
             }
         }
         Ok(Verified::new(Admission { manifest: manifest.into_inner() }))

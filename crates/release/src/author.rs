@@ -22,12 +22,14 @@ pub mod ceremony;
 mod content_key;
 mod draft;
 mod encrypt;
+mod log;
 mod roles;
 
 pub use assemble::{AssembleError, assemble};
 pub use content_key::{seal_content_key, sealed_for};
 pub use draft::{Draft, DraftError, Progress};
 pub use encrypt::{Built, Encryptor};
+pub use log::Log;
 pub use roles::{Delegation, OnlineRole, Quorum, TargetsSpec, snapshot, timestamp};
 
 /// log2 of the plain bytes in each chunk of the images that are made here: 64 KiB.

@@ -10,6 +10,7 @@
 //! - [`l1`]: the release key's signature; [`floors`]: what a device never goes below.
 //! - [`tuf`]: the custodians' approval, freshness.
 //! - [`apps`]: who approves apps; [`assignment`]: which image the director wants on a device.
+//! - [`log`]: proof that a release is in the transparency log.
 //! - [`image`]: the checkers of an image's bytes; [`verified`]: what only a checker can make.
 //! - [`bundle`]: the file of a release, and what anybody can say of it offline.
 //! - [`root`]: the custodians, the release keys and the server's keys, as the operator's TUF root has them.
@@ -28,6 +29,7 @@ pub mod header;
 pub mod image;
 pub mod l1;
 pub mod limits;
+pub mod log;
 pub mod manifest;
 pub mod root;
 pub mod tuf;

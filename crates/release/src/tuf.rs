@@ -18,6 +18,7 @@ pub use files::{Cache, Files, Source, SourceError, TooMany};
 
 use crate::floors::{BelowFloor, MetadataFloors};
 use crate::limits::LIMITS;
+use crate::log::{LogError, verify_logged};
 use crate::manifest::{Content, Manifest, ManifestHash};
 use crate::root::{RootContent, RootError};
 
@@ -35,6 +36,8 @@ pub struct Approval {
     pub(crate) manifest: ManifestHash,
     /// SHA-256 of the root metadata that it was verified from.
     pub(crate) root: [u8; 32],
+    /// Whether the root in force names a log, and no proof was checked yet.
+    pub(crate) log_owed: bool,
 }
 
 /// Why metadata is not accepted.
@@ -88,6 +91,9 @@ pub enum TufError {
     /// More than [`LIMITS`]`.metadata` bytes.
     #[error("the trusted root metadata has more than {} bytes", LIMITS.metadata)]
     RootTooLong,
+    /// The proof of the transparency log.
+    #[error(transparent)]
+    Log(#[from] LogError),
     /// A time before 1970 or far beyond.
     #[error("the time handed in is out of range")]
     Time,
@@ -189,7 +195,8 @@ impl Trusted {
         let targets = self.set().targets_role("targets");
         let entry = targets.and_then(|targets| targets.target(&os_target(manifest)));
         if entry.and_then(content).is_some_and(|content| content == content_of(&payload)) {
-            return Ok(Approval { manifest: hash, root: self.start });
+            let log_owed = self.content()?.log.is_some();
+            return Ok(Approval { manifest: hash, root: self.start, log_owed });
         }
         Err(TufError::NotApproved {
             version: manifest.version.to_string(),
@@ -197,6 +204,17 @@ impl Trusted {
             count: targets.map_or(0, |targets| targets.targets.keys().filter(|path| path.starts_with("os/")).count()),
             targets: targets.map_or(0, |targets| targets.version),
         })
+    }
+
+    /// The approval with the proof that the release is in the log that the root in force names.
+    ///
+    /// # Errors
+    /// [`TufError::Log`].
+    pub fn prove_logged(&self, approval: Approval, manifest: &Manifest, proof: &[u8]) -> Result<Approval, TufError> {
+        let Some(log) = self.content()?.log else { return Ok(approval) };
+        let proved = verify_logged(&log, manifest, proof)?;
+        let log_owed = approval.log_owed && proved.manifest != approval.manifest;
+        Ok(Approval { log_owed, ..approval })
     }
 
     /// The length and SHA-256 of a target, searched through all delegations in their order.

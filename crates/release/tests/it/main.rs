@@ -7,6 +7,7 @@ mod bundle;
 mod fixture;
 mod image;
 mod l1;
+mod log;
 mod manifest;
 mod repository;
 mod tuf;
