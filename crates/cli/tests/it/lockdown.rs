@@ -270,6 +270,16 @@ fn provisioned(root: &Path) -> Server {
     server
 }
 
+/// In a user namespace nobody may raise the limit of locked memory.
+const UNLOCKED: [&str; 1] = ["--danger-unlocked-memory"];
+
+/// The same with an OS image to boot.
+fn provisioned_to_boot(root: &Path) -> Server {
+    let server = Server::start(root, &["127.0.0.1"]);
+    server.provision_to_boot(&root.join("device"), "modern", &["--address", "127.0.0.1"]);
+    server
+}
+
 #[test]
 fn no_process_of_the_same_user_can_open_a_device() {
     in_own_namespaces("lockdown::no_process_of_the_same_user_can_open_a_device", || {
@@ -312,9 +322,9 @@ fn a_device_leaves_no_core_dump() {
     });
 }
 
-fn self_test(dir: &Path) -> Value {
+fn self_test(dir: &Path, more: &[&str]) -> Value {
     let mut command = vouch();
-    command.args(["--json", "device", "self-test", "--dir"]).arg(dir);
+    command.args(["--json", "device", "self-test", "--dir"]).arg(dir).args(more);
     serde_json::from_str(&output(command)).unwrap()
 }
 
@@ -334,7 +344,7 @@ fn a_self_test_finds_everything_refused_and_the_server_is_told() {
         let root = tempfile::tempdir().unwrap();
         let server = provisioned(root.path());
         let dir = root.path().join("device");
-        let result = self_test(&dir);
+        let result = self_test(&dir, &[]);
         assert_all_refused(&result);
         let kept = || {
             let store = Folder::peek(&dir).unwrap();
@@ -360,8 +370,8 @@ fn a_self_test_below_a_parent_with_privileges_finds_everything_refused() {
     in_own_namespaces("lockdown::a_self_test_below_a_parent_with_privileges_finds_everything_refused", || {
         tool("ip link set lo up");
         let root = tempfile::tempdir().unwrap();
-        let _server = provisioned(root.path());
-        assert_all_refused(&self_test(&root.path().join("device")));
+        let _server = provisioned_to_boot(root.path());
+        assert_all_refused(&self_test(&root.path().join("device"), &UNLOCKED));
     });
 }
 
@@ -370,10 +380,8 @@ fn a_device_below_its_parent_is_locked_down() {
     in_own_namespaces("lockdown::a_device_below_its_parent_is_locked_down", || {
         tool("ip link set lo up");
         let root = tempfile::tempdir().unwrap();
-        let _server = provisioned(root.path());
-        let mut command = vouch();
-        command.args(["--json", "device", "boot", "--interface", "lo", "--dir"]).arg(root.path().join("device"));
-        let mut device = Watched::start("boot", command);
+        let server = provisioned_to_boot(root.path());
+        let mut device = server.boot_device(&root.path().join("device"), &UNLOCKED);
         device.event("welcomed");
         let child = child_of(device.pid());
         assert_locked_down(child);

@@ -18,13 +18,14 @@ use seccompiler::{
 use super::Plan;
 
 /// Permitted whatever the arguments are.
-const ALWAYS: [libc::c_long; 46] = [
+const ALWAYS: [libc::c_long; 47] = [
     // Open files, and those that Landlock lets it open.
     libc::SYS_read,
     libc::SYS_readv,
     libc::SYS_write,
     libc::SYS_writev,
     libc::SYS_pread64,
+    libc::SYS_pwrite64,
     libc::SYS_lseek,
     libc::SYS_close,
     libc::SYS_openat,
