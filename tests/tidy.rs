@@ -411,3 +411,18 @@ fn the_commands_of_the_readme_exist() {
     }
     assert!(read(&root().join(".ci/run")).contains("make test"), ".ci/run must call make test");
 }
+
+#[test]
+fn no_two_migrations_of_the_database_have_one_number() {
+    let folder = root().join("crates/server/src/store/migrations");
+    let mut numbers: Vec<_> = fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| {
+            entry.unwrap().file_name().to_string_lossy().chars().take_while(char::is_ascii_digit).collect::<String>()
+        })
+        .collect();
+    let all = numbers.len();
+    numbers.sort();
+    numbers.dedup();
+    assert_eq!(numbers.len(), all, "{numbers:?}");
+}
