@@ -7,6 +7,7 @@
 //! - [`vault`]: what is stored, beside a plain file and beside the cipher alone.
 //! - [`storm`]: a whole fleet at once, and the memory it costs the server; [`restart`]: a server that is restarted under it.
 //! - [`messages`]: acknowledged messages, beside a broker: [`mosquitto`], spoken to with [`mqtt`].
+//! - [`updates`]: OS images to many devices at once, beside the bare server and nginx.
 //! - [`table`]: medians and ratios.
 
 pub mod bare;
@@ -19,4 +20,5 @@ pub mod process;
 pub mod restart;
 pub mod storm;
 pub mod table;
+pub mod updates;
 pub mod vault;

@@ -86,8 +86,8 @@ pub async fn round_trip(addr: SocketAddr, kind: Kind, device: &BenchDevice, coun
 
 /// A device with an open session.
 pub struct Open {
-    tls: TlsStream<TcpStream>,
-    machine: DeviceSession,
+    pub(crate) tls: TlsStream<TcpStream>,
+    pub(crate) machine: DeviceSession,
 }
 
 /// [`login`] from an address of the device's own.
@@ -164,7 +164,7 @@ async fn enter(tcp: TcpStream, device: &BenchDevice) -> Result<Open> {
         exporter: exporter(tls.get_ref().1)?,
         profile: device.profile,
         model: "bench".to_owned(),
-        os_version: "1.0".to_owned(),
+        os_version: "1.0.0".to_owned(),
         attestation: AttestationLevel::Software,
         boot: None,
         vault_generation: None,

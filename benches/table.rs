@@ -16,6 +16,17 @@ impl Rounds {
         self.0.get(self.0.len() / 2).copied().unwrap_or(f64::NAN)
     }
 
+    /// No values yet.
+    pub const fn new() -> Self {
+        Self(Vec::new())
+    }
+
+    /// As [`Self::show`], with two decimals.
+    pub fn show_hundredths(&self) -> String {
+        let ends = (self.0.first().copied().unwrap_or(f64::NAN), self.0.last().copied().unwrap_or(f64::NAN));
+        format!("{:.2} ({:.2} - {:.2})", self.median(), ends.0, ends.1)
+    }
+
     /// `median (least - most)` with one decimal.
     pub fn show(&self) -> String {
         let ends = (self.0.first().copied().unwrap_or(f64::NAN), self.0.last().copied().unwrap_or(f64::NAN));

@@ -3,6 +3,7 @@
 mod fleets;
 mod logins;
 mod talk;
+mod updates;
 mod vaults;
 
 use std::path::PathBuf;
@@ -26,7 +27,8 @@ fn main() -> Result<ExitCode> {
         Some("storm") => fleets::storm(&rest),
         Some("restart") => fleets::restart(&rest),
         Some("messages") => talk::measure(),
+        Some("updates") => updates::measure(),
         Some("vault") => vaults::measure(),
-        _ => bail!("{word:?}? Run it without arguments, or with `storm`, `restart`, `messages` or `vault`"),
+        _ => bail!("{word:?}? Run it without arguments, or with `storm`, `restart`, `messages`, `updates` or `vault`"),
     }
 }
