@@ -65,6 +65,9 @@ enum Command {
     Library(commands::library::Library),
     #[cfg(feature = "server")]
     #[command(subcommand)]
+    Ceremony(commands::ceremony::Ceremony),
+    #[cfg(feature = "server")]
+    #[command(subcommand)]
     Release(commands::release::Release),
     #[cfg(feature = "server")]
     #[command(subcommand)]
@@ -108,6 +111,8 @@ fn main() -> ExitCode {
         Command::Deployment(command) => command.run(&output),
         #[cfg(feature = "server")]
         Command::Library(command) => command.run(&output),
+        #[cfg(feature = "server")]
+        Command::Ceremony(command) => command.run(&output),
         #[cfg(feature = "server")]
         Command::Release(command) => command.run(&output),
         #[cfg(feature = "server")]

@@ -23,7 +23,11 @@ mod content_key;
 mod draft;
 mod encrypt;
 mod log;
+#[cfg(feature = "ceremony")]
+pub mod pending;
 mod roles;
+#[cfg(feature = "ceremony")]
+pub mod server_keys;
 
 pub use assemble::{AssembleError, assemble};
 pub use content_key::{seal_content_key, sealed_for};

@@ -1,6 +1,8 @@
 //! One file per sub-command, named as the command; each is a struct of arguments with a `run`.
 
 #[cfg(feature = "server")]
+pub(crate) mod ceremony;
+#[cfg(feature = "server")]
 pub(crate) mod demo;
 #[cfg(feature = "server")]
 pub(crate) mod deploy;

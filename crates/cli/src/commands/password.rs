@@ -20,7 +20,7 @@ const ROOM: usize = 2 * SECRET_BYTES_MAX;
 
 /// Reads a password: the file's content without line ends behind it, standard input for `-`, the terminal for none.
 pub(crate) fn read(file: Option<&Path>) -> Result<Zeroizing<String>> {
-    let Some(path) = file else { return ask() };
+    let Some(path) = file else { return ask("Password: ", "give --password-file FILE, or - for standard input") };
     let text = read_secret(path)?;
     ensure!(!text.is_empty(), "{} holds no password", path.display());
     Ok(text)
@@ -52,18 +52,19 @@ fn drop_line_ends(text: &mut Zeroizing<String>) {
     }
 }
 
-fn ask() -> Result<Zeroizing<String>> {
+/// Asks on the terminal, which shows nothing of what is typed; where there is none, says what to do `instead`.
+pub(crate) fn ask(prompt: &str, instead: &str) -> Result<Zeroizing<String>> {
     if !stdin().is_terminal() {
-        bail!("no terminal to ask for the password: give --password-file FILE, or - for standard input");
+        bail!("no terminal to ask for the password: {instead}");
     }
     let mut line = Zeroizing::new([0; SECRET_BYTES_MAX]);
     let silence = Silence::begin()?;
-    let mut prompt = stderr();
-    let _ = write!(prompt, "Password: ").and_then(|()| prompt.flush());
+    let mut terminal = stderr();
+    let _ = write!(terminal, "{prompt}").and_then(|()| terminal.flush());
     // A terminal hands over one line at a time.
     let read = (&silence.terminal).read(&mut line[..]);
     drop(silence);
-    let _ = writeln!(prompt);
+    let _ = writeln!(terminal);
     let length = read.context("cannot read the password from the terminal")?;
     let text = str::from_utf8(line.get(..length).unwrap_or_default()).context("the password is not UTF-8")?;
     let mut password = Zeroizing::new(String::with_capacity(ROOM));

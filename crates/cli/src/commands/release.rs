@@ -1,6 +1,11 @@
-//! `vouch release`: the OS releases that a server holds.
+//! `vouch release`: OS releases, from the build to the server that holds them.
 
+mod approve;
+mod build;
+mod server_keys;
+mod sign;
 mod upload;
+mod verify;
 
 use anyhow::{Result, bail};
 use clap::{Args, Subcommand};
@@ -12,9 +17,16 @@ use crate::names::id;
 use crate::output::{Output, Tone, paint};
 use crate::table::{Cell, Table};
 
-/// Upload OS releases to the server, list and show them.
+/// Build, approve, sign and check OS releases; upload them to the server, list and show those that it holds.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Release {
+    ServerKeys(server_keys::ServerKeys),
+    Build(build::Build),
+    Approve(approve::Approve),
+    Sign(sign::Sign),
+    Assemble(sign::Assemble),
+    Verify(verify::Verify),
+    Inspect(verify::Inspect),
     Upload(upload::Upload),
     List(List),
     Show(Show),
@@ -23,6 +35,13 @@ pub(crate) enum Release {
 impl Release {
     pub(crate) fn run(self, output: &Output) -> Result<()> {
         match self {
+            Self::ServerKeys(command) => command.run(output),
+            Self::Build(command) => command.run(output),
+            Self::Approve(command) => command.run(output),
+            Self::Sign(command) => command.run(output),
+            Self::Assemble(command) => command.run(output),
+            Self::Verify(command) => command.run(output),
+            Self::Inspect(command) => command.run(output),
             Self::Upload(command) => command.run(output),
             Self::List(command) => command.run(output),
             Self::Show(command) => command.run(output),

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod boot;
+mod ceremony;
 mod commands;
 mod demo;
 mod durability;

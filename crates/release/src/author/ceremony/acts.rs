@@ -8,7 +8,7 @@ use super::card::Card;
 use super::hsm::{Hsm, HsmError, HsmFacts};
 use super::login::{LoginError, LoginOf, SealedSecret, new_secret};
 use super::record::{Act, Entry, hash};
-use super::state::{Folder, FolderError, KeyPlace, Login, State};
+use super::state::{Folder, FolderError, KeyPlace, LastRelease, Login, State};
 use crate::anchors::ReleaseKeySlot;
 use crate::author::{Draft, DraftError};
 use crate::root::{Custodian, RootContent, RootError};
@@ -258,6 +258,16 @@ impl Meeting<'_> {
         self.hsm.change_user_secret(&self.secret, &new)?;
         self.secret = new;
         self.folder.state.user = Login { current: sealed, next: None };
+        Ok(self.folder.save()?)
+    }
+
+    /// Notes that this release was signed under these targets.
+    ///
+    /// # Errors
+    /// [`CeremonyError`] when the disk refuses.
+    pub fn note_signed(&mut self, targets_version: u64, release: LastRelease) -> Result<(), CeremonyError> {
+        self.folder.state.targets_version = targets_version;
+        self.folder.state.last = Some(release);
         Ok(self.folder.save()?)
     }
 

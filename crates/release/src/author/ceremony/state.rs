@@ -56,6 +56,21 @@ pub struct State {
     pub security_officer: Login,
     /// The version of the targets that were approved last; 0 before the first release.
     pub targets_version: u64,
+    /// The release that was signed last, for who is to approve the next one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last: Option<LastRelease>,
+}
+
+/// What was signed last.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LastRelease {
+    /// Its OS version.
+    pub version: String,
+    /// Its security epoch.
+    pub security_epoch: u32,
+    /// The models it had images for.
+    pub models: Vec<String>,
 }
 
 /// The folder, read and checked.
@@ -120,6 +135,7 @@ impl State {
             user: login(user),
             security_officer: login(security_officer),
             targets_version: 0,
+            last: None,
         }
     }
 

@@ -1,0 +1,139 @@
+//! `vouch ceremony rotate`: the next root, with other custodians, numbers or keys.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, bail, ensure};
+use clap::Args;
+use keys::pkcs11::Module;
+use release::anchors::ReleaseKeySlot;
+use release::author::ceremony::acts::meet;
+use release::author::ceremony::record::Act;
+use release::author::ceremony::state::Folder;
+use release::root::RootContent;
+use serde_json::json;
+
+use super::cards::{CustodianCard, TokenPlace, open};
+use super::init::read_server_keys;
+use super::{circumstances, in_days, tell};
+use crate::output::{Output, Tone, paint};
+
+/// Sign the next root: replace a card, change how many are needed, replace the release key or the server's keys and roots.
+#[derive(Args, Debug)]
+pub(crate) struct Rotate {
+    /// The ceremony's folder.
+    #[arg(long, value_name = "DIR")]
+    dir: PathBuf,
+
+    /// The HSM: pkcs11:/path/of/library.so;token=LABEL
+    #[arg(long, value_name = "PLACE")]
+    hsm: TokenPlace,
+
+    /// A custodian who is here, with their card: NAME=pkcs11:...; as many as a root needs.
+    #[arg(long = "custodian", required = true, value_name = "NAME=PLACE")]
+    custodians: Vec<CustodianCard>,
+
+    /// A custodian who joins, with their card.
+    #[arg(long = "add", value_name = "NAME=PLACE")]
+    add: Vec<CustodianCard>,
+
+    /// A custodian who leaves; with --add of the same name their card is replaced.
+    #[arg(long = "remove", value_name = "NAME")]
+    remove: Vec<String>,
+
+    /// How many custodians must approve a release from now on.
+    #[arg(long, value_name = "M")]
+    threshold: Option<usize>,
+
+    /// How many custodians must sign the root after this one.
+    #[arg(long, value_name = "M")]
+    root_threshold: Option<usize>,
+
+    /// Make a new release key and revoke the one in force.
+    #[arg(long)]
+    new_release_key: bool,
+
+    /// Take the server's keys, its log and the TLS roots of devices from this file.
+    #[arg(long, value_name = "FILE")]
+    server_keys: Option<PathBuf>,
+
+    /// For how many days the new root is valid.
+    #[arg(long, default_value_t = 730, value_name = "DAYS", value_parser = clap::value_parser!(u32).range(1..=3650))]
+    days: u32,
+
+    /// Who else was there, where, and what else shall be in the record.
+    #[arg(long, value_name = "TEXT")]
+    note: Option<String>,
+}
+
+impl Rotate {
+    pub(super) fn run(self, output: &Output) -> Result<()> {
+        let mut folder = Folder::open(&self.dir)?;
+        let mut changes = Vec::new();
+        let cards = open(&self.custodians, false, output)?;
+        let new_cards = open(&self.add, true, output)?;
+        let joining = new_cards.iter().map(|card| card.custodian().clone()).collect();
+        let mut next = self.next(&folder.root, joining, &mut changes)?;
+        let module = Module::load(&self.hsm.module).context("the HSM")?;
+        let mut watch = tell(output);
+        let mut meeting = meet(&mut folder, &cards, &module, &mut watch)?;
+        if self.new_release_key {
+            let key = meeting.make_release_key(&mut watch)?;
+            next.release_keys.retain(|slot| !slot.revoked);
+            next.release_keys.iter_mut().for_each(|slot| slot.revoked = true);
+            changes.push(format!("a new release key, SHA-256 {}; the one before is revoked", key.spki_hash()));
+            next.release_keys.push(ReleaseKeySlot { key, revoked: false });
+        }
+        ensure!(!changes.is_empty(), "nothing is to change; see `vouch ceremony rotate --help`");
+        let meeting = meeting.change_root(&next, &new_cards, &mut watch)?;
+        let act = Act::Changed { root_version: next.version, changes: changes.clone() };
+        meeting.close(act, circumstances(self.note), &mut watch)?;
+        output.result(
+            &json!({ "root_version": next.version, "changes": changes }),
+            &format!("{} root {}\n  {}", paint(Tone::Good, "signed"), next.version, changes.join("\n  ")),
+        );
+        Ok(())
+    }
+
+    fn next(
+        &self,
+        root: &RootContent,
+        joining: Vec<release::root::Custodian>,
+        changes: &mut Vec<String>,
+    ) -> Result<RootContent> {
+        let mut next = root.clone();
+        next.version += 1;
+        next.expires_unix_s = in_days(self.days);
+        for name in &self.remove {
+            let Some(at) = next.custodians.iter().position(|custodian| custodian.name == *name) else {
+                bail!("there is no custodian {name:?}; there are {}", names(root));
+            };
+            next.custodians.remove(at);
+            changes.push(format!("{name} leaves"));
+        }
+        for custodian in joining {
+            changes.push(format!("{} joins", custodian.name));
+            next.custodians.push(custodian);
+        }
+        let numbers = [
+            (self.threshold, &mut next.release_needed, "approve a release"),
+            (self.root_threshold, &mut next.root_needed, "sign a root"),
+        ];
+        for (wanted, number, what) in numbers {
+            if let Some(wanted) = wanted.filter(|wanted| wanted != number) {
+                changes.push(format!("{wanted} instead of {number} custodians must {what}"));
+                *number = wanted;
+            }
+        }
+        if let Some(file) = &self.server_keys {
+            let server = read_server_keys(file)?;
+            (next.online, next.tls_roots, next.log) = (server.online, server.tls_roots, server.log);
+            changes.push("the server's keys, log and TLS roots are taken anew".to_owned());
+        }
+        next.check()?;
+        Ok(next)
+    }
+}
+
+fn names(root: &RootContent) -> String {
+    root.custodians.iter().map(|custodian| custodian.name.as_str()).collect::<Vec<_>>().join(", ")
+}

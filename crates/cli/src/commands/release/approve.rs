@@ -1,0 +1,138 @@
+//! `vouch release approve`: one custodian sees what they sign, and signs it with their card, on any machine.
+
+use std::io::{IsTerminal as _, Write as _, stdin, stdout};
+use std::path::PathBuf;
+
+use anyhow::{Result, bail, ensure};
+use clap::Args;
+use jiff::Timestamp;
+use release::author::ceremony::state::{Folder, LastRelease};
+use release::author::pending::{Approval, Pending};
+use release::manifest::Manifest;
+use serde_json::json;
+
+use super::build::ModelImage;
+use crate::commands::ceremony::cards::CustodianCard;
+use crate::moment;
+use crate::output::{Output, Tone, paint};
+
+/// See what a release is, and sign it with your card.
+///
+/// The encrypted images are compared with their manifests. With --image, a program that you have built yourself is compared as
+/// well; without it, the record will say that its contents were not checked.
+#[derive(Args, Debug)]
+pub(crate) struct Approve {
+    /// The folder that `vouch release build` made, or a copy of it.
+    #[arg(value_name = "DIR")]
+    dir: PathBuf,
+
+    /// The ceremony's folder, or a copy of it.
+    #[arg(long, value_name = "DIR")]
+    ceremony: PathBuf,
+
+    /// You and your card: NAME=pkcs11:/path/of/library.so;token=LABEL
+    #[arg(long, value_name = "NAME=PLACE")]
+    custodian: CustodianCard,
+
+    /// The image of a model as you have built it yourself, reproducibly: MODEL=FILE; once for each.
+    #[arg(long = "image", value_name = "MODEL=FILE")]
+    images: Vec<ModelImage>,
+
+    /// Do not ask.
+    #[arg(long)]
+    yes: bool,
+}
+
+impl Approve {
+    pub(super) fn run(self, output: &Output) -> Result<()> {
+        let folder = Folder::open(&self.ceremony)?;
+        let pending = Pending::open(&self.dir)?;
+        pending.check()?;
+        let mut compared = vec![false; pending.manifests.len()];
+        for ModelImage { models, file } in &self.images {
+            for model in models {
+                pending.compare_build(model, file)?;
+                let at = pending.manifests.iter().position(|manifest| manifest.models.contains(model));
+                at.and_then(|at| compared.get_mut(at)).into_iter().for_each(|compared| *compared = true);
+            }
+        }
+        for (manifest, compared) in pending.manifests.iter().zip(&compared) {
+            output.say(&shown(manifest, *compared)?);
+        }
+        if let Some(first) = pending.manifests.first() {
+            ensure!(first.product == folder.state.product, "this is a release of another product: {}", first.product);
+            output.say(&changes(folder.state.last.as_ref(), first, &pending.manifests));
+        }
+        let compared = compared.iter().all(|compared| *compared);
+        if !compared {
+            output.say(&paint(Tone::Bad, "contents not checked: no build of your own was given for every image"));
+        }
+        self.ask()?;
+        let card = self.custodian.open(false, output)?;
+        ensure!(
+            folder.root.custodians.contains(card.custodian()),
+            "the root names no custodian {} with this card; nothing was signed",
+            card.custodian().name
+        );
+        let signature = card.sign(pending.targets.to_be_signed())?;
+        let custodian = card.custodian().name.clone();
+        pending.approve(Approval { custodian: custodian.clone(), compared }, &card.custodian().signing, &signature)?;
+        let root = folder.roots.last().cloned().unwrap_or_default();
+        let (approvals, all) = pending.approvals(&root)?;
+        let progress = all.progress(&root, "targets")?;
+        let (have, need) = (approvals.len(), progress.threshold);
+        let next = if progress.is_complete() { "\nnext: vouch release sign" } else { "" };
+        output.result(
+            &json!({ "custodian": custodian, "compared": compared, "approvals": have, "needed": need }),
+            &format!("{} by {custodian}: {have} of {need}{next}", paint(Tone::Good, "approved")),
+        );
+        Ok(())
+    }
+
+    fn ask(&self) -> Result<()> {
+        if self.yes {
+            return Ok(());
+        }
+        ensure!(stdin().is_terminal(), "no terminal to ask on: look at what is printed, then give --yes");
+        print!("Approve this release? Type yes: ");
+        stdout().flush()?;
+        let mut answer = String::new();
+        stdin().read_line(&mut answer)?;
+        if answer.trim() == "yes" { Ok(()) } else { bail!("not approved; nothing was signed") }
+    }
+}
+
+fn shown(manifest: &Manifest, compared: bool) -> Result<String> {
+    let built = Timestamp::from_second(i64::try_from(manifest.built)?)?;
+    let digest = |bytes: Option<&[u8]>| bytes.map_or_else(|| "none".to_owned(), const_hex::encode);
+    Ok(format!(
+        "{} {} for {}\n  security epoch  {}\n  built           {}\n  image           {} bytes, SHA-256 {} ({})\n  \
+         encrypted       {} bytes, SHA-256 {}\n  SBOM            {}\n  MUD             {}\n  manifest        SHA-256 {}",
+        manifest.product,
+        paint(Tone::Strong, &manifest.version.to_string()),
+        paint(Tone::Strong, &manifest.models.join(", ")),
+        manifest.security_epoch,
+        moment::shown(built),
+        manifest.plain.length,
+        const_hex::encode(&manifest.plain.sha256[..]),
+        if compared { "the same as your own build" } else { "contents not checked" },
+        manifest.sealed.length,
+        const_hex::encode(&manifest.sealed.sha256[..]),
+        digest(manifest.sbom.as_ref().map(|bytes| &bytes[..])),
+        digest(manifest.mud.as_ref().map(|bytes| &bytes[..])),
+        manifest.hash(),
+    ))
+}
+
+/// What is new beside the release before.
+fn changes(last: Option<&LastRelease>, now: &Manifest, manifests: &[Manifest]) -> String {
+    let Some(last) = last else { return "this is the first release".to_owned() };
+    let models: Vec<&String> = manifests.iter().flat_map(|manifest| &manifest.models).collect();
+    let mut parts = vec![format!("OS {} -> {}", last.version, now.version)];
+    if now.security_epoch != last.security_epoch {
+        parts.push(format!("security epoch {} -> {}", last.security_epoch, now.security_epoch));
+    }
+    parts.extend(models.iter().filter(|model| !last.models.contains(model)).map(|model| format!("new: {model}")));
+    parts.extend(last.models.iter().filter(|model| !models.contains(model)).map(|model| format!("gone: {model}")));
+    format!("since the last release: {}", parts.join("; "))
+}

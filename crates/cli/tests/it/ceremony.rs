@@ -1,0 +1,183 @@
+//! A ceremony and a release as people hold them, command by command, with SoftHSM for the HSM and the cards.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::Value;
+
+use crate::support::{output, vouch};
+
+const LIBRARY: &str = "/usr/lib/softhsm/libsofthsm2.so";
+
+struct Room {
+    dir: PathBuf,
+    _temporary: tempfile::TempDir,
+}
+
+impl Room {
+    /// A server, an HSM and cards that were just unpacked.
+    fn new(custodians: &[&str]) -> Room {
+        let temporary = tempfile::tempdir().unwrap();
+        let room = Room { dir: temporary.path().to_owned(), _temporary: temporary };
+        fs::create_dir(room.dir.join("tokens")).unwrap();
+        let conf = format!("directories.tokendir = {}\nlog.level = ERROR\n", room.dir.join("tokens").display());
+        fs::write(room.dir.join("softhsm2.conf"), conf).unwrap();
+        for name in ["hsm"].iter().chain(custodians) {
+            room.file(&format!("{name}.pin"), format!("pin-of-{name}").as_bytes());
+            let mut init = Command::new("softhsm2-util");
+            init.env("SOFTHSM2_CONF", room.dir.join("softhsm2.conf"));
+            init.args(["--init-token", "--free", "--label", name, "--so-pin", "so-first", "--pin"]);
+            output(finish(init, &[&format!("pin-of-{name}")]));
+        }
+        room.file("so.pin", b"so-first");
+        room.run(&["init", "--dir", "server", "--name", "iot.example"]);
+        room.run(&["release", "server-keys", "--dir", "server", "--out", "server-keys.json"]);
+        room
+    }
+
+    fn file(&self, name: &str, bytes: &[u8]) {
+        fs::write(self.dir.join(name), bytes).unwrap();
+        fs::set_permissions(self.dir.join(name), fs::Permissions::from_mode(0o600)).unwrap();
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = vouch();
+        command.current_dir(&self.dir).env("SOFTHSM2_CONF", self.dir.join("softhsm2.conf")).arg("--json");
+        finish(command, arguments)
+    }
+
+    fn run(&self, arguments: &[&str]) -> Value {
+        let printed = output(self.command(arguments));
+        serde_json::from_str(printed.lines().last().unwrap_or("null")).unwrap()
+    }
+
+    /// Runs what must fail; returns what it says.
+    fn refused(&self, arguments: &[&str]) -> String {
+        let output = self.command(arguments).output().unwrap();
+        assert!(!output.status.success(), "{arguments:?} was not refused");
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    }
+
+    fn card(&self, name: &str) -> String {
+        format!("{name}=pkcs11:{LIBRARY};token={name};pin-file={}", self.dir.join(format!("{name}.pin")).display())
+    }
+
+    fn found(&self, custodians: &[&str], threshold: &str) -> Value {
+        let cards: Vec<String> = custodians.iter().map(|name| self.card(name)).collect();
+        let hsm = format!("pkcs11:{LIBRARY};token=hsm");
+        let mut arguments = vec!["ceremony", "init", "--dir", "ceremony", "--product", "till", "--hsm", &hsm];
+        arguments.extend(["--hsm-pin-file", "hsm.pin", "--hsm-so-pin-file", "so.pin", "--threshold", threshold]);
+        arguments.extend(["--server-keys", "server-keys.json", "--note", "in the test"]);
+        cards.iter().for_each(|card| arguments.extend(["--custodian", card]));
+        self.run(&arguments)
+    }
+
+    fn build(&self, version: &str, out: &str) {
+        let image = format!("till-1,till-2={}", self.dir.join("image").display());
+        let mut arguments = vec!["release", "build", "--ceremony", "ceremony", "--image", &image, "--out", out];
+        arguments.extend(["--os-version", version, "--server-keys", "server-keys.json"]);
+        self.run(&arguments);
+    }
+
+    fn approve(&self, name: &str, out: &str, image: Option<&str>) -> Vec<String> {
+        let mut arguments =
+            ["release", "approve", out, "--ceremony", "ceremony", "--yes", "--custodian"].map(str::to_owned).to_vec();
+        arguments.push(self.card(name));
+        arguments.extend(image.into_iter().flat_map(|image| ["--image".to_owned(), image.to_owned()]));
+        arguments
+    }
+
+    fn sign(&self, out: &str, names: &[&str]) -> Vec<String> {
+        let hsm = format!("pkcs11:{LIBRARY};token=hsm");
+        let mut arguments =
+            ["release", "sign", out, "--ceremony", "ceremony", "--hsm", &hsm].map(str::to_owned).to_vec();
+        names.iter().for_each(|name| arguments.extend(["--custodian".to_owned(), self.card(name)]));
+        arguments
+    }
+}
+
+fn finish(mut command: Command, arguments: &[&str]) -> Command {
+    command.args(arguments);
+    command
+}
+
+fn words(arguments: &[String]) -> Vec<&str> {
+    arguments.iter().map(String::as_str).collect()
+}
+
+fn flip_a_byte(file: &Path) {
+    let mut bytes = fs::read(file).unwrap();
+    let last = bytes.len() - 1;
+    bytes[last] ^= 1;
+    fs::write(file, bytes).unwrap();
+}
+
+#[test]
+fn a_release_is_built_approved_signed_assembled_and_verified_by_anybody() {
+    let room = Room::new(&["ada", "ben", "cleo"]);
+    let founded = room.found(&["ada", "ben", "cleo"], "2");
+    assert_eq!(founded["hsm_validation"], "not validated: a stand-in in software");
+    room.run(&["ceremony", "anchors", "--dir", "ceremony", "--model", "till-1", "--out", "anchors"]);
+    room.file("image", &[7; 200_000]);
+    room.build("1.0.0", "release");
+
+    // One approval is not enough, and the HSM is not asked.
+    let same = format!("till-1={}", room.dir.join("image").display());
+    let approved = room.run(&words(&room.approve("ada", "release", Some(&same))));
+    assert_eq!((&approved["compared"], &approved["approvals"]), (&true.into(), &1.into()));
+    let refused = room.refused(&words(&room.sign("release", &["ada", "ben"])));
+    assert!(refused.contains("1 of 3 custodians have approved"), "{refused}");
+    // A build that is another one is noticed before anything is signed.
+    room.file("other", &[8; 200_000]);
+    let other = format!("till-1={}", room.dir.join("other").display());
+    assert!(room.refused(&words(&room.approve("cleo", "release", Some(&other)))).contains("is not the image"));
+
+    let approved = room.run(&words(&room.approve("cleo", "release", None)));
+    assert_eq!((&approved["compared"], &approved["approvals"]), (&false.into(), &2.into()));
+    // Approved is not opened: one card does not open the HSM.
+    let refused = room.refused(&words(&room.sign("release", &["ada"])));
+    assert!(refused.contains("1 custodians are here, 2 are needed"), "{refused}");
+    room.run(&words(&room.sign("release", &["ben", "cleo"])));
+    let again = room.refused(&words(&room.sign("release", &["ben", "cleo"])));
+    assert!(again.contains("was signed before"), "{again}");
+    room.run(&["release", "assemble", "release", "--ceremony", "ceremony", "--out", "till.vouchos"]);
+
+    let report = room.run(&["release", "verify", "till.vouchos", "--root", "ceremony/roots/1.root.json"]);
+    assert_eq!(report["approved_by"], serde_json::json!(["ada", "cleo"]));
+    assert_eq!((report["version"].as_str(), report["approvals_needed"].as_u64()), (Some("1.0.0"), Some(2)));
+    let inspected = room.run(&["release", "inspect", "till.vouchos"]);
+    assert_eq!(inspected["images"][0]["models"], serde_json::json!(["till-1", "till-2"]));
+    let record = output(room.command(&["ceremony", "record", "--dir", "ceremony"]));
+    let entries: Vec<Value> = record.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(entries[1]["act"]["approvals"][1], serde_json::json!({ "custodian": "cleo", "compared": false }));
+    flip_a_byte(&room.dir.join("till.vouchos"));
+    room.refused(&["release", "verify", "till.vouchos"]);
+}
+
+#[test]
+fn a_manifest_changed_after_approval_and_an_approval_for_another_release_are_refused() {
+    let room = Room::new(&["ada", "ben"]);
+    room.found(&["ada", "ben"], "2");
+    room.file("image", &[7; 100]);
+    room.build("1.0.0", "one");
+    room.build("1.0.1", "two");
+    for name in ["ada", "ben"] {
+        room.run(&words(&room.approve(name, "one", None)));
+    }
+    // The approvals of one release laid beside another.
+    for entry in fs::read_dir(room.dir.join("one/approvals")).unwrap() {
+        let entry = entry.unwrap();
+        fs::copy(entry.path(), room.dir.join("two/approvals").join(entry.file_name())).unwrap();
+    }
+    let refused = room.refused(&words(&room.sign("two", &["ada", "ben"])));
+    assert!(refused.contains("not signed over the same content"), "{refused}");
+    // The manifest of another image under the approvals of this one.
+    fs::copy(room.dir.join("two/0.manifest"), room.dir.join("one/0.manifest")).unwrap();
+    let refused = room.refused(&words(&room.sign("one", &["ada", "ben"])));
+    assert!(refused.contains("not those of the manifests"), "{refused}");
+    flip_a_byte(&room.dir.join("two/0.image"));
+    let refused = room.refused(&words(&room.approve("ada", "two", None)));
+    assert!(refused.contains("is not the image"), "{refused}");
+}
