@@ -34,8 +34,8 @@ pub(crate) struct Build {
     images: Vec<ModelImage>,
 
     /// The version over all models, such as 1.4.0.
-    #[arg(long = "os-version", value_name = "VERSION")]
-    version: OsVersion,
+    #[arg(long, value_name = "VERSION")]
+    os_version: OsVersion,
 
     /// The security epoch: a device that has confirmed an image of one takes none of an earlier one.
     #[arg(long, default_value_t = 1, value_name = "NUMBER")]
@@ -108,7 +108,7 @@ impl Build {
             description: Description {
                 product: folder.state.product.clone(),
                 models: image.models.clone(),
-                version: self.version,
+                version: self.os_version,
                 security_epoch: self.epoch,
                 built,
                 sbom,
@@ -134,13 +134,13 @@ impl Build {
         let dir = self.out.display().to_string();
         let ceremony = self.ceremony.display();
         output.result(
-            &json!({ "dir": dir, "version": self.version.to_string(), "manifests": pending.manifests.iter()
+            &json!({ "dir": dir, "version": self.os_version.to_string(), "manifests": pending.manifests.iter()
                 .map(|manifest| json!({ "models": manifest.models, "sha256": manifest.hash().to_string() })).collect::<Vec<_>>() }),
             &format!(
                 "{} {dir}: OS {} for {} images\nnext: each custodian runs vouch release approve {dir} --ceremony {ceremony} \
                  --custodian NAME=pkcs11:...",
                 paint(Tone::Good, "built"),
-                self.version,
+                self.os_version,
                 pending.manifests.len()
             ),
         );
