@@ -53,7 +53,7 @@ struct Workshop {
 pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     let begun = Instant::now();
     let seed = options.seed.unwrap_or_else(|| fastrand::u64(..));
-    let (workshop, kernel_version) = Workshop::open()?;
+    let (workshop, kernel_version) = Workshop::open(options.again)?;
     if !options.again {
         workshop.record()?;
     }
@@ -75,7 +75,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
 
 impl Workshop {
     /// Finds the tools, and builds the machine's only program.
-    fn open() -> Result<(Workshop, String)> {
+    fn open(again: bool) -> Result<(Workshop, String)> {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("the project has no folder")?;
         let target = root.join("target");
         let dir = target.join("powercut");
@@ -85,8 +85,12 @@ impl Workshop {
         }
         let (kernel, version) = initramfs::kernel(&dir.join("kernel"))?;
         let program = build_guest(root, &target)?;
+        let images = dir.join("images");
+        if !again {
+            make_images(&program, &images)?;
+        }
         let initramfs = dir.join("initramfs");
-        initramfs::write(&initramfs, &program, &dir.join("kernel"), &version)?;
+        initramfs::write(&initramfs, &program, &images, &dir.join("kernel"), &version)?;
         Ok((Workshop { dir, kernel, initramfs }, version))
     }
 
@@ -192,6 +196,17 @@ fn build_guest(root: &Path, target: &Path) -> Result<PathBuf> {
         .context("cargo cannot be started")?;
     ensure!(built.success(), "the machine's program does not build");
     Ok(target.join(TRIPLE).join(PROFILE).join("powercut-guest"))
+}
+
+/// Has the guest's program make its OS images here, where a release key does not take minutes.
+fn make_images(program: &Path, images: &Path) -> Result<()> {
+    if images.exists() {
+        fs::remove_dir_all(images)?;
+    }
+    fs::create_dir(images)?;
+    let made = Command::new(program).arg("prepare").arg(images).status().context("the guest's program")?;
+    ensure!(made.success(), "the OS images cannot be made");
+    Ok(())
 }
 
 fn bar(length: u64, what: &'static str) -> ProgressBar {

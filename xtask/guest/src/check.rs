@@ -1,5 +1,7 @@
 //! One power cut after the other: the disk as it may have been left, recovered by the kernel, judged by the device's code.
 
+use std::path::Path;
+
 use anyhow::Result;
 use fastrand::Rng;
 use serde_json::json;
@@ -8,6 +10,7 @@ use crate::crash::{Replay, points};
 use crate::disk::{Disk, acknowledged};
 use crate::log::Log;
 use crate::machine::Machine;
+use crate::os::IMAGES;
 use crate::state::{Fault, judge};
 
 /// Cuts the power at `count` points of one writer's log and reports each.
@@ -35,12 +38,13 @@ pub(crate) fn check(
         let (verdict, why) = match scratch.mount() {
             Err(error) => ("unmountable", Some(format!("{error:#}"))),
             Ok(mounted) => {
-                let judged = judge(mounted.path(), number);
+                let judged = judge(mounted.path(), Path::new(IMAGES), number);
                 mounted.unmount()?;
                 match judged {
                     Ok(()) => ("ok", None),
                     Err(Fault::Lost(why)) => ("lost", Some(why)),
                     Err(Fault::Torn(why)) => ("torn", Some(why)),
+                    Err(Fault::Unbootable(why)) => ("unbootable", Some(why)),
                 }
             }
         };

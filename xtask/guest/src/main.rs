@@ -1,8 +1,10 @@
-//! The first and only process of the virtual machine: `record WRITER...`, or `check SEED POINTS... WRITER...`.
+//! The first and only process of the virtual machine: `record WRITER...`, or `check SEED WRITER=POINTS...`.
+//!
+//! On the host it makes the OS images that the machine installs: `prepare FOLDER`.
 //!
 //! - `machine`: the kernel's modules, the mounts, the line to the host, the end.
 //! - `disk`: the disk of a device: a file system, and behind it a place for what was acknowledged.
-//! - `writer`: sound and careless ways to write; `state`: what is written and how it is judged.
+//! - `writer`: sound and careless ways to write; `state`: what is written and how it is judged; `os`: OS images.
 //! - `log`: every write and flush that the host recorded; `crash`: a disk as a power cut may have left it.
 //! - `check`: one power cut after the other.
 #![allow(clippy::panic, reason = "the end of this process is the end of the machine")]
@@ -12,10 +14,12 @@ mod crash;
 mod disk;
 mod log;
 mod machine;
+mod os;
 mod state;
 mod writer;
 
 use std::io::Read as _;
+use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
 use serde_json::json;
@@ -25,12 +29,17 @@ use crate::disk::Disk;
 use crate::machine::Machine;
 use crate::writer::{Writer, record};
 
-fn main() {
+fn main() -> Result<()> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if let [word, folder] = &arguments[..]
+        && word == "prepare"
+    {
+        return os::make(Path::new(folder), state::IMAGES);
+    }
     let mut machine = match Machine::start() {
         Ok(machine) => machine,
         Err(error) => panic!("the machine does not start: {error:#}"),
     };
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
     if let Err(error) = run(&mut machine, &arguments) {
         machine.report(&json!({ "failed": format!("{error:#}") }));
     }

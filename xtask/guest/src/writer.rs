@@ -2,13 +2,15 @@
 
 use std::fs::File;
 use std::io;
+use std::path::Path;
 use std::str::FromStr;
 
-use anyhow::{Result, bail};
-use device::storage::{Disk as Steps, DurableFiles, FolderDisk};
+use anyhow::{Context as _, Result, bail};
+use device::storage::{Disk as Steps, FolderDisk};
 
 use crate::disk::Disk;
-use crate::state::{self, CHANGES};
+use crate::os::IMAGES;
+use crate::state::{self, Device, STEPS};
 
 /// A way to write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +37,7 @@ impl FromStr for Writer {
 }
 
 /// The steps of a device's folder, without those that a careless writer leaves out.
+#[derive(Clone)]
 pub(crate) struct WriterDisk {
     pub(crate) folder: FolderDisk,
     pub(crate) writer: Writer,
@@ -80,20 +83,20 @@ impl Steps for WriterDisk {
     }
 }
 
-/// Makes a device's vault on a disk and changes it again and again; each change is acknowledged when it is believed to last.
+/// Makes a device on a disk, and has it take one step after the other; each is acknowledged when it is believed to last.
 pub(crate) fn record(disk: Disk, writer: Writer) -> Result<()> {
     let acknowledgements = disk.acknowledgements()?;
     let mounted = disk.mount()?;
-    let keys = state::make_root(mounted.path())?;
+    state::make_folders(mounted.path())?;
     rustix::fs::sync();
     acknowledgements.say(0)?;
-    let folder = FolderDisk::new(&state::vault_folder(mounted.path()));
-    let mut vault = state::create(DurableFiles(WriterDisk { folder, writer }), keys)?;
+    let way = |folder: &Path| WriterDisk { folder: FolderDisk::new(folder), writer };
+    let mut device = Device::create(mounted.path(), Path::new(IMAGES), way)?;
     acknowledgements.say(1)?;
-    for number in 2..=CHANGES {
-        state::change(&mut vault, number)?;
-        acknowledgements.say(number)?;
+    for step in 2..=STEPS {
+        device.step(step).with_context(|| format!("step {step}"))?;
+        acknowledgements.say(step)?;
     }
-    drop(acknowledgements);
+    drop((device, acknowledgements));
     mounted.unmount()
 }

@@ -29,16 +29,21 @@ pub(super) fn kernel(package: &Path) -> Result<(PathBuf, String)> {
     Err(anyhow::anyhow!(missing()))
 }
 
-/// Writes the archive.
-pub(super) fn write(to: &Path, program: &Path, package: &Path, version: &str) -> Result<()> {
+/// Writes the archive: the program, the OS images that it installs, and the modules.
+pub(super) fn write(to: &Path, program: &Path, images: &Path, package: &Path, version: &str) -> Result<()> {
     let mut files: Vec<(Builder, Box<dyn ReadSeek>)> = Vec::new();
-    for folder in ["dev", "mnt", "modules", "proc"] {
+    for folder in ["dev", "images", "mnt", "modules", "proc"] {
         files.push((Builder::new(folder).mode(FOLDER), Box::new(Cursor::new([]))));
     }
     let console = Builder::new("dev/console").mode(CHARACTER_DEVICE).rdev_major(5).rdev_minor(1);
     files.push((console, Box::new(Cursor::new([]))));
     let init = File::open(program).with_context(|| program.display().to_string())?;
     files.push((Builder::new("init").mode(PROGRAM), Box::new(init)));
+    for entry in fs::read_dir(images).with_context(|| images.display().to_string())? {
+        let (name, path) = entry.map(|entry| (entry.file_name(), entry.path()))?;
+        let name = name.to_str().context("an image with a strange name")?;
+        files.push((Builder::new(&format!("images/{name}")).mode(PLAIN), Box::new(File::open(path)?)));
+    }
     let all = find_modules(&package.join("lib/modules").join(version))?;
     let mut order = Vec::new();
     for name in MODULES {

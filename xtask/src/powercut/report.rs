@@ -47,6 +47,7 @@ enum Verdict {
     Ok,
     Lost,
     Torn,
+    Unbootable,
     Unmountable,
 }
 
@@ -61,13 +62,14 @@ pub(super) struct Outcome {
     survived: u64,
     lost: u64,
     torn: u64,
+    unbootable: u64,
     unmountable: u64,
     faults: Vec<Point>,
 }
 
 impl Outcome {
     pub(super) fn new(writer: &'static str, must_survive: bool, requests: u64, possible: u64, points: u64) -> Outcome {
-        let (survived, lost, torn, unmountable) = (0, 0, 0, 0);
+        let (survived, lost, torn, unbootable, unmountable) = (0, 0, 0, 0, 0);
         let faults = Vec::new();
         Outcome {
             writer,
@@ -78,6 +80,7 @@ impl Outcome {
             survived,
             lost,
             torn,
+            unbootable,
             unmountable,
             faults,
         }
@@ -88,6 +91,7 @@ impl Outcome {
             Verdict::Ok => &mut self.survived,
             Verdict::Lost => &mut self.lost,
             Verdict::Torn => &mut self.torn,
+            Verdict::Unbootable => &mut self.unbootable,
             Verdict::Unmountable => &mut self.unmountable,
         } += 1;
         if point.verdict != Verdict::Ok && self.faults.len() < FAULTS_SHOWN {
@@ -98,7 +102,7 @@ impl Outcome {
     /// A sound writer survives every cut, and a careless one does not.
     fn is_as_it_must(&self) -> bool {
         self.points > 0
-            && self.survived + self.lost + self.torn + self.unmountable == self.points
+            && self.survived + self.lost + self.torn + self.unbootable + self.unmountable == self.points
             && (self.survived == self.points) == self.must_survive
     }
 }
@@ -135,11 +139,11 @@ impl fmt::Display for Run {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
-            "{:16}{:>9}{:>8}{:>10}{:>6}{:>6}{:>13}",
-            "writer", "requests", "points", "survived", "lost", "torn", "unmountable"
+            "{:16}{:>9}{:>8}{:>10}{:>6}{:>6}{:>12}{:>13}",
+            "writer", "requests", "points", "survived", "lost", "torn", "unbootable", "unmountable"
         )?;
         for outcome in &self.outcomes {
-            let Outcome { writer, requests, points, survived, lost, torn, unmountable, .. } = outcome;
+            let Outcome { writer, requests, points, survived, lost, torn, unbootable, unmountable, .. } = outcome;
             let verdict = match (outcome.must_survive, outcome.is_as_it_must()) {
                 (true, true) => "safe",
                 (true, false) => "NOT SAFE",
@@ -148,7 +152,7 @@ impl fmt::Display for Run {
             };
             writeln!(
                 f,
-                "{writer:16}{requests:>9}{points:>8}{survived:>10}{lost:>6}{torn:>6}{unmountable:>13}  {verdict}"
+                "{writer:16}{requests:>9}{points:>8}{survived:>10}{lost:>6}{torn:>6}{unbootable:>12}{unmountable:>13}  {verdict}"
             )?;
         }
         for outcome in self.outcomes.iter().filter(|outcome| !outcome.is_as_it_must()) {
@@ -178,7 +182,7 @@ mod tests {
     #[test]
     fn one_loss_fails_a_sound_writer_and_no_loss_fails_a_careless_one() {
         assert!(outcome(true, &["ok", "ok"]).is_as_it_must());
-        for fault in ["lost", "torn", "unmountable"] {
+        for fault in ["lost", "torn", "unbootable", "unmountable"] {
             assert!(!outcome(true, &["ok", fault]).is_as_it_must());
             assert!(outcome(false, &["ok", fault]).is_as_it_must());
         }
