@@ -1,5 +1,4 @@
-//! The small parent that stays: it alone holds the keys and may change the network, and it answers its child over one
-//! inherited socketpair.
+//! The small parent that stays: it alone holds the keys and may change the network; one inherited socketpair joins its child.
 //!
 //! Both ends speak packets (SOCK_SEQPACKET), one question and one answer at a time. The child gets its end as standard
 //! input, so that no number of a file descriptor has to be agreed on, and keeps nothing else of its parent.

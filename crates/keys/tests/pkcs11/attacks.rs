@@ -90,9 +90,8 @@ fn a_forbidden_attribute_is_never_shown() {
     });
 }
 
-/// Not a test of its own: it is run by another one, in a process of its own.
+/// Another test runs this one in a process of its own, where it must fail.
 #[test]
-#[ignore = "part of another test"]
 fn opens_with_the_pin_file() {
     alone("attacks::opens_with_the_pin_file", |hsm| {
         hsm.with_file().unwrap();

@@ -3,6 +3,7 @@
 mod app;
 mod self_test;
 mod update;
+mod write_progress;
 
 use std::future::{Future, pending, poll_fn};
 use std::pin::{Pin, pin};
@@ -32,6 +33,7 @@ use crate::store::Store;
 
 pub(super) use self::update::Proved;
 use self::update::UpdateAnswer;
+use self::write_progress::WriteProgress;
 
 /// Room that must be free before a message of the bus is taken: then the largest one fits.
 const ROOM_FOR_MESSAGE: usize = LIMITS.app_value + LIMITS.app_name;
@@ -102,12 +104,6 @@ pub(super) struct Session {
     write: WriteProgress,
     /// Set when the device was told to go: until then what it sends is still taken.
     leave_by: Option<Instant>,
-}
-
-/// Whether the device takes what waits for it.
-struct WriteProgress {
-    sent: u64,
-    stuck_since: Option<Instant>,
 }
 
 impl Session {
@@ -464,21 +460,6 @@ fn poll_io(
         return Poll::Pending;
     }
     socket.poll_read(cx, |plain| machine.handle_bytes(plain, edge.now()))
-}
-
-impl WriteProgress {
-    fn look(&mut self, socket: &SessionSocket) {
-        if !socket.wants_write() {
-            self.stuck_since = None;
-        } else if self.stuck_since.is_none() || self.sent != socket.sent() {
-            self.sent = socket.sent();
-            self.stuck_since = Some(Instant::now());
-        }
-    }
-
-    fn stuck_for(&self, edge: &Edge) -> bool {
-        self.stuck_since.is_some_and(|since| since.elapsed() >= edge.limits.write_deadline)
-    }
 }
 
 /// What the records say of a device now.
