@@ -23,6 +23,9 @@ use crate::device_keys::ParentKeys;
 use crate::limits::Limits;
 use crate::network::StaticNetwork;
 
+/// How often a wait looks whether its time is over.
+const TICK: Duration = Duration::from_millis(250);
+
 /// The child's end of the socketpair, shared by all that ask.
 #[derive(Clone, Debug)]
 pub struct ParentLink(Arc<Mutex<Line>>);
@@ -95,6 +98,8 @@ impl ParentLink {
     pub(super) fn new(socket: UnixDatagram, limits: &Limits) -> Result<ParentLink, ParentError> {
         socket.set_nonblocking(false)?;
         socket.set_write_timeout(Some(limits.parent_wait))?;
+        // Once and for all: a process that is locked down cannot change it any more.
+        socket.set_read_timeout(Some(limits.parent_wait.min(TICK)))?;
         let line = Line {
             socket,
             wait: limits.parent_wait,
@@ -201,11 +206,11 @@ impl Line {
             if left.is_zero() {
                 return Err(silent());
             }
-            self.socket.set_read_timeout(Some(left))?;
             let length = match self.socket.recv(&mut packet) {
                 Ok(0) => return Err(ParentError::Gone(io::ErrorKind::UnexpectedEof.into())),
                 Ok(length) => length,
-                Err(error) if is_timeout(&error) => return Err(silent()),
+                // How long is left is looked at again.
+                Err(error) if is_timeout(&error) => continue,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) => return Err(error.into()),
             };
