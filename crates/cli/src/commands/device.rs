@@ -31,7 +31,7 @@ use crate::output::Output;
 #[derive(Debug, Subcommand)]
 pub(crate) enum Device {
     #[cfg(feature = "parent")]
-    Provision(provision::Provision),
+    Provision(Box<provision::Provision>),
     Run(run::Run),
     #[cfg(feature = "parent")]
     Pin(pin::Pin),

@@ -1,4 +1,5 @@
 //! An OS image, its key and its metadata on their way to a device.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 use crate::pair::{Pair, START, Setup};
 use minicbor::bytes::ByteVec;

@@ -175,7 +175,7 @@ fn state(attributes: &Value) -> Cell {
         Cell::toned(Tone::Bad, "revoked")
     } else if attributes["alarms"].as_array().is_some_and(|alarms| !alarms.is_empty()) {
         let online = if attributes["device_online"] == true { "online" } else { "offline" };
-        Cell::toned(Tone::Bad, &format!("{online}, ALARM"))
+        Cell::toned(Tone::Bad, format!("{online}, ALARM"))
     } else if attributes["device_online"] == true {
         Cell::toned(Tone::Good, "online")
     } else if attributes["device_state_changed_at"].is_null() {
