@@ -83,7 +83,7 @@ fn verdict(runs: &[Value]) -> String {
 pub(crate) struct Align {
     /// The version that all are to run.
     #[arg(value_name = "VERSION")]
-    version: String,
+    os_version: String,
 
     #[command(flatten)]
     plan: Plan,
@@ -97,8 +97,8 @@ impl Align {
         let mut central = Central::open(&self.file)?;
         let releases = central.list("/releases")?;
         let releases: Vec<_> =
-            releases.into_iter().filter(|release| release["attributes"]["version"] == self.version.as_str()).collect();
-        ensure!(!releases.is_empty(), "there is no release {:?}; `vouch release list` shows all", self.version);
+            releases.into_iter().filter(|release| release["attributes"]["version"] == self.os_version.as_str()).collect();
+        ensure!(!releases.is_empty(), "there is no release {:?}; `vouch release list` shows all", self.os_version);
         let body = json!({ "data": { "type": "rollout", "attributes": self.plan.attributes() } });
         let mut begun = Vec::new();
         for release in &releases {
@@ -113,7 +113,7 @@ impl Align {
             lines.push(format!("roll-out {} has {} for group {name}", id(rollout)?, paint(Tone::Good, "begun")));
         }
         lines.push(match begun.len() {
-            0 => format!("nothing to do: every device that can runs {}, or its roll-out has begun", self.version),
+            0 => format!("nothing to do: every device that can runs {}, or its roll-out has begun", self.os_version),
             _ => "next: vouch rollout list".to_owned(),
         });
         output.result(&json!(begun), &lines.join("\n"));
