@@ -96,8 +96,10 @@ impl Align {
     fn run(self, output: &Output) -> Result<()> {
         let mut central = Central::open(&self.file)?;
         let releases = central.list("/releases")?;
-        let releases: Vec<_> =
-            releases.into_iter().filter(|release| release["attributes"]["version"] == self.os_version.as_str()).collect();
+        let releases: Vec<_> = releases
+            .into_iter()
+            .filter(|release| release["attributes"]["version"] == self.os_version.as_str())
+            .collect();
         ensure!(!releases.is_empty(), "there is no release {:?}; `vouch release list` shows all", self.os_version);
         let body = json!({ "data": { "type": "rollout", "attributes": self.plan.attributes() } });
         let mut begun = Vec::new();

@@ -49,8 +49,8 @@ pub(crate) fn factory() -> &'static Path {
 /// Runs a command to its end and returns its standard output; fails the test when it fails.
 pub(crate) fn output(mut command: Command) -> String {
     let result = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
-    let errors = String::from_utf8_lossy(&result.stderr);
-    assert!(result.status.success(), "{command:?} failed: {errors}");
+    let [told, errors] = [&result.stdout, &result.stderr].map(|bytes| String::from_utf8_lossy(bytes));
+    assert!(result.status.success(), "{command:?} failed: {errors}{told}");
     String::from_utf8(result.stdout).unwrap()
 }
 

@@ -84,14 +84,15 @@ fn holds(bytes: &[u8], word: &[u8]) -> bool {
     bytes.windows(word.len()).any(|window| window == word)
 }
 
-/// The OS image with another name for the session's protocol: it starts, and no server speaks to it.
-fn speaks_another_protocol() -> Vec<u8> {
+/// The OS image with another label for the channel binding: it starts, and no server takes its proof.
+fn binds_to_another_channel() -> Vec<u8> {
+    const LABEL: &[u8] = b"EXPORTER-Channel-Binding";
     let mut program = std::fs::read(os_image()).unwrap();
-    let places: Vec<_> =
-        program.windows(7).enumerate().filter(|(_, word)| word == b"vouch/1").map(|(at, _)| at).collect();
+    let found = program.windows(LABEL.len()).enumerate().filter(|(_, word)| *word == LABEL);
+    let places: Vec<_> = found.map(|(at, _)| at).collect();
     assert!(!places.is_empty());
     for at in places {
-        program[at + 6] = b'9';
+        program[at] = b'X';
     }
     program
 }
@@ -148,7 +149,7 @@ fn attack_the_image_without_its_parent_has_no_keys() {
 #[test]
 fn an_image_that_boots_and_cannot_connect_is_given_up_and_the_server_hears_why() {
     let bench = Bench::new("127.79.3.1", &[]);
-    bench.install("1.1.0", &speaks_another_protocol());
+    bench.install("1.1.0", &binds_to_another_channel());
     let mut device = bench.boot();
     let booting = device.event("booting");
     assert_eq!((&booting["version"], &booting["trying"]), (&"1.1.0".into(), &true.into()));
@@ -233,7 +234,7 @@ fn memory_that_is_not_locked_is_refused_unless_danger_is_said_and_shown() {
     let bench = Bench::new("127.79.7.1", &[]);
     // As an ordinary user with no allowance of locked memory sees it.
     let mut command = Command::new("setpriv");
-    command.args(["--bounding-set", "-all", "--inh-caps", "-all", "prlimit", "--memlock=0:0"]);
+    command.args(["--bounding-set", "-all,+setpcap", "--inh-caps", "-all", "prlimit", "--memlock=0:0"]);
     command.args([env!("CARGO_BIN_EXE_vouch"), "--json", "device", "boot", "--dir"]).arg(bench.dir());
     let unlocked = |more: &[&str]| {
         let mut unlocked = Command::new(command.get_program());
