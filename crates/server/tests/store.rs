@@ -71,7 +71,9 @@ async fn the_database_is_private_even_in_an_open_folder() {
     let files: Vec<_> = std::fs::read_dir(dir.path()).unwrap().map(Result::unwrap).collect();
     assert!(files.len() >= 2, "the database and its write-ahead log");
     for file in files {
-        assert_eq!(file.metadata().unwrap().permissions().mode() & 0o777, 0o600, "{:?}", file.file_name());
+        let metadata = file.metadata().unwrap();
+        let private = if metadata.is_dir() { 0o700 } else { 0o600 };
+        assert_eq!(metadata.permissions().mode() & 0o777, private, "{:?}", file.file_name());
     }
 }
 
