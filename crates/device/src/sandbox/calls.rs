@@ -3,8 +3,8 @@
 //! What is not on the list fails with EPERM and does not kill: a library may probe for what it can do without, and a
 //! self-test can show every refusal from one process. A call under another architecture's numbers kills at once.
 //!
-//! The list was made from traces of real runs, static and dynamic builds: direct, through a proxy, with name look-ups,
-//! reconnects, apps and files written.
+//! The list was made from traces of a real run, and is held against the tests that run devices locked down: direct, through
+//! a proxy, with name look-ups, reconnects, apps and files written, as a dynamic and as a static program.
 
 use std::collections::BTreeMap;
 
