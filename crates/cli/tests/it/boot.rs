@@ -155,8 +155,8 @@ fn a_static_network_that_does_not_reach_the_server_is_undone() {
         assert_eq!(why, "the new network configuration is undone: it did not reach the server in 3 starts");
         device.event("welcomed");
         assert!(bench.ip("-4 address show dev wire1").contains("inet 10.77.0.9/24"));
-        assert!(bench.diary().contains(why));
         end(device);
+        assert!(bench.diary().contains(why));
     });
 }
 
