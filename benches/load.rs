@@ -90,13 +90,15 @@ pub struct Open {
     pub(crate) machine: DeviceSession,
 }
 
-/// [`login`] from an address of the device's own.
+/// [`login`] from an address of the device's own, or from the one that all have.
 ///
 /// # Errors
 /// When the device is not let in.
-pub async fn login_from(addr: SocketAddr, source: SocketAddr, device: &BenchDevice) -> Result<Open> {
+pub async fn login_from(addr: SocketAddr, source: Option<SocketAddr>, device: &BenchDevice) -> Result<Open> {
     let socket = TcpSocket::new_v4()?;
-    socket.bind(source)?;
+    if let Some(source) = source {
+        socket.bind(source)?;
+    }
     enter(socket.connect(addr).await?, device).await
 }
 

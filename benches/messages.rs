@@ -50,6 +50,7 @@ struct ToAgent {
 
 /// A client that publishes.
 struct Publisher {
+    topic: &'static str,
     number: u16,
 }
 
@@ -89,7 +90,7 @@ impl Sender for ToAgent {
 impl Sender for Publisher {
     fn message(&mut self, out: &mut Vec<u8>) {
         self.number = self.number.checked_add(1).unwrap_or(1);
-        mqtt::publish(TOPIC, self.number, &[b'x'; TEXT], out);
+        mqtt::publish(self.topic, self.number, &[b'x'; TEXT], out);
     }
 
     fn acknowledged(&mut self, input: &mut &[u8]) -> Result<usize> {
@@ -231,7 +232,7 @@ pub async fn to_subscriber(addr: SocketAddr, devices: &[Arc<BenchDevice>], count
         connections.push(client(addr, device, &format!("publisher-{number}")).await?);
     }
     let mut subscriber = client(addr, devices.first().context("a device")?, "subscriber").await?;
-    subscribe(&mut subscriber).await?;
+    subscribe(&mut subscriber, TOPIC).await?;
     let total = each * devices.len();
     let (all, arrived) = oneshot::channel();
     let reader = tokio::spawn(async move {
@@ -242,7 +243,7 @@ pub async fn to_subscriber(addr: SocketAddr, devices: &[Arc<BenchDevice>], count
     let start = Instant::now();
     let mut tasks = JoinSet::new();
     for mut tls in connections {
-        tasks.spawn(async move { send(&mut tls, &mut Publisher { number: 0 }, window, each).await });
+        tasks.spawn(async move { send(&mut tls, &mut Publisher { topic: TOPIC, number: 0 }, window, each).await });
     }
     while let Some(task) = tasks.join_next().await {
         task??;
@@ -276,48 +277,105 @@ async fn receive(tls: &mut Tls, total: usize) -> Result<()> {
     Ok(())
 }
 
-/// The times of `count` messages, one after the other, from a client through the broker to its own subscription, sorted.
+/// Which way a message goes through the broker before it is back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// To the client's own subscription: once through the broker, and nobody handles it.
+    OwnEcho,
+    /// To a subscriber that answers with a message of its own, as an agent does.
+    Answered,
+}
+
+/// Where messages are answered.
+const QUESTIONS: &str = "q";
+
+/// The times of `count` messages, one after the other, from a client through the broker and back, sorted.
 ///
 /// # Errors
 /// When one does not come back.
-pub async fn round_trips(addr: SocketAddr, device: &BenchDevice, count: usize) -> Result<Vec<Duration>> {
-    let mut tls = client(addr, device, "both").await?;
-    subscribe(&mut tls).await?;
-    let (mut incoming, mut out, mut times) = (Incoming::new(), Vec::new(), Vec::with_capacity(count));
-    let mut publisher = Publisher { number: 0 };
+pub async fn round_trips(addr: SocketAddr, device: &BenchDevice, way: Way, count: usize) -> Result<Vec<Duration>> {
+    let mut tls = client(addr, device, "asker").await?;
+    subscribe(&mut tls, TOPIC).await?;
+    let mut answering = None;
+    if way == Way::Answered {
+        let mut other = client(addr, device, "answerer").await?;
+        subscribe(&mut other, QUESTIONS).await?;
+        answering = Some(tokio::spawn(answer(other, count)));
+    }
+    let topic = if way == Way::Answered { QUESTIONS } else { TOPIC };
+    let (mut incoming, mut times) = (Incoming::new(), Vec::with_capacity(count));
+    let mut publisher = Publisher { topic, number: 0 };
     for _ in 0..count {
-        out.clear();
-        publisher.message(&mut out);
-        let start = Instant::now();
-        tls.write_all(&out).await?;
-        tls.flush().await?;
-        let (mut acknowledged, mut back) = (false, None);
-        while back.is_none() || !acknowledged {
-            incoming
-                .read(&mut tls, |input| {
-                    while let Some(packet) = mqtt::next(input)? {
-                        match packet {
-                            Packet::Message { number, .. } => {
-                                back = back.or(number.map(|number| (number, start.elapsed())))
-                            }
-                            Packet::Acknowledged => acknowledged = true,
-                            other => bail!("not the expected answer: {other:?}"),
-                        }
-                    }
-                    Ok(())
-                })
-                .await?;
-        }
-        if let Some((number, time)) = back {
-            times.push(time);
-            out.clear();
-            mqtt::acknowledge(number, &mut out);
-            tls.write_all(&out).await?;
-            tls.flush().await?;
-        }
+        times.push(there_and_back(&mut tls, &mut publisher, &mut incoming).await?);
+    }
+    if let Some(answering) = answering {
+        answering.await??;
     }
     times.sort_unstable();
     Ok(times)
+}
+
+/// Publishes one message, waits until it is acknowledged and one has come back, and acknowledges that one.
+async fn there_and_back(tls: &mut Tls, publisher: &mut Publisher, incoming: &mut Incoming) -> Result<Duration> {
+    let mut out = Vec::new();
+    publisher.message(&mut out);
+    let start = Instant::now();
+    tls.write_all(&out).await?;
+    tls.flush().await?;
+    let (mut acknowledged, mut back) = (false, None);
+    while back.is_none() || !acknowledged {
+        incoming
+            .read(tls, |input| {
+                while let Some(packet) = mqtt::next(input)? {
+                    match packet {
+                        Packet::Message { number, .. } => {
+                            back = back.or(number.map(|number| (number, start.elapsed())))
+                        }
+                        Packet::Acknowledged => acknowledged = true,
+                        other => bail!("not the expected answer: {other:?}"),
+                    }
+                }
+                Ok(())
+            })
+            .await?;
+    }
+    let (number, time) = back.context("an answer")?;
+    out.clear();
+    mqtt::acknowledge(number, &mut out);
+    tls.write_all(&out).await?;
+    tls.flush().await?;
+    Ok(time)
+}
+
+/// Answers so many messages, each in one write with its acknowledgement.
+async fn answer(mut tls: Tls, count: usize) -> Result<()> {
+    let (mut incoming, mut out) = (Incoming::new(), Vec::new());
+    let mut publisher = Publisher { topic: TOPIC, number: 0 };
+    // Answers are acknowledged as well, also the last one.
+    let (mut answered, mut acknowledged) = (0, 0);
+    while acknowledged < count {
+        out.clear();
+        incoming
+            .read(&mut tls, |input| {
+                while let Some(packet) = mqtt::next(input)? {
+                    match packet {
+                        Packet::Message { number, .. } => {
+                            number.into_iter().for_each(|number| mqtt::acknowledge(number, &mut out));
+                            publisher.message(&mut out);
+                            answered += 1;
+                        }
+                        Packet::Acknowledged => acknowledged += 1,
+                        other => bail!("not the expected packet: {other:?}"),
+                    }
+                }
+                Ok(())
+            })
+            .await?;
+        tls.write_all(&out).await?;
+        tls.flush().await?;
+    }
+    ensure!(answered == count, "answered {answered} of {count} messages");
+    Ok(())
 }
 
 /// A client that the broker has accepted.
@@ -331,9 +389,9 @@ async fn client(addr: SocketAddr, device: &BenchDevice, name: &str) -> Result<Tl
     Ok(tls)
 }
 
-async fn subscribe(tls: &mut Tls) -> Result<()> {
+async fn subscribe(tls: &mut Tls, topic: &str) -> Result<()> {
     let mut question = Vec::new();
-    mqtt::subscribe(TOPIC, &mut question);
+    mqtt::subscribe(topic, &mut question);
     ask(tls, &question, Packet::Subscribed).await
 }
 

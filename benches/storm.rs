@@ -153,10 +153,14 @@ pub(crate) async fn come_in(
     }
 }
 
-/// Where a device comes from.
-fn source(number: usize, sources: u16) -> SocketAddr {
-    let [high, low] = u16::try_from(number % usize::from(sources.max(1))).unwrap_or(0).to_be_bytes();
-    SocketAddr::new(IpAddr::V4(Ipv4Addr::new(127, 100, high, low.saturating_add(1))), 0)
+/// Where a device comes from. The one address of all is left to the kernel, which then looks for a free port among those of this server
+/// only, and not among those of all connections.
+fn source(number: usize, sources: u16) -> Option<SocketAddr> {
+    if sources <= 1 {
+        return None;
+    }
+    let [high, low] = u16::try_from(number % usize::from(sources)).unwrap_or(0).to_be_bytes();
+    Some(SocketAddr::new(IpAddr::V4(Ipv4Addr::new(127, 100, high, low.saturating_add(1))), 0))
 }
 
 /// A spread of pauses after a failure, the same in each run.

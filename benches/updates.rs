@@ -106,7 +106,7 @@ pub async fn cpu_per_gigabyte(
 ) -> Result<f64> {
     let mut opens = Vec::new();
     for (at, device) in devices.iter().enumerate() {
-        opens.push(login_from(server.addr, source(at)?, device).await?);
+        opens.push(login_from(server.addr, Some(source(at)?), device).await?);
     }
     let before = server.cpu_at_rest()?;
     let mut tasks = JoinSet::new();
@@ -145,7 +145,7 @@ pub async fn fleet(dir: &Path, devices: &[Arc<BenchDevice>], len: u32) -> Result
     let p99_before = pings(server.addr, other, &quiet, 300).await?;
     let mut opens = Vec::new();
     for (at, device) in updating.iter().enumerate() {
-        opens.push(login_from(server.addr, source(at)?, device).await?);
+        opens.push(login_from(server.addr, Some(source(at)?), device).await?);
     }
     tokio::time::sleep(Duration::from_secs(1)).await;
     let open = server.anonymous()?;

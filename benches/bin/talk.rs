@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use vouch_benches::farm::{BenchDevice, plant_talkers};
+use vouch_benches::load;
+use vouch_benches::messages::{self, Way};
 use vouch_benches::mosquitto::Broker;
 use vouch_benches::process::{Kind, LOAD_CPU, SERVER_CPU, ServerProcess, pin};
 use vouch_benches::table::{Goal, Rounds};
-use vouch_benches::{load, messages};
 
 const ROUNDS: usize = 5;
 /// Devices that speak at the same time; in the other comparison it is one.
@@ -19,7 +20,7 @@ const ROUND_TRIPS: usize = 3_000;
 
 /// Messages acknowledged by a handler beside messages acknowledged by the broker and received by its subscriber: rate of ours through theirs.
 const RATE_GOAL: Goal = Goal::AtLeast(3.0);
-/// Device, agent and back beside client, broker and back.
+/// Device, agent and back beside client, broker, answering client, broker and back.
 const ROUND_TRIP_GOAL: Goal = Goal::AtMost(1.0);
 
 /// The values of one kind of load.
@@ -32,6 +33,22 @@ struct Talk {
     ratio: Rounds,
 }
 
+/// One comparison of round trips.
+#[derive(Clone, Copy)]
+struct Trip {
+    way: Way,
+    /// Which percentile.
+    part: usize,
+    goal: Option<Goal>,
+}
+
+const TRIPS: [Trip; 4] = [
+    Trip { way: Way::Answered, part: 50, goal: None },
+    Trip { way: Way::Answered, part: 99, goal: Some(ROUND_TRIP_GOAL) },
+    Trip { way: Way::OwnEcho, part: 50, goal: None },
+    Trip { way: Way::OwnEcho, part: 99, goal: None },
+];
+
 pub(crate) fn measure() -> Result<ExitCode> {
     let dir = tempfile::tempdir()?;
     let dir = dir.path().join("server");
@@ -42,7 +59,7 @@ pub(crate) fn measure() -> Result<ExitCode> {
     let mut gateway = ServerProcess::start(Kind::Gateway, &dir)?;
     pin(LOAD_CPU)?;
     let mut talks = [Talk::default(), Talk::default()];
-    let (mut p50, mut p99) = (Talk::default(), Talk::default());
+    let mut trips = TRIPS.map(|trip| (trip, Talk::default()));
     // The first round fills caches and is thrown away.
     for round in 0..=ROUNDS {
         for (talk, count) in talks.iter_mut().zip([1, MANY]) {
@@ -57,10 +74,12 @@ pub(crate) fn measure() -> Result<ExitCode> {
             }
         }
         let device = devices.first().context("a device")?;
-        let theirs = runtime.block_on(messages::round_trips(broker.addr, device, ROUND_TRIPS))?;
+        let echo = runtime.block_on(messages::round_trips(broker.addr, device, Way::OwnEcho, ROUND_TRIPS))?;
+        let answered = runtime.block_on(messages::round_trips(broker.addr, device, Way::Answered, ROUND_TRIPS))?;
         let ours = runtime.block_on(load::round_trip(gateway.addr, Kind::Gateway, device, ROUND_TRIPS))?;
-        for (talk, part) in [(&mut p50, 50), (&mut p99, 99)] {
-            let (theirs, ours) = (percentile(&theirs, part)?, percentile(&ours, part)?);
+        for ((trip, talk), part) in trips.iter_mut().map(|(trip, talk)| ((trip.way, talk), trip.part)) {
+            let theirs = if trip == Way::Answered { &answered } else { &echo };
+            let (theirs, ours) = (percentile(theirs, part)?, percentile(&ours, part)?);
             if round > 0 {
                 talk.broker.push(theirs);
                 talk.ours.push(ours);
@@ -69,10 +88,10 @@ pub(crate) fn measure() -> Result<ExitCode> {
         }
         eprint!("{}", if round < ROUNDS { "." } else { "\n" });
     }
-    report(&talks, &p50, &p99)
+    report(&talks, &trips)
 }
 
-fn report(talks: &[Talk; 2], p50: &Talk, p99: &Talk) -> Result<ExitCode> {
+fn report(talks: &[Talk; 2], trips: &[(Trip, Talk)]) -> Result<ExitCode> {
     println!(
         "Server or broker on CPU {SERVER_CPU}, devices or clients on CPU {LOAD_CPU}; median (least - most) of {ROUNDS} interleaved"
     );
@@ -97,11 +116,15 @@ fn report(talks: &[Talk; 2], p50: &Talk, p99: &Talk) -> Result<ExitCode> {
             RATE_GOAL.show()
         );
     }
-    for (talk, what, goal) in [(p50, "p50", None), (p99, "p99", Some(ROUND_TRIP_GOAL))] {
+    for (Trip { way, part, goal }, talk) in trips {
         let verdict = goal.map_or("", |goal| if goal.reached(talk.ratio.median()) { "reached" } else { "MISSED" });
         all_reached &= goal.is_none_or(|goal| goal.reached(talk.ratio.median()));
+        let what = match way {
+            Way::Answered => "answered by a subscriber, by an agent",
+            Way::OwnEcho => "the broker's echo, answered by an agent",
+        };
         println!(
-            "| round trip, {what}, us | {} | | {} | | {:.2} | {} | {verdict} |",
+            "| round trip, {what}, p{part}, us | {} | | {} | | {:.2} | {} | {verdict} |",
             talk.broker.show(),
             talk.ours.show(),
             talk.ratio.median(),

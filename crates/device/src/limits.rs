@@ -25,7 +25,7 @@ pub struct Limits {
     pub proxy_head: usize,
     /// The most header lines taken from a proxy.
     pub proxy_headers: usize,
-    /// How long the TLS handshake may take.
+    /// How long the TLS handshake may take. After an outage that includes the wait at the server's door, behind all others.
     pub tls_wait: Duration,
     /// How long a frame may wait to be taken by the network before the session counts as broken.
     pub write_wait: Duration,
@@ -99,7 +99,7 @@ pub const LIMITS: Limits = Limits {
     proxy_wait: Duration::from_secs(10),
     proxy_head: 8 * 1024,
     proxy_headers: 64,
-    tls_wait: Duration::from_secs(10),
+    tls_wait: Duration::from_secs(30),
     write_wait: Duration::from_secs(30),
     close_wait: Duration::from_secs(2),
     backoff_first: Duration::from_secs(2),

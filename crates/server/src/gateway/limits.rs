@@ -9,7 +9,8 @@ pub struct GatewayLimits {
     pub connections: usize,
     /// Connections that have not sent a whole ClientHello yet; the oldest makes room for the newest.
     pub lobby: usize,
-    /// The same for one source address (/64 for IPv6).
+    /// How many of them a source address (/64 for IPv6) keeps when there are too many in all; until then it may have more, since a whole
+    /// site may be behind one address.
     pub lobby_per_source: usize,
     /// Time for a whole ClientHello after the accept.
     pub hello_deadline: Duration,
@@ -21,9 +22,9 @@ pub struct GatewayLimits {
     pub door_per_source: usize,
     /// Connections that wait at the door, each with its ClientHello.
     pub waiting: usize,
-    /// The same for one source address.
+    /// How many of them a source address keeps when there are too many in all; until then it may have more.
     pub waiting_per_source: usize,
-    /// Longest wait at the door; a client has given up by then.
+    /// Longest wait at the door; a device has given up by then.
     pub waiting_deadline: Duration,
     /// Longest silence of the client between two of its flights.
     pub flight_deadline: Duration,
@@ -62,8 +63,8 @@ impl GatewayLimits {
             connections: self.connections.min(devices),
             lobby: self.lobby.min(devices),
             lobby_per_source: self.lobby_per_source.min((devices / 2).max(1)),
-            waiting: self.waiting.min((devices / 8 * 7).max(1)),
-            waiting_per_source: self.waiting_per_source.min((devices / 32 * 21).max(1)),
+            waiting: self.waiting.min(devices),
+            waiting_per_source: self.waiting_per_source.min((devices / 2).max(1)),
             ..self
         }
     }
@@ -79,9 +80,9 @@ impl Default for GatewayLimits {
             hello_bytes: 8 * 1024,
             door: 192,
             door_per_source: 64,
-            waiting: 16_384,
-            waiting_per_source: 12_288,
-            waiting_deadline: Duration::from_secs(20),
+            waiting: 32_768,
+            waiting_per_source: 16_384,
+            waiting_deadline: Duration::from_secs(30),
             flight_deadline: Duration::from_secs(5),
             handshake_deadline: Duration::from_secs(10),
             challenge_deadline: Duration::from_secs(10),
@@ -103,7 +104,7 @@ mod tests {
     #[test]
     fn strangers_never_take_the_last_descriptor() {
         let fitted = GatewayLimits::default().fitted(1_024);
-        assert_eq!((fitted.connections, fitted.lobby, fitted.waiting), (768, 768, 672));
+        assert_eq!((fitted.connections, fitted.lobby, fitted.waiting), (768, 768, 768));
         assert_eq!(GatewayLimits::default().fitted(20_000).connections, 20_000 - RESERVED_FILES);
         assert!(fitted.lobby_per_source < fitted.lobby && fitted.waiting_per_source < fitted.waiting);
     }

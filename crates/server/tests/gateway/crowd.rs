@@ -130,8 +130,15 @@ async fn a_device_that_trickles_its_handshake_is_out_after_the_whole_deadline() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_lobby_drops_a_sources_oldest_beyond_its_share_and_the_door_refuses_beyond_its_queue() {
-    let limits = GatewayLimits { lobby_per_source: 10, door_per_source: 1, waiting_per_source: 5, ..patient() };
+async fn a_full_lobby_drops_a_sources_oldest_and_a_full_queue_at_the_door_refuses() {
+    let limits = GatewayLimits {
+        lobby: 10,
+        lobby_per_source: 10,
+        door_per_source: 1,
+        waiting: 5,
+        waiting_per_source: 5,
+        ..patient()
+    };
     let rig = Rig::with(limits, LIMITS, 60).await;
     let device = rig.device(Profile::Modern).await;
     let mut idle = Vec::new();

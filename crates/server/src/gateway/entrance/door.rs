@@ -58,21 +58,25 @@ impl Door {
         })
     }
 
-    /// Joins the queue; the receiver yields the pass. Dropping the receiver leaves the queue.
+    /// Joins the queue; the receiver yields the pass. Dropping the receiver leaves the queue. When too many wait, a source below its share
+    /// takes the place of the newest of the source that has most; that one's receiver ends without a pass.
     ///
     /// # Errors
-    /// [`DoorFull`] when too many wait, in all or from this source. Who can come in at once is never refused.
+    /// [`DoorFull`] when too many wait, and this source has its share or none has more than it. Who can come in at once is never refused.
     pub(crate) fn enter(self: &Arc<Self>, source: Source) -> Result<oneshot::Receiver<DoorPass>, DoorFull> {
         let (grant, pass) = oneshot::channel();
         let mut state = self.lock();
         let (free, waiting) = (state.free, state.waiting);
         let queue = state.sources.entry(source).or_default();
         let at_once = free > 0 && queue.waiting.is_empty() && queue.inside < self.share;
-        if !at_once && (waiting >= self.most_waiting || queue.waiting.len() >= self.most_waiting_per_source) {
-            state.forget_if_unused(source);
-            return Err(DoorFull);
+        if !at_once && waiting >= self.most_waiting {
+            let has_share = queue.waiting.len() >= self.most_waiting_per_source;
+            if has_share || !state.push_out(self.most_waiting_per_source) {
+                state.forget_if_unused(source);
+                return Err(DoorFull);
+            }
         }
-        queue.waiting.push_back(grant);
+        state.sources.entry(source).or_default().waiting.push_back(grant);
         state.waiting += 1;
         state.offer_turn(source, self.share);
         self.admit(&mut state);
@@ -117,6 +121,16 @@ impl State {
             queue.in_turn = true;
             self.turns.push_back(source);
         }
+    }
+
+    /// Sends away the newest of the source that has most in the queue, if that is more than its share.
+    fn push_out(&mut self, share: usize) -> bool {
+        let greedy = self.sources.iter_mut().max_by_key(|(_, queue)| queue.waiting.len());
+        let Some((&source, queue)) = greedy.filter(|(_, queue)| queue.waiting.len() > share) else { return false };
+        queue.waiting.pop_back();
+        self.waiting -= 1;
+        self.forget_if_unused(source);
+        true
     }
 
     fn forget_if_unused(&mut self, source: Source) {
@@ -213,14 +227,18 @@ mod tests {
     }
 
     #[test]
-    fn the_queue_is_bounded_in_all_and_for_each_address() {
+    fn one_address_may_fill_the_queue_and_makes_room_for_others_down_to_its_share() {
         let door = door(1, 1);
         let _inside = enter(&door, 9);
-        let four: Vec<_> = (0..4).map(|_| enter(&door, 2)).collect();
+        let mut eight: Vec<_> = (0..8).map(|_| enter(&door, 2)).collect();
         assert_eq!(door.enter(source(2)).unwrap_err(), DoorFull);
-        let more: Vec<_> = (0..4).map(|_| enter(&door, 3)).collect();
-        assert_eq!(door.enter(source(4)).unwrap_err(), DoorFull);
-        drop((four, more));
+        let others: Vec<_> = (3..7).map(|last| enter(&door, last)).collect();
+        let is_out = |waiting: &mut Waiting| matches!(waiting.try_recv(), Err(oneshot::error::TryRecvError::Closed));
+        let out: Vec<_> = eight.iter_mut().map(is_out).collect();
+        assert_eq!(out, [false, false, false, false, true, true, true, true], "its newest leave");
+        assert_eq!(door.enter(source(7)).unwrap_err(), DoorFull, "nobody has more than the share");
+        drop((eight, others));
+        assert_eq!(door.lock().waiting, 8, "whoever left is passed over when its turn comes");
     }
 
     #[test]

@@ -53,20 +53,16 @@ impl Lobby {
         Arc::new(Self { most: limits.lobby, most_per_source: limits.lobby_per_source, state: Mutex::default() })
     }
 
-    /// Takes a place. The source's oldest connection leaves when the source has too many, the oldest of all when there are too many.
+    /// Takes a place. When there are too many, the source's own oldest connection leaves if the source has its share, else the oldest of all.
     pub(crate) fn enter(self: &Arc<Self>, source: Source) -> LobbyPlace {
         let (stay, evicted) = oneshot::channel();
         let mut state = self.lock();
-        let own = state.by_source.get(&source);
-        let victim = if own.is_some_and(|own| own.len() >= self.most_per_source) {
-            own.and_then(|own| own.first().copied())
-        } else if state.waiting.len() >= self.most {
-            state.waiting.first_key_value().map(|(&number, _)| number)
-        } else {
-            None
-        };
-        if let Some(victim) = victim {
-            state.remove(victim);
+        if state.waiting.len() >= self.most {
+            let own = state.by_source.get(&source).filter(|own| own.len() >= self.most_per_source);
+            let oldest = || state.waiting.first_key_value().map(|(&number, _)| number);
+            if let Some(victim) = own.map_or_else(oldest, |own| own.first().copied()) {
+                state.remove(victim);
+            }
         }
         let number = state.next;
         state.next += 1;
@@ -135,13 +131,14 @@ mod tests {
     }
 
     #[test]
-    fn a_source_over_its_share_loses_its_own_oldest() {
-        let lobby = lobby(10, 2);
+    fn a_source_with_its_share_loses_its_own_oldest_once_the_lobby_is_full() {
+        let lobby = lobby(4, 2);
         let (a, b) = (source("127.0.0.2"), source("127.0.0.3"));
         let (mut other, mut first, mut second) = (lobby.enter(b), lobby.enter(a), lobby.enter(a));
-        assert!(!gone(&mut first));
         let mut third = lobby.enter(a);
-        assert!(gone(&mut first) && !gone(&mut second) && !gone(&mut third) && !gone(&mut other));
+        assert!(!gone(&mut first), "there is room for all");
+        let mut fourth = lobby.enter(a);
+        assert!(gone(&mut first) && !gone(&mut second) && !gone(&mut third) && !gone(&mut fourth) && !gone(&mut other));
     }
 
     #[test]
