@@ -7,7 +7,7 @@ use vouch_benches::process::{LOAD_CPU, pin};
 use vouch_benches::table::{Goal, line};
 use vouch_benches::vault;
 
-/// Opening what is stored beside the cipher alone: speeds.
+/// Decrypting and verifying an image beside the cipher alone: speeds.
 const CIPHER_GOAL: Goal = Goal::AtLeast(0.80);
 
 /// `vouch-bench vault`: what a device stores, beside a plain file and beside the cipher alone.
@@ -22,14 +22,11 @@ pub(crate) fn measure() -> Result<ExitCode> {
             println!("| {what} of {size} B, us | {} | {} | {:.2} | | |", bare.show(), ours.show(), ratio.median());
         }
     }
-    let mut all_reached = true;
-    for (what, comparison) in [
-        (format!("opening a record of {} MiB, MB/s", vault::LARGE >> 20), vault::record_in_memory()?),
-        (format!("decrypting an image of {} MiB, MB/s", vault::IMAGE >> 20), vault::image_in_memory()?),
-    ] {
-        let vault::Comparison { bare, ours, ratio } = comparison;
-        println!("{}", line(&what, &bare, &ours, &ratio, CIPHER_GOAL));
-        all_reached &= CIPHER_GOAL.reached(ratio.median());
-    }
-    Ok(if all_reached { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    let vault::Comparison { bare, ours, ratio } = vault::record_in_memory()?;
+    let what = format!("opening a record of {} MiB in fresh memory, MB/s", vault::LARGE >> 20);
+    println!("| {what} | {} | {} | {:.2} | | |", bare.show(), ours.show(), ratio.median());
+    let vault::Comparison { bare, ours, ratio } = vault::image_in_memory()?;
+    let what = format!("decrypting an image of {} MiB, MB/s", vault::IMAGE >> 20);
+    println!("{}", line(&what, &bare, &ours, &ratio, CIPHER_GOAL));
+    Ok(if CIPHER_GOAL.reached(ratio.median()) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -17,6 +17,7 @@ use keys::chunks::{KEY_BYTES, Refused, TAG_BYTES};
 use keys::hashes::{ct_eq, random};
 use keys::secret::Secret;
 use keys::storage::PurposeKey;
+use zeroize::Zeroizing;
 
 use crate::limits::LIMITS;
 
@@ -144,7 +145,7 @@ pub(crate) fn open(key: &PurposeKey, identity: &Identity<'_>, most: usize, file:
 }
 
 /// Opens a file of this name, from whatever vault of this device and of whatever version.
-pub(crate) fn open_any(key: &PurposeKey, name: &str, most: usize, mut file: Vec<u8>) -> Result<Opened, SealError> {
+pub(crate) fn open_any(key: &PurposeKey, name: &str, most: usize, file: Vec<u8>) -> Result<Opened, SealError> {
     let Header { vault, version, length, salt, .. } = Header::read(&file, name)?;
     let found = file.len() as u64;
     let length = usize::try_from(length).ok().filter(|length| *length <= most).ok_or(SealError::TooLong { most })?;
@@ -153,20 +154,23 @@ pub(crate) fn open_any(key: &PurposeKey, name: &str, most: usize, mut file: Vec<
         return Err(SealError::Length { expected, found });
     }
     let write_key = key.write_key(&salt)?;
-    let (header, mut rest) = file.split_at_mut_checked(HEADER_BYTES).ok_or(SealError::NotAVault)?;
-    let mut plain = Vec::with_capacity(length);
+    let header: [u8; HEADER_BYTES] = *file.first_chunk().ok_or(SealError::NotAVault)?;
+    // Chunks are decrypted where they are and moved to the front: pages of a second buffer would cost more than the cipher does.
+    let mut bytes = Zeroizing::new(file);
+    let (mut from, mut to) = (HEADER_BYTES, 0);
     for position in 0_u32.. {
-        let (chunk, later) = rest.split_at_mut(rest.len().min(LIMITS.chunk + TAG_BYTES));
-        let opened = write_key.open(position, later.is_empty(), header, chunk);
-        plain.extend_from_slice(opened.map_err(|_| SealError::Forged { chunk: position })?);
-        rest = later;
-        if rest.is_empty() {
+        let end = bytes.len().min(from + LIMITS.chunk + TAG_BYTES);
+        let chunk = bytes.get_mut(from..end).unwrap_or_default();
+        let opened = write_key.open(position, end as u64 == found, &header, chunk);
+        let opened = opened.map_err(|_| SealError::Forged { chunk: position })?.len();
+        bytes.copy_within(from..from + opened, to);
+        (from, to) = (end, to + opened);
+        if end as u64 == found {
             break;
         }
     }
-    // The ciphertext was decrypted in place.
-    drop(Secret::new(file));
-    Ok(Opened { vault, version, plain: Secret::new(plain) })
+    bytes.truncate(to);
+    Ok(Opened { vault, version, plain: Secret::new(std::mem::take(&mut *bytes)) })
 }
 
 /// Bytes of a file with this many plain bytes.
