@@ -40,17 +40,30 @@ pub(crate) mod squirrel;
 #[cfg(feature = "server")]
 pub(crate) mod status;
 
-/// Resolves when the process is asked to end: Ctrl-C or SIGTERM.
-pub(crate) async fn stop_signal() {
-    use tokio::signal::unix::{SignalKind, signal};
-    let interrupt = signal(SignalKind::interrupt());
-    let terminate = signal(SignalKind::terminate());
-    match (interrupt, terminate) {
-        (Ok(mut interrupt), Ok(mut terminate)) => tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-        },
-        // Without handlers the signals keep their default action, which ends the process.
-        _ => std::future::pending().await,
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+/// Hears when the process is asked to end, by Ctrl-C or SIGTERM; also what comes between two waits.
+pub(crate) struct StopSignals(Option<(Signal, Signal)>);
+
+impl StopSignals {
+    pub(crate) fn new() -> Self {
+        Self(signal(SignalKind::interrupt()).ok().zip(signal(SignalKind::terminate()).ok()))
     }
+
+    /// Waits for the next one.
+    pub(crate) async fn next(&mut self) {
+        match &mut self.0 {
+            Some((interrupt, terminate)) => tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+            },
+            // Without handlers the signals keep their default action, which ends the process.
+            None => std::future::pending().await,
+        }
+    }
+}
+
+/// Resolves when the process is asked to end.
+pub(crate) async fn stop_signal() {
+    StopSignals::new().next().await;
 }

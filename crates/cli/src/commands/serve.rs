@@ -24,6 +24,7 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Layer as _};
 
 use self::troubles::NoteTroubles;
+use super::StopSignals;
 use crate::output::{Output, Tone, paint};
 use crate::printer::Printer;
 
@@ -31,6 +32,9 @@ use crate::printer::Printer;
 const FEW_DEVICES: usize = 10_000;
 
 /// Run the server: the gateway for devices, the agents, and central with its API.
+///
+/// On Ctrl-C or SIGTERM it tells its devices when to come back, writes what is under way, and ends with exit code 0. A second signal ends it
+/// at once with exit code 1: nothing that was acknowledged is lost, but devices that were not told come back by their own pauses.
 #[derive(Args, Debug)]
 pub(crate) struct Serve {
     /// The folder that `vouch init` made.
@@ -124,17 +128,18 @@ impl Serve {
                      LimitNOFILE= of a systemd unit"
                 );
             }
+            let mut signals = StopSignals::new();
             let running = Server::start(config).await?;
             // Subscribed before anybody is told where to connect, so that no event is missed.
             let events = output.is_json().then(|| running.events().subscribe());
             announce(&running, output);
             printer = events.map(|events| report(events, *output));
-            super::stop_signal().await;
+            signals.next().await;
             output.say(&paint(Tone::Quiet, "stopping: devices are told when to come back; a second signal ends it at once"));
             tokio::select! {
                 () = running.stop() => Ok(()),
                 // What was acknowledged is on the disk already.
-                () = super::stop_signal() => bail!("stopped at once, without waiting for what was under way"),
+                () = signals.next() => bail!("stopped at once, without waiting for what was under way"),
             }
         });
         // Whatever still works after that is not waited for.

@@ -51,12 +51,7 @@ impl Site {
 
     /// The URLs of the devices' agents.
     fn agents(&self) -> Vec<String> {
-        let list: Value = serde_json::from_str(&output(self.server.command(&["--json", "device", "list"]))).unwrap();
-        let url = |id: &str| {
-            let entry = list.as_array().unwrap().iter().find(|entry| entry["id"] == id).unwrap();
-            entry["attributes"]["agent_url"].as_str().unwrap().to_owned()
-        };
-        self.devices.iter().map(|(id, _)| url(id)).collect()
+        self.devices.iter().map(|(id, _)| self.server.agent_url(id)).collect()
     }
 
     /// Kills the server in the midst of its work and starts it again.

@@ -1,6 +1,7 @@
 //! The server is killed without warning and started again: devices return by themselves, saved state is there.
 
 use std::fs;
+use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use crate::support::{PATIENCE, Server, http, output};
@@ -33,12 +34,6 @@ fn saved(event: &Value) -> Option<u64> {
     event["text"].as_str()?.strip_prefix("saved ")?.parse().ok()
 }
 
-fn agent_url(server: &Server, device: &str) -> String {
-    let list: Value = serde_json::from_str(&output(server.command(&["--json", "device", "list"]))).unwrap();
-    let entry = list.as_array().unwrap().iter().find(|entry| entry["id"] == device).unwrap();
-    entry["attributes"]["agent_url"].as_str().unwrap().to_owned()
-}
-
 fn seen(url: &str) -> Option<u64> {
     let (status, body) = http("GET", url, "");
     if status != 200 {
@@ -66,7 +61,7 @@ fn a_server_killed_with_sigkill_comes_back_with_what_it_acknowledged_and_its_dev
         device.event("disconnected");
         server.restart();
         device.event("welcomed");
-        let url = agent_url(&server, &device_id);
+        let url = server.agent_url(&device_id);
         let deadline = Instant::now() + PATIENCE;
         let after = loop {
             if let Some(count) = seen(&url) {
@@ -80,6 +75,44 @@ fn a_server_killed_with_sigkill_comes_back_with_what_it_acknowledged_and_its_dev
     }
     let restarts = device.seen().iter().filter(|event| event["event"] == "app_started").count();
     assert_eq!(restarts, 1, "the app went on running while the server was away");
+}
+
+#[test]
+fn a_second_signal_cuts_a_drain_short_and_nothing_acknowledged_is_lost() {
+    let root = tempfile::tempdir().unwrap();
+    let mut server = Server::start(root.path(), &["127.70.25.1"]);
+    let (device_file, agent_file) = (root.path().join("device.nut"), root.path().join("agent.nut"));
+    fs::write(&device_file, DEVICE).unwrap();
+    fs::write(&agent_file, AGENT).unwrap();
+    server.deploy_files(&device_file, &agent_file);
+    let dir = root.path().join("device");
+    let enrolled = server.provision(&dir, "modern", &["--address", "127.70.25.1"]);
+    let device_id = enrolled["device_id"].as_str().unwrap().to_owned();
+    let mut device = server.run_device_with(&dir, &["--retry-max", "1"]);
+    device.wait("an acknowledged count", |event| saved(event) >= Some(5));
+
+    // A device that neither goes nor closes: a first signal alone waits for it.
+    device.signal("STOP");
+    server.process.signal("TERM");
+    let deadline = Instant::now() + PATIENCE;
+    while TcpStream::connect("127.70.25.1:31314").is_ok() {
+        assert!(Instant::now() < deadline, "it listens while it drains");
+        std::thread::park_timeout(Duration::from_millis(5));
+    }
+    server.process.signal("TERM");
+    assert_eq!(server.process.exit_code(), Some(1), "a drain that was not cut short ends with 0");
+
+    device.signal("CONT");
+    device.event("disconnected");
+    let acknowledged = device.seen().iter().filter_map(saved).max().unwrap();
+    server.restart();
+    device.event("welcomed");
+    let (status, body) = http("GET", &server.agent_url(&device_id), "");
+    let kept = serde_json::from_str::<Value>(&body).unwrap()["seen"].as_u64().unwrap();
+    assert!(status == 200 && kept >= acknowledged, "{kept} saved, but {acknowledged} was acknowledged");
+
+    server.process.signal("TERM");
+    assert_eq!(server.process.exit_code(), Some(0));
 }
 
 #[test]

@@ -134,6 +134,18 @@ impl Watched {
         self.child.wait().unwrap();
     }
 
+    /// Waits as [`Self::ended`] does; its exit code.
+    pub(crate) fn exit_code(&mut self) -> Option<i32> {
+        self.ended();
+        self.child.wait().unwrap().code()
+    }
+
+    /// Sends a signal and does not wait.
+    pub(crate) fn signal(&self, signal: &str) {
+        let pid = self.pid().to_string();
+        assert!(Command::new("kill").args(["-s", signal, &pid]).status().unwrap().success());
+    }
+
     /// Sends a signal until the process has ended by it: a first SIGSEGV only takes the handler away that tells of stack overflows.
     pub(crate) fn killed_by(&mut self, signal: &str) -> std::process::ExitStatus {
         let deadline = Instant::now() + PATIENCE;
@@ -307,6 +319,13 @@ impl Server {
         let mut command = self.command(&["deploy", "--device"]);
         command.arg(device).arg("--agent").arg(agent);
         output(command);
+    }
+
+    /// The URL of a device's agent.
+    pub(crate) fn agent_url(&self, device: &str) -> String {
+        let list: Value = serde_json::from_str(&output(self.command(&["--json", "device", "list"]))).unwrap();
+        let entry = list.as_array().unwrap().iter().find(|entry| entry["id"] == device).unwrap();
+        entry["attributes"]["agent_url"].as_str().unwrap().to_owned()
     }
 
     fn device_command(&self) -> Command {

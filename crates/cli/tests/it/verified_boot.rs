@@ -129,6 +129,20 @@ fn a_device_boots_its_image_from_sealed_and_locked_memory_and_no_plaintext_is_on
 }
 
 #[test]
+fn the_longest_pause_between_attempts_holds_below_a_parent() {
+    const ROUNDS: usize = 8;
+    let mut bench = Bench::new("127.79.8.1", &[]);
+    bench.server.process.kill();
+    let mut device = bench.boot();
+    // By the usual bound, pauses of up to two minutes would be among so many.
+    for _ in 0..ROUNDS {
+        let pause = device.event("waiting")["ms"].as_u64().unwrap();
+        assert!(pause <= 1_000, "{pause} ms");
+    }
+    end(device);
+}
+
+#[test]
 fn attack_the_image_without_its_parent_has_no_keys() {
     let bench = Bench::new("127.79.2.1", &[]);
     let run = |arguments: &[&str]| {
