@@ -13,7 +13,7 @@ help:
 	@echo "make lint      formatting and lints, warnings are errors"
 
 demo:
-	@scripts/setup build
+	@scripts/setup demo
 	cargo run --release --locked --package vouch -- demo --os-image "$$(scripts/os-image)"
 
 os-image:

@@ -11,6 +11,8 @@ mod connection;
 mod counter;
 #[cfg(feature = "tpm2")]
 mod sealed;
+#[cfg(feature = "tpm2")]
+mod soft;
 mod spec;
 #[cfg(feature = "tpm2")]
 mod template;
@@ -21,6 +23,8 @@ pub use connection::TpmError;
 pub(crate) use connection::{Tpm, Wrapped};
 #[cfg(feature = "tpm2")]
 pub(crate) use sealed::Sealed;
+#[cfg(feature = "tpm2")]
+pub use soft::{SoftTpm, SoftTpmError};
 pub use spec::{MEASURED_PCR, TpmSpec, TpmSpecError};
 #[cfg(feature = "tpm2")]
 pub(crate) use template::TpmKeyKind;

@@ -1,6 +1,7 @@
 //! The demonstration verifies what it shows, and notices when it is sabotaged.
 
 use std::fs;
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
@@ -15,15 +16,22 @@ use serde_json::Value;
 
 const CLAIMS: [&str; 5] = ["C02", "C04", "C05", "C06", "C09"];
 
-/// What `vouch demo --once --json` printed last, and whether it ended well. Every line must be JSON.
+/// What `vouch demo --once --json` printed last, and whether it ended well, on a machine without swtpm.
 fn run(dir: &Path) -> (Value, bool) {
-    let result = vouch()
-        .args(["--json", "demo", "--once", "--os-image"])
-        .arg(os_image())
-        .arg("--dir")
-        .arg(dir)
-        .output()
-        .unwrap();
+    let mut command = demo(dir);
+    command.env("PATH", dir.join("nothing"));
+    ended(command)
+}
+
+fn demo(dir: &Path) -> Command {
+    let mut command = vouch();
+    command.args(["--json", "demo", "--once", "--os-image"]).arg(os_image()).arg("--dir").arg(dir);
+    command
+}
+
+/// Every line must be JSON.
+fn ended(mut command: Command) -> (Value, bool) {
+    let result = command.output().unwrap();
     let text = String::from_utf8(result.stdout).unwrap();
     let lines: Vec<Value> = text
         .lines()
@@ -115,10 +123,38 @@ fn every_claim_is_verified_for_both_devices_and_an_outsider_can_check_the_challe
         assert_eq!(measured["replay_refused"], "NonceMismatch");
         assert_eq!(measured["without_identity_key_refused"], "BadSignature");
     }
+    for device in ["modern", "classic"] {
+        assert_eq!(result["keys"][device]["back_end"], "danger-software");
+        assert!(result["keys"][device]["meaning"].as_str().unwrap().contains("swtpm is not installed"));
+    }
     let attempts = |device: &str| step(result, "C02", device).unwrap()["measured"]["attempts"].clone();
     assert_eq!(attempts("modern").as_array().unwrap().len(), 1);
     assert_eq!(attempts("classic")[0]["result"], "tcp_refused");
     assert_eq!(attempts("classic")[1]["rule_port"], 993);
+}
+
+#[test]
+fn with_swtpm_each_device_keeps_its_keys_in_a_tpm_and_proves_what_it_booted() {
+    let root = tempfile::tempdir().unwrap();
+    let dir = root.path().join("demo");
+    let (result, ended_well) = ended(demo(&dir));
+    assert!(ended_well, "{result:#}");
+    for device in ["modern", "classic"] {
+        let back_end = result["keys"][device]["back_end"].as_str().unwrap();
+        assert!(back_end.starts_with("tpm2:swtpm:host=127.0.0.1,port=") && back_end.ends_with(";pcrs=0,2,7"));
+        let boot = step(&result, "boot", device).unwrap();
+        assert_eq!(boot["ok"], true);
+        assert_eq!(boot["measured"]["proved"], result["boots"][device]["manifest_sha256"]);
+        let keys = fs::read_dir(dir.join(format!("device-{device}/keys"))).unwrap();
+        assert!(keys.map(|entry| entry.unwrap().path()).all(|path| path.extension().is_none_or(|end| end != "key")));
+        let port = back_end.split_once("port=").unwrap().1.trim_end_matches(";pcrs=0,2,7");
+        assert!(TcpStream::connect(format!("127.0.0.1:{port}")).is_err(), "its TPM is still there");
+    }
+    assert_ne!(result["keys"]["modern"], result["keys"]["classic"]);
+    // The devices of an earlier run come back with their TPMs.
+    let (again, ended_well) = ended(demo(&dir));
+    assert!(ended_well, "{again:#}");
+    assert_eq!(again["keys"], result["keys"]);
 }
 
 #[test]

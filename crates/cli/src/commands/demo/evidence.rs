@@ -46,8 +46,8 @@ pub(super) fn is_complete(steps: &[Step]) -> bool {
     all && steps.iter().all(|step| step.ok)
 }
 
-/// Waits for the devices, attacks the server, and judges; with the steps comes what made the rest impossible, if anything did.
-pub(super) fn gather(stage: &mut Stage, output: &Output, deadline: Instant) -> (Vec<Step>, Option<anyhow::Error>) {
+/// Waits for the devices, attacks the server, and judges.
+pub(super) fn gather(stage: &mut Stage, output: &Output, deadline: Instant) -> Vec<Step> {
     for actor in &mut stage.actors {
         let until = deadline.min(Instant::now() + SETTLE);
         let result = actor.process.wait("first line of its app", until, |event| event["event"] == "app_log");
@@ -67,9 +67,10 @@ pub(super) fn gather(stage: &mut Stage, output: &Output, deadline: Instant) -> (
             challenge(&view, attacks),
             delivery(&view),
         ]);
+        steps.extend(boot(&view));
         steps.push(agent(&view));
     }
-    (steps, None)
+    steps
 }
 
 /// Waits until the server has said what it saw of a device's login and download.
@@ -253,8 +254,8 @@ fn challenge(view: &View<'_>, attacks: &Attacks) -> Step {
     view.step("C06", "the challenge was signed by the device's own key for this connection; a replay and stolen TLS keys were refused", ok, measured)
 }
 
-/// Checks the signature, the nonce and the exporter again, from the records alone, as an outsider would.
-fn verify(device: &Value, server: &Value) -> Result<()> {
+/// Checks the signature, the nonce and the exporter again, from the records alone, as an outsider would; what the device has signed.
+fn verify(device: &Value, server: &Value) -> Result<Eat> {
     let bytes = |end: &Value, name: &str| -> Result<Vec<u8>> {
         let text = end[name].as_str().ok_or_else(|| anyhow!("{name} was not recorded"))?;
         Ok(BASE64_STANDARD.decode(text)?)
@@ -270,7 +271,22 @@ fn verify(device: &Value, server: &Value) -> Result<()> {
             return Err(anyhow!("the {what} in the token is not the one of this connection"));
         }
     }
-    Ok(())
+    Ok(eat)
+}
+
+/// What the answer to the challenge says of keys and boot, beside what the loader said; nothing of a device that runs with no verified boot.
+fn boot(view: &View<'_>) -> Option<Step> {
+    let Actor { booted, keys, .. } = view.actor;
+    let version = booted["version"].as_str()?;
+    let eat = verify(&view.device("challenge"), &view.answered()).ok();
+    let measured = eat.as_ref().and_then(|eat| eat.boot).map(const_hex::encode);
+    let level = eat.map(|eat| eat.attestation);
+    let ok =
+        measured.is_some() && measured.as_deref() == booted["manifest_sha256"].as_str() && level == Some(keys.level);
+    let said = json!({ "loader": booted["manifest_sha256"], "proved": measured, "keys": keys.to_json() });
+    let what =
+        format!("OS {version} booted from an encrypted slot, as its signed answer says; its keys are {}", keys.said);
+    Some(view.step("boot", &what, ok, said))
 }
 
 fn delivery(view: &View<'_>) -> Step {

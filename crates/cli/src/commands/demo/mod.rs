@@ -1,5 +1,6 @@
 //! `vouch demo`: the whole path on this machine, told step by step as it happens, or verified once for scripts.
 
+mod back_end;
 mod evidence;
 mod image;
 mod probe;
@@ -17,7 +18,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use device::events::DeviceEvent;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::output::{Output, Said, Tone, paint};
 use evidence::Step;
@@ -104,15 +105,15 @@ fn live(
 /// Verifies every step; whatever fails, the last line is the JSON object with what was seen.
 fn once(dir: &Path, os_image: Option<&Path>, interrupted: Arc<AtomicBool>, output: &Output) -> Result<()> {
     let deadline = Instant::now() + WHOLE;
-    let (mut readings, mut boots) = (Value::Null, Value::Null);
+    let mut facts = Map::new();
     let (steps, failure) = match Stage::raise(dir, ANY_PORT, os_image, interrupted, output, deadline) {
         Err(error) => (Vec::new(), Some(error)),
         Ok(mut stage) => {
-            boots = stage.boots();
-            let (steps, failure) = evidence::gather(&mut stage, output, deadline);
-            match failure.map_or_else(|| thermostat::begin(&mut stage, output, deadline), Err) {
-                Ok(found) => {
-                    readings = found;
+            facts.extend(stage.facts().map(|(name, fact)| (name.to_owned(), fact)));
+            let steps = evidence::gather(&mut stage, output, deadline);
+            match thermostat::begin(&mut stage, output, deadline) {
+                Ok(readings) => {
+                    facts.insert("readings".to_owned(), readings);
                     (steps, None)
                 }
                 Err(error) => (steps, Some(error)),
@@ -123,22 +124,17 @@ fn once(dir: &Path, os_image: Option<&Path>, interrupted: Arc<AtomicBool>, outpu
     for step in &steps {
         output.say(&line(step));
     }
-    let mut result = json!({ "ok": ok, "steps": steps.iter().map(Step::to_json).collect::<Vec<Value>>() });
-    if !boots.is_null() {
-        result["boots"] = boots;
-    }
-    if !readings.is_null() {
-        result["readings"] = readings;
-    }
+    facts.insert("ok".to_owned(), json!(ok));
+    facts.insert("steps".to_owned(), steps.iter().map(Step::to_json).collect());
     if let Some(error) = &failure {
-        result["error"] = json!(format!("{error:#}"));
+        facts.insert("error".to_owned(), json!(format!("{error:#}")));
     }
     if let Some(error) = &failure {
         output.say(&paint(Tone::Bad, &format!("error: {error:#}")));
     }
     let verdict =
         if ok { paint(Tone::Good, "every step was verified") } else { paint(Tone::Bad, "not every step was verified") };
-    output.result(&result, &verdict);
+    output.result(&Value::Object(facts), &verdict);
     if ok { Ok(()) } else { Err(Said.into()) }
 }
 

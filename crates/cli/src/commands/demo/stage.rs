@@ -17,6 +17,7 @@ use rustix::process::{Resource, getrlimit};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use super::back_end::BackEnd;
 use super::image::{Factory, MODEL};
 use super::process::Process;
 use crate::central::{Central, LoginFile};
@@ -62,7 +63,11 @@ pub(super) struct Actor {
     pub(super) booted: Value,
     pub(super) dir: PathBuf,
     pub(super) log: PathBuf,
+    /// The words that start it, but for its folder.
+    pub(super) words: Vec<&'static str>,
+    /// Stops before what holds its keys.
     pub(super) process: Process,
+    pub(super) keys: BackEnd,
 }
 
 /// Everything that is up and running. Devices stop before the server.
@@ -79,10 +84,12 @@ pub(super) struct Stage {
 }
 
 impl Stage {
-    /// What each device has booted, by profile.
-    pub(super) fn boots(&self) -> Value {
-        let boot = |actor: &Actor| (actor.profile.to_owned(), actor.booted.clone());
-        Value::Object(self.actors.iter().map(boot).collect())
+    /// What stands beside the steps in the end: where each device keeps its keys, and what it has booted, by profile.
+    pub(super) fn facts(&self) -> [(&'static str, Value); 2] {
+        let by_profile = |fact: fn(&Actor) -> Value| {
+            Value::Object(self.actors.iter().map(|actor| (actor.profile.to_owned(), fact(actor))).collect())
+        };
+        [("keys", by_profile(|actor| actor.keys.to_json())), ("boots", by_profile(|actor| actor.booted.clone()))]
     }
 
     /// Makes what is missing in `dir` and starts everything, with central at `http`.
@@ -110,39 +117,7 @@ impl Stage {
         deploy(&mut client, &HELLO, output)?;
         let mut actors = Vec::new();
         for (profile, first_port_closed) in [("modern", false), ("classic", true)] {
-            let target = if first_port_closed { places.first_closed } else { places.open };
-            let device_dir = dir.join(format!("device-{profile}"));
-            if !device_dir.exists() {
-                errand.enrol(&mut client, &device_dir, profile, target)?;
-            } else if let Ok(folder) = Folder::open(&device_dir) {
-                // A device keeps its app; this run shows again how it is delivered.
-                folder.store.remove(Record::App)?;
-            }
-            let name = format!("device-{profile}");
-            let start = if device_dir.join(BOOT_FOLDER).exists() { "boot" } else { "run" };
-            let mut arguments = vec!["device", start, "--dir", text(&device_dir)?];
-            if start == "boot" && !may_lock(factory.as_ref()) {
-                arguments.push("--danger-unlocked-memory");
-            }
-            let mut process = Process::start(dir, &name, &arguments, interrupted.clone())?;
-            let started = process.wait("start", deadline, |event| event["event"] == "started")?;
-            let device_id = started["device_id"].as_str().unwrap_or_default().to_owned();
-            // A device that central does not know has no agent; it will fail where that is verified.
-            let agent_url = agent_url(&mut client, &device_id).unwrap_or_default();
-            step(output, "device", &format!("{device_id} ({profile}) has its own keys (danger-software) and starts"));
-            step(output, "boot", &told(&started["booted"]));
-            let booted = started["booted"].clone();
-            let log = dir.join(format!("{name}.jsonl"));
-            actors.push(Actor {
-                profile,
-                first_port_closed,
-                device_id,
-                agent_url,
-                booted,
-                dir: device_dir,
-                log,
-                process,
-            });
+            actors.push(errand.device(&mut client, profile, first_port_closed, output)?);
         }
         let dir = dir.to_owned();
         Ok(Stage { actors, server, places, dir, central, account, password_file, login_file, interrupted })
@@ -265,6 +240,45 @@ impl Errand<'_> {
         Ok((process, format!("http://{http}")))
     }
 
+    /// Makes a device unless an earlier run did, and starts it.
+    fn device(
+        &self,
+        central: &mut Central,
+        profile: &'static str,
+        first_port_closed: bool,
+        output: &Output,
+    ) -> Result<Actor> {
+        let name = format!("device-{profile}");
+        let dir = self.dir.join(&name);
+        let keys = BackEnd::of(&dir, self.factory.is_some())?;
+        if !dir.exists() {
+            let target = if first_port_closed { self.places.first_closed } else { self.places.open };
+            self.enrol(central, &dir, profile, target, &keys.spec)?;
+        } else if let Ok(folder) = Folder::open(&dir) {
+            // A device keeps its app; this run shows again how it is delivered.
+            folder.store.remove(Record::App)?;
+        }
+        let mut words = vec!["device", if dir.join(BOOT_FOLDER).exists() { "boot" } else { "run" }];
+        if words.contains(&"boot") && !may_lock(self.factory) {
+            words.push("--danger-unlocked-memory");
+        }
+        let mut process = self.start(&name, &words, &dir)?;
+        let started = process.wait("start", self.deadline, |event| event["event"] == "started")?;
+        let device_id = started["device_id"].as_str().unwrap_or_default().to_owned();
+        // A device that central does not know has no agent; it will fail where that is verified.
+        let agent_url = agent_url(central, &device_id).unwrap_or_default();
+        step(output, "device", &format!("{device_id} ({profile}) starts; its keys were born {}", keys.said));
+        step(output, "boot", &told(&started["booted"]));
+        let (booted, log) = (started["booted"].clone(), self.dir.join(format!("{name}.jsonl")));
+        Ok(Actor { profile, first_port_closed, device_id, agent_url, booted, dir, log, words, process, keys })
+    }
+
+    /// Starts what is in a device's folder.
+    pub(super) fn start(&self, name: &str, words: &[&str], dir: &Path) -> Result<Process> {
+        let arguments = [words, &["--dir", text(dir)?]].concat();
+        Process::start(self.dir, name, &arguments, self.interrupted.clone())
+    }
+
     /// Makes a token and runs `vouch device provision` with it to its end.
     pub(super) fn enrol(
         &self,
@@ -272,6 +286,7 @@ impl Errand<'_> {
         device_dir: &Path,
         profile: &str,
         target: Ipv4Addr,
+        keys: &str,
     ) -> Result<()> {
         let group = central.device_group(None)?;
         let body = json!({ "data": {
@@ -301,7 +316,7 @@ impl Errand<'_> {
             "--model",
             MODEL,
             "--keys",
-            "danger-software",
+            keys,
             "--token-file",
             text(token_file.path())?,
             "--dir",

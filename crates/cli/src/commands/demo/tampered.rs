@@ -11,6 +11,7 @@ use anyhow::{Context, Result};
 use device::config::DeviceConfig;
 use device::folder::Folder;
 use device::store::Record;
+use keys::keystore::KeystoreSpec;
 use protocol::facts::PORTS;
 use serde_json::Value;
 
@@ -20,7 +21,7 @@ use crate::central::{Central, LoginFile};
 use crate::commands::password;
 
 /// How long one meeting may take.
-const MEETING: Duration = Duration::from_secs(10);
+const MEETING: Duration = Duration::from_secs(20);
 
 /// What the two ends said when strangers met.
 #[derive(Debug)]
@@ -68,7 +69,9 @@ impl Foreign {
         copy(&genuine, &lost)?;
         redirect(&lost, self.places)?;
         self.server.forget();
-        let mut device = self.run(&format!("lost-{profile}"), &lost)?;
+        // It is our device that is led there, so it has its TPM.
+        let words = stage.actors[index].words.clone();
+        let mut device = self.errand(deadline).start(&format!("lost-{profile}"), &words, &lost)?;
         let server_alert = self.server.wait("alert from the device", deadline, |event| {
             event["event"] == "tls_failed" && event["alert_received"].is_string()
         })?;
@@ -83,7 +86,7 @@ impl Foreign {
         redirect(&intruder, stage.places)?;
         stage.server.settle();
         let before = stage.server.events().len();
-        let _device = self.run(&format!("intruder-{profile}"), &intruder)?;
+        let _device = self.errand(deadline).start(&format!("intruder-{profile}"), &["device", "run"], &intruder)?;
         let client_alert = stage.server.wait_after(before, "alert to the foreign device", deadline, |event| {
             event["event"] == "tls_failed" && event["alert_sent"].is_string()
         })?;
@@ -98,13 +101,14 @@ impl Foreign {
         if dir.exists() {
             fs::remove_dir_all(dir)?;
         }
+        let keys = KeystoreSpec::DangerSoftware.to_string();
         let errand =
             Errand { dir: &self.dir, places: self.places, factory: None, interrupted: &self.interrupted, deadline };
-        errand.enrol(&mut self.central, dir, profile, self.places.open)
+        errand.enrol(&mut self.central, dir, profile, self.places.open, &keys)
     }
 
-    fn run(&self, name: &str, dir: &Path) -> Result<Process> {
-        Process::start(&self.dir, name, &["device", "run", "--dir", stage::text(dir)?], self.interrupted.clone())
+    fn errand(&self, deadline: Instant) -> Errand<'_> {
+        Errand { dir: &self.dir, places: self.places, factory: None, interrupted: &self.interrupted, deadline }
     }
 }
 
