@@ -18,6 +18,9 @@ use apphost::{Bench, Board};
 use crate::events::DeviceEvent;
 use crate::limits::Limits;
 
+/// The board's file in the device's folder.
+pub const BOARD_FILE: &str = "board.toml";
+
 /// Why the board of a device cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum BoardError {

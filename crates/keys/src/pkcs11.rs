@@ -17,7 +17,7 @@ mod spec;
 mod token;
 
 #[cfg(feature = "pkcs11")]
-pub use module::{Module, TokenInfo};
+pub use module::{Module, TokenInfo, is_stand_in};
 #[cfg(feature = "pkcs11")]
 pub use object::{KeyId, TokenKeyKind};
 pub use spec::{TokenSpec, TokenSpecError};

@@ -190,6 +190,14 @@ impl Signer {
         Ok(())
     }
 
+    /// What holds the key, where it is not in this process's memory.
+    pub(crate) fn holder(&self) -> Option<&Arc<dyn KeyHolder>> {
+        match self {
+            Signer::Software(_) => None,
+            Signer::Held(key) => Some(&key.holder),
+        }
+    }
+
     /// What the key is for.
     pub fn purpose(&self) -> KeyPurpose {
         match self {

@@ -109,18 +109,37 @@ pub async fn init(options: InitOptions, limits: &Limits) -> Result<InitReport, I
         Some(token) => OperatorPki::create_in_token(token, &operator, &names, now)?,
         None => OperatorPki::create(&operator, &names, now)?,
     };
+    let password_file = (!given).then(|| dir.join(FIRST_PASSWORD_FILE));
+    let roots_sha256 = pki.serving.server_roots.hash();
+    match fill(unfinished, &dir, &pki, &account, &password, given, limits).await {
+        Ok(()) => Ok(InitReport { password_file, roots_sha256 }),
+        Err(error) => {
+            pki.discard();
+            Err(error)
+        }
+    }
+}
+
+/// Writes everything into the unfinished folder, which then becomes `dir`.
+async fn fill(
+    unfinished: Unfinished,
+    dir: &Path,
+    pki: &OperatorPki,
+    account: &AccountName,
+    password: &Secret,
+    is_given: bool,
+    limits: &Limits,
+) -> Result<(), InitError> {
     let pki_folder = unfinished.path.join(PKI_FOLDER);
     make_folder(&pki_folder)?;
     pki.save(&pki_folder)?;
-    if !given {
+    if !is_given {
         private_file::write(&unfinished.path.join(FIRST_PASSWORD_FILE), password.expose(), Existing::Refuse)?;
     }
     let secret = Secret::new(random::<{ AgentIdSecret::BYTES }>().to_vec());
     private_file::write(&unfinished.path.join(AGENT_ID_SECRET_FILE), secret.expose(), Existing::Refuse)?;
-    fill_store(&unfinished.path, AgentIdSecret::new(secret), &account, &password, limits).await?;
-    unfinished.take_place(&dir)?;
-    let password_file = (!given).then(|| dir.join(FIRST_PASSWORD_FILE));
-    Ok(InitReport { password_file, roots_sha256: pki.serving.server_roots.hash() })
+    fill_store(&unfinished.path, AgentIdSecret::new(secret), account, password, limits).await?;
+    unfinished.take_place(dir)
 }
 
 async fn fill_store(

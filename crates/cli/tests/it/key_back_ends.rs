@@ -1,89 +1,20 @@
 //! Devices and a server whose keys are in a TPM or a PKCS#11 token, as a person sets them up.
 
 use std::fs;
-use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::process::Command;
 
-use crate::support::{PATIENCE, Server, Watched, output, vouch};
+use keys::tpm2::SoftTpm;
+use serde_json::Value;
+
+use crate::support::{Server, Watched, output, vouch};
 
 const LIBRARY: &str = "/usr/lib/softhsm/libsofthsm2.so";
 
-/// A software TPM on loopback.
-struct SoftTpm {
-    state: PathBuf,
-    port: u16,
-    process: Option<Child>,
-}
-
-impl SoftTpm {
-    fn start(state: &Path) -> SoftTpm {
-        fs::create_dir_all(state).unwrap();
-        let mut tpm = SoftTpm { state: state.to_owned(), port: 0, process: None };
-        for _ in 0..20 {
-            tpm.port = free_pair();
-            if tpm.run() {
-                return tpm;
-            }
-        }
-        panic!("swtpm does not start");
-    }
-
-    fn run(&mut self) -> bool {
-        let server = |port: u16| format!("type=tcp,port={port},bindaddr=127.0.0.1");
-        let mut process = Command::new("swtpm")
-            .args(["socket", "--tpm2", "--flags", "not-need-init,startup-clear"])
-            .args(["--tpmstate", &format!("dir={}", self.state.display())])
-            .args(["--server", &server(self.port), "--ctrl", &server(self.port + 1)])
-            .stdin(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("swtpm is installed (scripts/setup test)");
-        let deadline = Instant::now() + PATIENCE;
-        while Instant::now() < deadline && process.try_wait().unwrap().is_none() {
-            // The second port: a connection to the first would be the one that it serves.
-            if TcpStream::connect(("127.0.0.1", self.port + 1)).is_ok() {
-                self.process = Some(process);
-                return true;
-            }
-            std::thread::sleep(Duration::from_millis(5));
-        }
-        let _ = process.kill();
-        process.wait().unwrap();
-        false
-    }
-
-    fn stop(&mut self) {
-        if let Some(mut process) = self.process.take() {
-            process.kill().unwrap();
-            process.wait().unwrap();
-        }
-    }
-
-    fn spec(&self) -> String {
-        format!("tpm2:swtpm:host=127.0.0.1,port={};pcrs=0,7", self.port)
-    }
-}
-
-impl Drop for SoftTpm {
-    fn drop(&mut self) {
-        self.stop();
-    }
-}
-
-/// Two free ports beside each other: commands and control.
-fn free_pair() -> u16 {
-    loop {
-        let first = TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = first.local_addr().unwrap().port();
-        if let Some(next) = port.checked_add(1)
-            && TcpListener::bind(("127.0.0.1", next)).is_ok()
-        {
-            return port;
-        }
-    }
+/// What names a software TPM whose storage is sealed to two registers.
+fn spec(tpm: &SoftTpm) -> String {
+    format!("tpm2:{};pcrs=0,7", tpm.tcti())
 }
 
 /// A SoftHSM with one token, and what names it.
@@ -122,11 +53,11 @@ impl Token {
 #[test]
 fn a_device_lives_on_a_tpm_and_waits_for_it_when_it_is_gone() {
     let root = tempfile::tempdir().unwrap();
-    let mut tpm = SoftTpm::start(&root.path().join("tpm"));
+    let mut tpm = SoftTpm::start(&root.path().join("tpm")).unwrap();
     let server = Server::start(root.path(), &["127.70.61.1"]);
     for profile in ["modern", "classic"] {
         let dir = root.path().join(profile);
-        output(server.provision_command(&dir, &tpm.spec(), profile, &["--address", "127.70.61.1"]));
+        output(server.provision_command(&dir, &spec(&tpm), profile, &["--address", "127.70.61.1"]));
         no_key_in_a_file(&dir.join("keys"));
         server.run_device_with(&dir, &["--danger-no-sandbox"]).event("welcomed");
     }
@@ -142,8 +73,33 @@ fn a_device_lives_on_a_tpm_and_waits_for_it_when_it_is_gone() {
     tpm.stop();
     let gone = run(&["--danger-no-sandbox"]);
     assert!(gone.contains("does not answer"), "{gone}");
-    assert!(tpm.run(), "swtpm does not start again");
+    tpm.start_again().unwrap();
     server.run_device_with(&root.path().join("modern"), &["--danger-no-sandbox"]).event("welcomed");
+}
+
+#[test]
+fn the_board_file_names_the_registers_that_storage_is_sealed_to() {
+    let root = tempfile::tempdir().unwrap();
+    let tpm = SoftTpm::start(&root.path().join("tpm")).unwrap();
+    let server = Server::start(root.path(), &["127.70.65.1"]);
+    let (board, dir) = (root.path().join("board.toml"), root.path().join("device"));
+    let text = "[security]\npcrs = { value = [0, 2, 4], source = \"measured boot guide\" }\n";
+    fs::write(&board, text).unwrap();
+    let place = ["--address", "127.70.65.1", "--board", board.to_str().unwrap()];
+    let other = server.provision_command(&dir, &spec(&tpm), "modern", &place).output().unwrap();
+    let said = String::from_utf8_lossy(&other.stderr);
+    assert!(!other.status.success() && said.contains("pcrs=0,7 are not the registers 0,2,4"), "{said}");
+    assert!(!dir.exists());
+
+    let keys = format!("tpm2:{}", tpm.tcti());
+    output(server.provision_command(&dir, &keys, "modern", &place));
+    assert_eq!(fs::read_to_string(dir.join("keys/keystore")).unwrap(), format!("{keys};pcrs=0,2,4\n"));
+    assert_eq!(fs::read_to_string(dir.join("board.toml")).unwrap(), text);
+    let mut status = vouch();
+    status.args(["--json", "device", "status", "--dir"]).arg(&dir);
+    let status: Value = serde_json::from_str(&output(status)).unwrap();
+    assert_eq!(status["board"]["pcrs"]["value"], serde_json::json!([0, 2, 4]));
+    assert_eq!(status["keys"]["stand_in"], true);
 }
 
 #[test]
@@ -154,6 +110,11 @@ fn a_device_lives_on_a_token() {
     let dir = root.path().join("device");
     output(token.on(server.provision_command(&dir, &token.spec, "modern", &["--address", "127.70.62.1"])));
     no_key_in_a_file(&dir.join("keys"));
+    let mut status = vouch();
+    status.args(["--json", "device", "status", "--dir"]).arg(&dir);
+    let keys = serde_json::from_str::<Value>(&output(token.on(status))).unwrap()["keys"].clone();
+    assert_eq!((&keys["level"], &keys["stand_in"]), (&"secure element".into(), &true.into()));
+    assert!(keys["meaning"].as_str().unwrap().contains("in SoftHSM, a token in software"), "{keys}");
     let mut run = vouch();
     run.args(["--json", "device", "run", "--danger-no-sandbox", "--dir"]).arg(&dir);
     Watched::start("device", token.on(run)).event("welcomed");
@@ -171,6 +132,28 @@ fn a_device_that_was_not_enrolled_leaves_no_keys_on_its_token() {
     let said = String::from_utf8_lossy(&refused.stderr);
     assert!(!refused.status.success() && said.contains("was not reached"), "{said}");
     assert_eq!(token.files(), 0, "keys are left on the token");
+}
+
+#[test]
+fn a_server_that_was_not_made_leaves_no_keys_in_its_token() {
+    let root = tempfile::tempdir().unwrap();
+    let token = Token::new(root.path());
+    let init = |dir: &Path, names: usize| {
+        let mut init = vouch();
+        init.args(["init", "--keys", &token.spec, "--dir"]).arg(dir);
+        for number in 0..names {
+            init.args(["--name", &format!("name-{number}.test")]);
+        }
+        let refused = token.on(init).output().unwrap();
+        assert!(!refused.status.success());
+        assert_eq!(token.files(), 0, "keys are left: {}", String::from_utf8_lossy(&refused.stderr));
+    };
+    // More names than a certificate has room for: some keys are there by then.
+    init(&root.path().join("server"), 33);
+    // All is made, and cannot take its place.
+    let link = root.path().join("link");
+    std::os::unix::fs::symlink(root.path().join("nowhere"), &link).unwrap();
+    init(&link, 1);
 }
 
 #[test]

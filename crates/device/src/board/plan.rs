@@ -1,18 +1,17 @@
 //! A board as its data file describes it.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::path::Path;
 
 use apphost::board::{I2C, PINS, SPI, UART};
 use serde::Deserialize;
 
-use super::BoardError;
 use super::security::Security;
 use super::wave::{Range, Wave};
+use super::{BOARD_FILE, BoardError};
 use crate::limits::Limits;
 
-/// The file's name in the device's folder.
-pub const BOARD_FILE: &str = "board.toml";
 /// The board of a device without such a file.
 const BUILT_IN: &str = include_str!("../../boards/simulated.toml");
 /// The most sectors of flash memory.
@@ -162,19 +161,21 @@ impl Plan {
     /// The file cannot be read, or is no board.
     pub fn of(dir: &Path, limits: &Limits) -> Result<Plan, BoardError> {
         let file = dir.join(BOARD_FILE);
-        let name = file.display().to_string();
-        let text = match std::fs::metadata(&file) {
-            Ok(meta) if meta.len() > limits.board_file => {
-                let why = format!("a board has at most {} bytes", limits.board_file);
-                return Err(BoardError::Wrong { file: name, why });
-            }
-            Ok(_) => {
-                std::fs::read_to_string(&file).map_err(|source| BoardError::Read { file: name.clone(), source })?
-            }
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => BUILT_IN.to_owned(),
-            Err(source) => return Err(BoardError::Read { file: name, source }),
+        let text = match read(&file, limits) {
+            Err(BoardError::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => BUILT_IN.to_owned(),
+            read => read?,
         };
-        Plan::parse(&text, dir).map_err(|why| BoardError::Wrong { file: name, why })
+        Plan::parse(&text, dir).map_err(|why| wrong(&file, why))
+    }
+
+    /// The board in a file that a device is to be made with, and the file's text; files it names lie beside it.
+    ///
+    /// # Errors
+    /// The file cannot be read, or is no board.
+    pub fn at(file: &Path, limits: &Limits) -> Result<(Plan, String), BoardError> {
+        let text = read(file, limits)?;
+        let plan = Plan::parse(&text, file.parent().unwrap_or(Path::new("")));
+        Ok((plan.map_err(|why| wrong(file, why))?, text))
     }
 
     fn parse(text: &str, dir: &Path) -> Result<Plan, String> {
@@ -201,6 +202,18 @@ impl Plan {
             security,
         })
     }
+}
+
+fn read(file: &Path, limits: &Limits) -> Result<String, BoardError> {
+    let failed = |source| BoardError::Read { file: file.display().to_string(), source };
+    if std::fs::metadata(file).map_err(failed)?.len() > limits.board_file {
+        return Err(wrong(file, format!("a board has at most {} bytes", limits.board_file)));
+    }
+    std::fs::read_to_string(file).map_err(failed)
+}
+
+fn wrong(file: &Path, why: String) -> BoardError {
+    BoardError::Wrong { file: file.display().to_string(), why }
 }
 
 fn one_of(what: &str, name: &str, names: &[&'static str]) -> Result<&'static str, String> {

@@ -1,7 +1,7 @@
 //! A device in the making: everything is written into a neighbour folder, which becomes the device in one step.
 
 use std::fs::{DirBuilder, File};
-use std::io;
+use std::io::{self, Write as _};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
@@ -13,6 +13,7 @@ use keys::storage::StorageRoot;
 use release::anchors::Anchors;
 
 use super::{FolderError, KEYS_FOLDER, VAULT_FOLDER, holds_device, io_error, lock, store_error};
+use crate::board::BOARD_FILE;
 use crate::boot::{BOOT_FOLDER, BootFolder, InstallError, STAGING_FOLDER, Source};
 use crate::config::DeviceConfig;
 use crate::limits::LIMITS;
@@ -26,6 +27,8 @@ pub struct Factory {
     pub image: Option<FactoryImage>,
     /// The device stores nothing after this.
     pub diskless: bool,
+    /// What its board file holds, where it has one.
+    pub board: Option<String>,
 }
 
 /// The first OS image of a device, and whose signatures it demands from then on.
@@ -119,6 +122,12 @@ impl Unfinished {
         store.map_err(|source| store_error(dir, source))?;
         if let Some(image) = factory.image {
             image.install(&dir.join(BOOT_FOLDER), &root)?;
+        }
+        if let Some(board) = factory.board {
+            let file = dir.join(BOARD_FILE);
+            let written =
+                File::create_new(&file).and_then(|mut to| to.write_all(board.as_bytes()).and_then(|()| to.sync_all()));
+            written.map_err(|source| io_error(&file, source))?;
         }
         // The names of the folders, before the whole gets its own.
         File::open(dir).and_then(|dir| dir.sync_all()).map_err(|source| io_error(dir, source))?;

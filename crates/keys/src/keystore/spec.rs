@@ -52,6 +52,19 @@ impl FromStr for KeystoreSpec {
     }
 }
 
+impl KeystoreSpec {
+    /// Seals storage to the registers that the maker of the board names, where the back end can.
+    ///
+    /// # Errors
+    /// [`SpecError::Tpm`] when other registers are named here already, or it cannot be sealed to those.
+    pub fn for_board(self, pcrs: &[u8]) -> Result<KeystoreSpec, SpecError> {
+        match self {
+            KeystoreSpec::Tpm2(tpm) => Ok(KeystoreSpec::Tpm2(tpm.for_board(pcrs)?)),
+            other => Ok(other),
+        }
+    }
+}
+
 impl fmt::Display for KeystoreSpec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -107,5 +120,19 @@ mod tests {
         assert!(label(32).is_ok() && label(33).is_err());
         let highest: KeystoreSpec = "tpm2:device:/dev/tpmrm0;pcrs=14".parse().unwrap();
         assert!(matches!(highest, KeystoreSpec::Tpm2(tpm) if tpm.pcrs.contains(&14)));
+    }
+    #[test]
+    fn the_registers_are_those_of_the_board() {
+        let sealed = |text: &str, pcrs: &[u8]| text.parse::<KeystoreSpec>().unwrap().for_board(pcrs);
+        let tpm = "tpm2:device:/dev/tpmrm0";
+        for named in ["", ";pcrs=0,2,7", ";pcrs=7,0,2"] {
+            let spec = sealed(&format!("{tpm}{named}"), &[0, 2, 7]).unwrap();
+            assert_eq!(spec.to_string(), format!("{tpm};pcrs=0,2,7"));
+        }
+        let other = sealed(&format!("{tpm};pcrs=0,7"), &[0, 2, 7]).unwrap_err().to_string();
+        assert!(other.contains("pcrs=0,7 are not the registers 0,2,7 that the board file names"), "{other}");
+        assert!(sealed(tpm, &[0, 15]).unwrap_err().to_string().contains("register 15"));
+        assert!(sealed(tpm, &[16]).unwrap_err().to_string().contains("each from 0 to 15"));
+        assert_eq!(sealed("danger-software", &[0]).unwrap(), KeystoreSpec::DangerSoftware);
     }
 }

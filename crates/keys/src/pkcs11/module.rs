@@ -48,6 +48,18 @@ pub struct TokenInfo {
     pub(super) slot: Slot,
 }
 
+impl TokenInfo {
+    /// Whether it is software that only acts as a token: its folder can be copied, and its PIN tried elsewhere.
+    pub fn is_stand_in(&self) -> bool {
+        is_stand_in(&self.maker)
+    }
+}
+
+/// Whether a token of this maker is software that only acts as one.
+pub fn is_stand_in(maker: &str) -> bool {
+    maker.to_lowercase().contains("softhsm")
+}
+
 impl Module {
     /// Loads the library at this path, or takes the one that is loaded already.
     ///

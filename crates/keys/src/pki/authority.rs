@@ -93,6 +93,10 @@ impl Authority {
         credential::write_chain(folder, self.key.purpose(), std::slice::from_ref(&self.certificate), Existing::Refuse)
     }
 
+    pub(super) fn key(&self) -> &Signer {
+        &self.key
+    }
+
     /// What this root may sign.
     pub fn kind(&self) -> AuthorityKind {
         self.kind

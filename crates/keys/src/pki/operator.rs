@@ -1,6 +1,6 @@
 //! All keys and certificates of an operator: made once, and the part of it a serving machine needs.
 
-use std::path::Path;
+use std::{cell::RefCell, path::Path, sync::Arc};
 
 use rustls_pki_types::ServerName;
 
@@ -10,7 +10,7 @@ use crate::{
     private_file::Existing,
     profile::Profile,
     purpose::KeyPurpose,
-    signer::{KeyError, Signer},
+    signer::{KeyError, KeyHolder, Signer},
     time::Now,
 };
 
@@ -40,14 +40,27 @@ impl OperatorPki {
         OperatorPki::with_keys(&Signer::generate, operator, names, now)
     }
 
-    /// As [`OperatorPki::create`], with keys that are born in a token and stay there.
+    /// As [`OperatorPki::create`], with keys that are born in a token and stay there; when it fails, none is left.
     pub fn create_in_token(
         token: &TokenSpec,
         operator: &str,
         names: &[ServerName<'_>],
         now: Now,
     ) -> Result<OperatorPki, PkiError> {
-        OperatorPki::with_keys(&|purpose| Signer::in_token(token, purpose), operator, names, now)
+        let made = RefCell::new(Vec::new());
+        let make = |purpose| {
+            let key = Signer::in_token(token, purpose)?;
+            made.borrow_mut().extend(key.holder().cloned());
+            Ok(key)
+        };
+        OperatorPki::with_keys(&make, operator, names, now).inspect_err(|_| discard(&made.take()))
+    }
+
+    /// Removes keys that are in a token for ever: nobody will use them. Whatever cannot be removed now only takes up room there.
+    pub fn discard(&self) {
+        let authorities = self.server_roots.iter().chain(&self.serving.device_authorities).map(Authority::key);
+        let keys = authorities.chain(self.serving.gateway.iter().map(Credential::key));
+        discard(&keys.filter_map(Signer::holder).cloned().collect::<Vec<_>>());
     }
 
     fn with_keys(
@@ -86,6 +99,12 @@ impl OperatorPki {
             credential.save(folder, Existing::Refuse)?;
         }
         Ok(())
+    }
+}
+
+fn discard(holders: &[Arc<dyn KeyHolder>]) {
+    for holder in holders {
+        let _ = holder.discard();
     }
 }
 

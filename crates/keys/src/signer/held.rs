@@ -33,6 +33,14 @@ pub trait KeyHolder: fmt::Debug + Send + Sync {
     fn reference(&self) -> Option<String> {
         None
     }
+
+    /// Removes a key that is of no use for ever; nothing where it goes by itself.
+    ///
+    /// # Errors
+    /// [`SignError`] when what holds it is away, or refuses.
+    fn discard(&self) -> Result<(), SignError> {
+        Ok(())
+    }
 }
 
 /// A private key elsewhere and its one purpose.

@@ -76,6 +76,10 @@ impl KeyHolder for TokenKey {
     fn reference(&self) -> Option<String> {
         Some(format!("{}\n{}\n", self.spec, self.id))
     }
+
+    fn discard(&self) -> Result<(), SignError> {
+        Ok(self.token.destroy(&self.id)?)
+    }
 }
 
 impl From<TokenError> for SignError {

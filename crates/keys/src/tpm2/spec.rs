@@ -20,7 +20,7 @@ pub struct TpmSpec {
 }
 
 /// A text that says not where a TPM is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TpmSpecError {
     /// No way to a TPM that is known.
     #[error("say how the TPM is reached: device:/dev/tpmrm0, or swtpm:host=127.0.0.1,port=2321")]
@@ -31,6 +31,17 @@ pub enum TpmSpecError {
     /// The register that this program extends itself.
     #[error("register {MEASURED_PCR} is extended with what is about to run, so the storage cannot be sealed to it")]
     OwnPcr,
+    /// The board file names others.
+    #[error(
+        "pcrs={named} are not the registers {board} that the board file names under [security]; leave pcrs= out to take the board's, or \
+         correct the one that is wrong"
+    )]
+    OtherPcrs {
+        /// Those named with the TPM.
+        named: String,
+        /// Those of the board.
+        board: String,
+    },
     /// Something else is there.
     #[error("after the way to the TPM there may be ;pcrs= once")]
     Unknown,
@@ -65,9 +76,26 @@ fn registers(list: &str) -> Result<BTreeSet<u8>, TpmSpecError> {
 impl TpmSpec {
     /// The registers as people write them.
     pub fn pcr_list(&self) -> String {
-        let numbers: Vec<String> = self.pcrs.iter().map(u8::to_string).collect();
-        numbers.join(",")
+        list(&self.pcrs)
     }
+
+    /// Seals to the registers that the maker of the board names.
+    ///
+    /// # Errors
+    /// The registers of the board where others are named here already, or it cannot be sealed to them.
+    pub fn for_board(mut self, pcrs: &[u8]) -> Result<TpmSpec, TpmSpecError> {
+        let pcrs = registers(&list(pcrs))?;
+        if !self.pcrs.is_empty() && self.pcrs != pcrs {
+            return Err(TpmSpecError::OtherPcrs { named: self.pcr_list(), board: list(&pcrs) });
+        }
+        self.pcrs = pcrs;
+        Ok(self)
+    }
+}
+
+fn list<'a>(pcrs: impl IntoIterator<Item = &'a u8>) -> String {
+    let numbers: Vec<String> = pcrs.into_iter().map(u8::to_string).collect();
+    numbers.join(",")
 }
 
 impl fmt::Display for TpmSpec {

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 use clap::Args;
 use device::ProvisionOptions;
+use device::board::plan::Plan as Board;
 use device::config::DeviceConfig;
 use device::events::Observer;
 use device::folder::{Factory, FactoryImage};
@@ -47,6 +48,11 @@ pub(crate) struct Provision {
     /// copied off the disk.
     #[arg(long, value_name = "tpm2:...|pkcs11:...|danger-software")]
     keys: KeystoreSpec,
+
+    /// The file that describes its board; it becomes DIR/board.toml (files that it names are to be put beside it). Storage in a TPM is
+    /// sealed to the registers that it names.
+    #[arg(long, value_name = "FILE")]
+    board: Option<PathBuf>,
 
     /// `modern` (TLS 1.3, P-256, hybrid post-quantum) or `classic` (TLS 1.2, RSA-2048).
     #[arg(long, default_value = "modern", value_name = "PROFILE")]
@@ -96,11 +102,12 @@ pub(crate) struct Provision {
 impl Provision {
     pub(super) fn run(self, output: &Output) -> Result<()> {
         let token = password::read_secret(&self.token_file)?;
+        let (keys, board) = self.keys_on_board()?;
         let options = ProvisionOptions {
             dir: self.dir.clone(),
             config: self.config()?,
-            keys: self.keys.clone(),
-            factory: Factory { image: self.factory_image()?, diskless: self.diskless },
+            keys,
+            factory: Factory { image: self.factory_image()?, diskless: self.diskless, board },
             token,
             limits: LIMITS,
         };
@@ -126,6 +133,18 @@ impl Provision {
             &format!("{} device {}\nnext: vouch device {next} --dir {dir}", paint(Tone::Good, "enrolled"), provisioned.device_id),
         );
         Ok(())
+    }
+
+    /// The key back end as the board wants it, and what the board's file holds.
+    fn keys_on_board(&self) -> Result<(KeystoreSpec, Option<String>)> {
+        let keys = self.keys.clone();
+        let Some(file) = &self.board else { return Ok((keys, None)) };
+        let (board, text) = Board::at(file, &LIMITS)?;
+        let keys = match board.security.pcrs {
+            Some(pcrs) => keys.for_board(&pcrs.value).with_context(|| file.display().to_string())?,
+            None => keys,
+        };
+        Ok((keys, Some(text)))
     }
 
     fn factory_image(&self) -> Result<Option<FactoryImage>> {

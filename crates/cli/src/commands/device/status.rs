@@ -13,6 +13,9 @@ use device::limits::LIMITS;
 use device::sandbox::{self, Layer, Plan, Protections};
 use device::storage::FolderDisk;
 use keys::keystore::{AttestationLevel, Keystore, KeystoreSpec};
+#[cfg(feature = "pkcs11")]
+use keys::pkcs11::Module;
+use keys::pkcs11::TokenSpec;
 use serde_json::{Value, json};
 
 use crate::output::{Output, Tone, paint};
@@ -38,13 +41,15 @@ impl Status {
         let host = Host::look();
         let mut plan = Plan::for_network(&store.config()?);
         plan.kept.push(self.dir.join(VAULT_FOLDER));
-        let protections = sandbox::enter(&plan)?;
-
+        // What a TPM or a token says, a process that is locked down cannot ask.
         let keys = keystore.level();
+        let (stand_in, meaning) = key_meaning(keystore.spec());
+        let boot = boot(&self.dir, &keystore)?;
+        let protections = sandbox::enter(&plan)?;
         let value = json!({
             "device_id": keystore.identity().device_id().to_string(),
-            "keys": { "back_end": keystore.spec().to_string(), "level": level(keys), "meaning": key_meaning(keystore.spec()) },
-            "boot": boot(&self.dir, &keystore)?,
+            "keys": { "back_end": keystore.spec().to_string(), "level": level(keys), "stand_in": stand_in, "meaning": meaning },
+            "boot": boot,
             "vault": { "generation": store.generation(), "rollback": rollback(keys) },
             "protections": protections,
             "host": host,
@@ -98,26 +103,48 @@ fn level(level: AttestationLevel) -> &'static str {
     }
 }
 
-fn key_meaning(keys: &KeystoreSpec) -> String {
+/// What it means that the keys are there, and whether that is software which only acts as a chip.
+fn key_meaning(keys: &KeystoreSpec) -> (bool, String) {
     match keys {
         KeystoreSpec::DangerSoftware => {
-            "files: whoever copies the folder has the device's keys and is the device".to_owned()
+            (false, "files: whoever copies the folder has the device's keys and is the device".to_owned())
         }
         KeystoreSpec::Tpm2(tpm) if tpm.tcti.starts_with("swtpm:") => {
-            "in a software TPM, which protects nothing from whoever reads its state".to_owned()
+            (true, "in swtpm, a TPM in software, which protects nothing from whoever reads its state".to_owned())
         }
-        KeystoreSpec::Tpm2(tpm) if tpm.pcrs.is_empty() => {
-            "in the TPM, which does not give them away; the storage is bound to the TPM alone, not to what was booted (no pcrs= was named)"
-                .to_owned()
+        KeystoreSpec::Tpm2(tpm) => {
+            let bound = match tpm.pcr_list() {
+                list if list.is_empty() => {
+                    "is bound to the TPM alone, not to what was booted (no pcrs= was named)".to_owned()
+                }
+                list => format!("opens only while its registers {list} are as when it was provisioned"),
+            };
+            (false, format!("in the TPM, which does not give them away; the storage {bound}"))
         }
-        KeystoreSpec::Tpm2(tpm) => format!(
-            "in the TPM, which does not give them away; the storage opens only while its registers {} are as when it was provisioned",
-            tpm.pcr_list()
-        ),
-        KeystoreSpec::Pkcs11(_) => {
-            "in a token, which does not give them away if it is a real one; the storage is not bound to what was booted".to_owned()
+        KeystoreSpec::Pkcs11(spec) => {
+            let (stand_in, token) = token(spec);
+            (stand_in, format!("{token}; the storage is not bound to what was booted"))
         }
     }
+}
+
+/// What a token says about itself.
+#[cfg(feature = "pkcs11")]
+fn token(spec: &TokenSpec) -> (bool, String) {
+    match Module::load(&spec.module).and_then(|module| module.token(&spec.label)) {
+        Ok(token) if token.is_stand_in() => (
+            true,
+            "in SoftHSM, a token in software, which protects nothing from whoever reads its files and guesses its PIN"
+                .to_owned(),
+        ),
+        Ok(token) => (false, format!("in a token ({}, {}), which does not give them away", token.maker, token.model)),
+        Err(error) => (false, format!("in a token that does not say what it is ({error})")),
+    }
+}
+
+#[cfg(not(feature = "pkcs11"))]
+fn token(_spec: &TokenSpec) -> (bool, String) {
+    (false, "in a token, which this program was built without".to_owned())
 }
 
 fn rollback(level: AttestationLevel) -> &'static str {
@@ -137,10 +164,8 @@ fn rollback(level: AttestationLevel) -> &'static str {
 
 fn own_lines(value: &Value, keys: AttestationLevel) -> [Line; 3] {
     let text = |part: &str, name: &str| value[part][name].as_str().unwrap_or_default().to_owned();
-    let tone = match keys {
-        AttestationLevel::Software => Tone::Bad,
-        AttestationLevel::Tpm | AttestationLevel::SecureElement => Tone::Good,
-    };
+    let is_hardware = keys != AttestationLevel::Software && value["keys"]["stand_in"] == false;
+    let tone = if is_hardware { Tone::Good } else { Tone::Bad };
     [
         Line(tone, format!("keys: {}, {}", text("keys", "back_end"), text("keys", "meaning"))),
         match value["boot"]["verified"].as_bool() {

@@ -83,7 +83,7 @@ impl HsmFacts {
 
     /// Whether it is software that only acts as an HSM.
     pub fn is_stand_in(&self) -> bool {
-        self.maker.to_lowercase().contains("softhsm")
+        keys::pkcs11::is_stand_in(&self.maker)
     }
 }
 
