@@ -293,6 +293,18 @@ pub(crate) fn ask(method: &str, url: &str, body: &str) -> Result<(u16, String)> 
     Ok((answer.status().as_u16(), answer.body_mut().read_to_string()?))
 }
 
+/// Reads a public file of a server, at most `most` bytes of it; none when there is none.
+pub(crate) fn read_public(url: &str, ca: Option<&Path>, most: u64) -> Result<Option<Vec<u8>>> {
+    let mut answer = agent(ca)?.get(url).call().with_context(|| format!("{url} does not answer"))?;
+    if answer.status() == 404 {
+        return Ok(None);
+    }
+    let body = answer.body_mut().with_config().limit(most).read_to_vec();
+    let body = body.with_context(|| format!("{url} breaks off, or has more than {most} bytes"))?;
+    ensure!(answer.status().is_success(), "{url} answered {}: {}", answer.status(), String::from_utf8_lossy(&body));
+    Ok(Some(body))
+}
+
 fn agent(ca: Option<&Path>) -> Result<Agent> {
     let mut tls = TlsConfig::builder().unversioned_rustls_crypto_provider(keys::tls::https_provider());
     if let Some(path) = ca {

@@ -1,19 +1,26 @@
 //! Signed notes (C2SP signed-note) with Ed25519: how a transparency log signs what it holds.
 
 use std::fmt;
+use std::path::Path;
 
 use aws_lc_rs::signature::{ED25519, Ed25519KeyPair, KeyPair as _, UnparsedPublicKey};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 
 use crate::{
     hashes::sha256,
+    private_file::{self, Existing, PrivateFileError},
     purpose::KeyPurpose,
     secret::Secret,
-    signer::{KeyError, SignError},
+    signer::{KeyError, SignError, file_name},
 };
+
+/// Beside the private key: what verifies its notes, and so its name.
+pub const VERIFIER_FILE: &str = "release-log.verifier";
 
 /// The number of Ed25519 among the algorithms of signed notes.
 const ED25519_NOTE: u8 = 1;
+/// Longer than any DNS name with a path behind it, in bytes.
+const NAME_MAX: usize = 300;
 /// What each line of a signature begins with.
 const SIGNATURE: &str = "\u{2014} ";
 
@@ -44,7 +51,7 @@ pub struct NoteSigner {
 impl NoteKey {
     fn new(name: &str, public: [u8; 32]) -> Result<NoteKey, NotANoteKey> {
         let plain = |character: char| !character.is_whitespace() && !character.is_control() && character != '+';
-        if !(1..=128).contains(&name.len()) || !name.chars().all(plain) {
+        if !(1..=NAME_MAX).contains(&name.len()) || !name.chars().all(plain) {
             return Err(NotANoteKey);
         }
         let hash = sha256(&[name.as_bytes(), b"\n", &[ED25519_NOTE], &public].concat());
@@ -128,6 +135,36 @@ impl NoteSigner {
         Ok(NoteSigner { key: NoteKey::new(name, public).map_err(|_| does_not_fit())?, pair })
     }
 
+    /// Makes a new key under a name and writes it into `folder`; a key counts once [`VERIFIER_FILE`] is there, and is never
+    /// overwritten then.
+    ///
+    /// # Errors
+    /// [`KeyError`].
+    pub fn create(folder: &Path, name: &str) -> Result<NoteSigner, KeyError> {
+        let (signer, pkcs8) = NoteSigner::generate(name)?;
+        let verifier = folder.join(VERIFIER_FILE);
+        if verifier.exists() {
+            return Err(PrivateFileError::Exists { path: verifier }.into());
+        }
+        private_file::write(&folder.join(file_name(KeyPurpose::ReleaseLog)), pkcs8.expose(), Existing::Replace)?;
+        private_file::write(&verifier, signer.key.to_string().as_bytes(), Existing::Refuse)?;
+        Ok(signer)
+    }
+
+    /// Reads the key that [`NoteSigner::create`] wrote.
+    ///
+    /// # Errors
+    /// [`KeyError`], also when the two files do not belong together.
+    pub fn load(folder: &Path) -> Result<NoteSigner, KeyError> {
+        let pkcs8 = private_file::read(&folder.join(file_name(KeyPurpose::ReleaseLog)))?;
+        let verifier = private_file::read(&folder.join(VERIFIER_FILE))?;
+        let known = std::str::from_utf8(verifier.expose()).ok().and_then(|text| NoteKey::parse(text).ok());
+        let does_not_fit = KeyError::DoesNotFit { purpose: KeyPurpose::ReleaseLog };
+        let Some(known) = known else { return Err(does_not_fit) };
+        let signer = NoteSigner::from_pkcs8(known.name(), &pkcs8)?;
+        if signer.key == known { Ok(signer) } else { Err(does_not_fit) }
+    }
+
     /// What verifies its notes.
     pub fn key(&self) -> &NoteKey {
         &self.key
@@ -180,6 +217,13 @@ mod tests {
         let (other, _) = NoteSigner::generate("log.example").unwrap();
         assert_eq!(other.key().verify(&note), Err(BadNote));
         assert!(signer.sign("no newline").is_err() && signer.sign("two\n\nparts\n").is_err());
+        let dir = tempfile::tempdir().unwrap();
+        let made = NoteSigner::create(dir.path(), "log.example").unwrap();
+        assert_eq!(NoteSigner::load(dir.path()).unwrap().key(), made.key());
+        assert!(NoteSigner::create(dir.path(), "log.example").is_err(), "a key is never overwritten");
+        private_file::write(&dir.path().join(VERIFIER_FILE), other.key().to_string().as_bytes(), Existing::Replace)
+            .unwrap();
+        assert!(matches!(NoteSigner::load(dir.path()), Err(KeyError::DoesNotFit { .. })));
         for bad in ["", "a+b", "log+00000000+AQ==", "lo g+00000000+AA=="] {
             assert_eq!(NoteKey::parse(bad), Err(NotANoteKey), "{bad:?}");
         }

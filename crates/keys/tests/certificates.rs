@@ -272,6 +272,7 @@ fn an_operator_survives_its_folder_and_is_never_overwritten() {
     let folder = tempfile::tempdir().unwrap();
     OPERATOR.save(folder.path()).unwrap();
     let loaded = ServingPki::load(folder.path()).unwrap();
+    assert_eq!(loaded.names().unwrap(), ["gateway.example", "192.0.2.7", "2001:db8::7"]);
     assert_eq!(loaded.server_roots, OPERATOR.serving.server_roots);
     for profile in Profile::ALL {
         assert_eq!(loaded.gateway(profile).chain(), OPERATOR.serving.gateway(profile).chain());

@@ -29,11 +29,11 @@ mod roles;
 #[cfg(feature = "ceremony")]
 pub mod server_keys;
 
-pub use assemble::{AssembleError, assemble};
+pub use assemble::{AssembleError, add_proofs, assemble};
 pub use content_key::{seal_content_key, sealed_for};
 pub use draft::{Draft, DraftError, Progress};
 pub use encrypt::{Built, Encryptor};
-pub use log::Log;
+pub use log::{Log, bundle_path, unbundle};
 pub use roles::{Delegation, OnlineRole, Quorum, TargetsSpec, snapshot, timestamp};
 
 /// log2 of the plain bytes in each chunk of the images that are made here: 64 KiB.

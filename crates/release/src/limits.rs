@@ -31,6 +31,10 @@ pub struct Limits {
     pub sealed_key: usize,
     /// The longest proof that a release is in the transparency log.
     pub log_proof: usize,
+    /// The longest entry of that log.
+    pub log_entry: usize,
+    /// The longest signed checkpoint of it.
+    pub checkpoint: usize,
     /// The longest root metadata.
     pub metadata: usize,
     /// The longest name of a custodian.
@@ -69,9 +73,11 @@ pub const LIMITS: Limits = Limits {
     bundle_roots: 64,
     sealed_key: 256,
     log_proof: 16 * 1024,
+    log_entry: 1024,
+    checkpoint: 8 * 1024,
     metadata: 128 * 1024,
     custodian_name: 64,
-    log_key: 256,
+    log_key: 384,
     timestamp: 16 * 1024,
     snapshot: 256 * 1024,
     targets: 512 * 1024,

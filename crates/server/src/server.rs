@@ -96,7 +96,7 @@ impl Server {
         let (journal, journal_task) = store.journal();
         let journal_task = tokio::spawn(journal_task.run());
         let bus = Bus::new(&limits, journal);
-        let repository = Repository::open(&dir, store.clone()).await?;
+        let repository = Repository::open(&dir, store.clone(), &server_name(&pki)?).await?;
 
         let http_listener = HttpListener::bind(http).await.map_err(|error| StartError::Http(http, error))?;
         let http = http_listener.addr();
@@ -120,6 +120,11 @@ impl Server {
         ];
         Ok(Running { http, listens, counters, events, store, bus, agents, stop_edges, edges, journal: journal_task })
     }
+}
+
+/// The name that people know the server by.
+fn server_name(pki: &ServingPki) -> Result<String, PkiError> {
+    Ok(pki.names()?.into_iter().next().unwrap_or_else(|| "server".to_owned()))
 }
 
 fn vitals(http: SocketAddr, listens: &[Listen], counters: &Arc<GatewayCounters>, troubles: Troubles) -> Vitals {

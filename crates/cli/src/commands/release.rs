@@ -2,6 +2,7 @@
 
 mod approve;
 mod build;
+mod log;
 mod server_keys;
 mod sign;
 mod upload;
@@ -28,6 +29,7 @@ pub(crate) enum Release {
     Verify(verify::Verify),
     Inspect(verify::Inspect),
     Upload(upload::Upload),
+    Log(log::Log),
     List(List),
     Show(Show),
 }
@@ -43,6 +45,7 @@ impl Release {
             Self::Verify(command) => command.run(output),
             Self::Inspect(command) => command.run(output),
             Self::Upload(command) => command.run(output),
+            Self::Log(command) => command.run(output),
             Self::List(command) => command.run(output),
             Self::Show(command) => command.run(output),
         }

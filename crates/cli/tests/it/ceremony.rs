@@ -11,14 +11,14 @@ use crate::support::{output, vouch};
 
 const LIBRARY: &str = "/usr/lib/softhsm/libsofthsm2.so";
 
-struct Room {
-    dir: PathBuf,
+pub(crate) struct Room {
+    pub(crate) dir: PathBuf,
     _temporary: tempfile::TempDir,
 }
 
 impl Room {
     /// A server, an HSM and cards that were just unpacked.
-    fn new(custodians: &[&str]) -> Room {
+    pub(crate) fn new(custodians: &[&str]) -> Room {
         let temporary = tempfile::tempdir().unwrap();
         let room = Room { dir: temporary.path().to_owned(), _temporary: temporary };
         fs::create_dir(room.dir.join("tokens")).unwrap();
@@ -37,34 +37,34 @@ impl Room {
         room
     }
 
-    fn file(&self, name: &str, bytes: &[u8]) {
+    pub(crate) fn file(&self, name: &str, bytes: &[u8]) {
         fs::write(self.dir.join(name), bytes).unwrap();
         fs::set_permissions(self.dir.join(name), fs::Permissions::from_mode(0o600)).unwrap();
     }
 
-    fn command(&self, arguments: &[&str]) -> Command {
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = vouch();
         command.current_dir(&self.dir).env("SOFTHSM2_CONF", self.dir.join("softhsm2.conf")).arg("--json");
         finish(command, arguments)
     }
 
-    fn run(&self, arguments: &[&str]) -> Value {
+    pub(crate) fn run(&self, arguments: &[&str]) -> Value {
         let printed = output(self.command(arguments));
         serde_json::from_str(printed.lines().last().unwrap_or("null")).unwrap()
     }
 
     /// Runs what must fail; returns what it says.
-    fn refused(&self, arguments: &[&str]) -> String {
+    pub(crate) fn refused(&self, arguments: &[&str]) -> String {
         let output = self.command(arguments).output().unwrap();
         assert!(!output.status.success(), "{arguments:?} was not refused");
         String::from_utf8_lossy(&output.stderr).into_owned()
     }
 
-    fn card(&self, name: &str) -> String {
+    pub(crate) fn card(&self, name: &str) -> String {
         format!("{name}=pkcs11:{LIBRARY};token={name};pin-file={}", self.dir.join(format!("{name}.pin")).display())
     }
 
-    fn found(&self, custodians: &[&str], threshold: &str) -> Value {
+    pub(crate) fn found(&self, custodians: &[&str], threshold: &str) -> Value {
         let cards: Vec<String> = custodians.iter().map(|name| self.card(name)).collect();
         let hsm = format!("pkcs11:{LIBRARY};token=hsm");
         let mut arguments = vec!["ceremony", "init", "--dir", "ceremony", "--product", "till", "--hsm", &hsm];
@@ -74,14 +74,14 @@ impl Room {
         self.run(&arguments)
     }
 
-    fn build(&self, version: &str, out: &str) {
+    pub(crate) fn build(&self, version: &str, out: &str) {
         let image = format!("till-1,till-2={}", self.dir.join("image").display());
         let mut arguments = vec!["release", "build", "--ceremony", "ceremony", "--image", &image, "--out", out];
         arguments.extend(["--os-version", version, "--server-keys", "server-keys.json"]);
         self.run(&arguments);
     }
 
-    fn approve(&self, name: &str, out: &str, image: Option<&str>) -> Vec<String> {
+    pub(crate) fn approve(&self, name: &str, out: &str, image: Option<&str>) -> Vec<String> {
         let mut arguments =
             ["release", "approve", out, "--ceremony", "ceremony", "--yes", "--custodian"].map(str::to_owned).to_vec();
         arguments.push(self.card(name));
@@ -89,7 +89,7 @@ impl Room {
         arguments
     }
 
-    fn sign(&self, out: &str, names: &[&str]) -> Vec<String> {
+    pub(crate) fn sign(&self, out: &str, names: &[&str]) -> Vec<String> {
         let hsm = format!("pkcs11:{LIBRARY};token=hsm");
         let mut arguments =
             ["release", "sign", out, "--ceremony", "ceremony", "--hsm", &hsm].map(str::to_owned).to_vec();
@@ -103,7 +103,7 @@ fn finish(mut command: Command, arguments: &[&str]) -> Command {
     command
 }
 
-fn words(arguments: &[String]) -> Vec<&str> {
+pub(crate) fn words(arguments: &[String]) -> Vec<&str> {
     arguments.iter().map(String::as_str).collect()
 }
 

@@ -1,6 +1,8 @@
 //! What is read out of a certificate, trusted or not.
 
-use x509_parser::prelude::{FromDer, X509Certificate};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
 use crate::{
     hashes::sha256,
@@ -71,6 +73,21 @@ pub(crate) fn facts_and_key(der: &[u8]) -> Result<(CertificateFacts, PublicKey),
     let certificate = parse(der)?;
     let key = PublicKey::from_any_spki_der(certificate.public_key().raw)?;
     Ok((CertificateFacts::of(&certificate), key))
+}
+
+/// The DNS names and IP addresses that a server's certificate is for.
+pub(super) fn server_names(der: &[u8]) -> Result<Vec<String>, CertificateError> {
+    let certificate = parse(der)?;
+    let names = certificate.subject_alternative_name().map_err(|_| CertificateError::NotX509)?;
+    let name = |name: &GeneralName<'_>| match name {
+        GeneralName::DNSName(name) => Some(printable(name)),
+        GeneralName::IPAddress(bytes) => match bytes.len() {
+            4 => <[u8; 4]>::try_from(*bytes).ok().map(|bytes| IpAddr::V4(Ipv4Addr::from(bytes)).to_string()),
+            _ => <[u8; 16]>::try_from(*bytes).ok().map(|bytes| IpAddr::V6(Ipv6Addr::from(bytes)).to_string()),
+        },
+        _ => None,
+    };
+    Ok(names.iter().flat_map(|names| &names.value.general_names).filter_map(name).collect())
 }
 
 fn parse(der: &[u8]) -> Result<X509Certificate<'_>, CertificateError> {

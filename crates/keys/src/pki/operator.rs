@@ -4,7 +4,9 @@ use std::{cell::RefCell, path::Path, sync::Arc};
 
 use rustls_pki_types::ServerName;
 
-use super::{Authority, AuthorityKind, Credential, PkiError, RootsBundle, credential, lifetime};
+use super::{
+    Authority, AuthorityKind, CertificateError, Credential, PkiError, RootsBundle, certificate, credential, lifetime,
+};
 use crate::{
     pkcs11::TokenSpec,
     private_file::Existing,
@@ -137,6 +139,12 @@ impl ServingPki {
             Profile::Classic => classic,
             Profile::Modern => modern,
         }
+    }
+
+    /// The DNS names and IP addresses that the gateway's certificate is for; the first is how people call the server.
+    pub fn names(&self) -> Result<Vec<String>, PkiError> {
+        let leaf = self.gateway(Profile::Modern).chain().first().ok_or(CertificateError::NotX509)?;
+        Ok(certificate::server_names(leaf)?)
     }
 
     /// The device roots' certificates: what the gateway trusts for clients.

@@ -9,6 +9,7 @@ use minicbor::bytes::ByteArray;
 use sigstore_tuf::{Metadata, Targets};
 
 use super::{Bundle, BundleError};
+use crate::log::{LogError, Logged, verify_logged};
 use crate::manifest::{Description, Manifest, ManifestHash};
 use crate::root::{RootChain, RootError};
 use crate::tuf::{content, content_of, os_target};
@@ -33,6 +34,8 @@ pub struct Report {
     pub needed: usize,
     /// The custodians who did, by the names that the root gives them.
     pub approved_by: Vec<String>,
+    /// The name of the transparency log whose proof the root demands; none where it names no log.
+    pub log: Option<String>,
     /// The images, in the order of the bundle.
     pub images: Vec<ReportedImage>,
 }
@@ -46,6 +49,8 @@ pub struct ReportedImage {
     pub description: Description,
     /// The release key that signed it.
     pub signed_by: SpkiHash,
+    /// Where it stands in the log, if the root names one and the bundle has the proof.
+    pub logged: Option<Logged>,
 }
 
 /// Why a bundle proves nothing.
@@ -69,6 +74,14 @@ pub enum ReportError {
     /// An image that the release key did not sign.
     #[error("the OS image for {} is not signed by a release key in force", .0.join(", "))]
     ImageNotSigned(Vec<String>),
+    /// A proof that does not hold; one that is missing is no error here.
+    #[error("the proof that the OS image for {} is in the transparency log does not hold: {error}", .models.join(", "))]
+    Log {
+        /// For which models the image is.
+        models: Vec<String>,
+        /// Why.
+        error: LogError,
+    },
     /// Images of several products or versions, or two for one model.
     #[error("the bundle is not one release: its images must have one product, one version, and each model once")]
     NotOneRelease,
@@ -115,8 +128,11 @@ pub fn verify_head(bundle: &Bundle, first_root: Option<&[u8]>) -> Result<Report,
         let in_force = root.release_keys.iter().filter(|slot| !slot.revoked).map(|slot| &slot.key);
         let signer = release_key::verify(in_force, &image.signed_manifest);
         let (_, key) = signer.map_err(|_| ReportError::ImageNotSigned(models()))?;
+        let proved = root.log.as_deref().zip(image.log_proof.as_deref());
+        let logged = proved.map(|(log, proof)| verify_logged(log, manifest, proof)).transpose();
+        let logged = logged.map_err(|error| ReportError::Log { models: models(), error })?;
         let (manifest, description) = (manifest.hash(), manifest.description());
-        images.push(ReportedImage { manifest, description, signed_by: key.spki_hash() });
+        images.push(ReportedImage { manifest, description, signed_by: key.spki_hash(), logged });
     }
     let (product, version) = one_release(bundle)?;
     Ok(Report {
@@ -128,6 +144,7 @@ pub fn verify_head(bundle: &Bundle, first_root: Option<&[u8]>) -> Result<Report,
         expires: targets.signed().expires.as_second(),
         needed: root.release_needed,
         approved_by,
+        log: root.log.as_deref().map(|log| log.split('+').next().unwrap_or(log).to_owned()),
         images,
     })
 }

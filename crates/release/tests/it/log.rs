@@ -27,14 +27,14 @@ fn each_release_of_a_log_is_proved_and_no_other() {
         assert_eq!(log.append(release).unwrap(), at as u64);
     }
     for (at, release) in releases.iter().enumerate() {
-        let proof = cbor::encode(&log.prove(at as u64, &signer).unwrap());
+        let proof = cbor::encode(&log.prove(at as u64, 7, &signer).unwrap());
         assert!(verify_logged(&key, release, &proof).is_ok(), "{at}");
         let other = &releases[(at + 1) % 7];
         assert_eq!(verify_logged(&key, other, &proof), Err(LogError::NotIncluded), "{at}");
     }
-    assert!(log.prove(7, &signer).is_err());
+    assert!(log.prove(7, 7, &signer).is_err());
 
-    let proof = log.prove(3, &signer).unwrap();
+    let proof = log.prove(3, 7, &signer).unwrap();
     let check = |proof: &release::log::LogProof| verify_logged(&key, &releases[3], &cbor::encode(proof)).map(|_| ());
     let mut moved = proof.clone();
     moved.index = 4;
@@ -51,7 +51,7 @@ fn each_release_of_a_log_is_proved_and_no_other() {
     assert!(matches!(verify_logged(&key, &releases[3], &trailing), Err(LogError::Form(_))));
     assert_eq!(verify_logged(&key, &releases[3], &vec![0; 16 * 1024 + 1]), Err(LogError::TooLong));
     let (stranger, _) = NoteSigner::generate("log.example").unwrap();
-    let forged = cbor::encode(&log.prove(3, &stranger).unwrap());
+    let forged = cbor::encode(&log.prove(3, 7, &stranger).unwrap());
     assert!(matches!(verify_logged(&key, &releases[3], &forged), Err(LogError::Checkpoint(_))));
 }
 
@@ -73,10 +73,10 @@ fn a_root_that_names_a_log_demands_the_proof() {
     let mut log = Log::default();
     let secret = manifests(1).remove(0);
     log.append(&secret).unwrap();
-    let of_another = cbor::encode(&log.prove(0, &signer).unwrap());
+    let of_another = cbor::encode(&log.prove(0, 1, &signer).unwrap());
     assert!(matches!(trusted.prove_logged(approval, &image.manifest, &of_another), Err(TufError::Log(_))));
     log.append(&image.manifest).unwrap();
-    let proof = cbor::encode(&log.prove(1, &signer).unwrap());
+    let proof = cbor::encode(&log.prove(1, 2, &signer).unwrap());
     let approval = trusted.prove_logged(approval, &image.manifest, &proof).unwrap();
     assert!(anchors.admit(manifest(), Some(approval)).is_ok());
 }

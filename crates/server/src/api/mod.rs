@@ -25,6 +25,7 @@ mod orders;
 mod products;
 mod query;
 mod refresh_tokens;
+mod release_log;
 mod releases;
 mod request;
 mod rollouts;

@@ -1,8 +1,11 @@
 //! OS releases.
 
+use std::collections::HashMap;
+
 use axum::body::{Body, Bytes};
 use axum::extract::{Path, State};
 use axum::response::Response;
+use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use futures_util::StreamExt as _;
 use serde::Serialize;
 use tokio::sync::mpsc;
@@ -16,7 +19,7 @@ use super::query::Asked;
 use super::request::{self, Bearer, Document, Json};
 use super::rollouts;
 use crate::fleet::{Release, ReleaseImage};
-use crate::repository::UploadError;
+use crate::repository::{Accepted, ReleaseLogError, UploadError};
 use crate::store::{Listed, NewRollout};
 
 /// Pieces of an upload that wait to be written.
@@ -36,12 +39,15 @@ struct Image {
     sha256: String,
     models: Vec<String>,
     size: u32,
+    /// That it is in the transparency log, in base64; where one release is asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    log_proof: Option<String>,
 }
 
 pub(super) async fn list(State(central): State<Central>, _: Bearer, asked: Asked) -> Result<Response, ApiError> {
     asked.filters.only(&[])?;
     let listed = central.store.releases(asked.paging.page).await?;
-    Ok(many(&asked.paging, listed, |release| show(&central, release)))
+    Ok(many(&asked.paging, listed, |release| show(&central, release, &HashMap::new())))
 }
 
 pub(super) async fn one(
@@ -49,7 +55,9 @@ pub(super) async fn one(
     _: Bearer,
     Path(id): Path<String>,
 ) -> Result<Response, ApiError> {
-    Ok(show_one(show(&central, find(&central, &id).await?)))
+    let release = find(&central, &id).await?;
+    let proofs = proofs(&central, &release)?;
+    Ok(show_one(show(&central, release, &proofs)))
 }
 
 /// Takes the bundle of a release, piece after piece, and keeps it once all of it is verified.
@@ -88,7 +96,24 @@ pub(super) async fn upload(
     drop(pieces);
     let file = writing.await.map_err(std::io::Error::other).map_err(internal)?.map_err(internal)?;
     let central = central.clone();
-    to_the_end(async move { Ok(created(show(&central, central.repository.accept(file, caller.account).await?))) }).await
+    to_the_end(async move {
+        let Accepted { release, is_known } = central.repository.accept(file, caller.account).await?;
+        let proofs = proofs(&central, &release)?;
+        let shown = show(&central, release, &proofs);
+        Ok(if is_known { show_one(shown) } else { created(shown) })
+    })
+    .await
+}
+
+/// The proofs that the images of a release are in the transparency log.
+fn proofs(central: &Central, release: &Release) -> Result<HashMap<[u8; 32], String>, ApiError> {
+    let mut proofs = HashMap::new();
+    for ReleaseImage { image, .. } in &release.images {
+        if let Some(proof) = central.repository.log_proof(image).map_err(|error| ApiError::internal(&error))? {
+            proofs.insert(*image, BASE64.encode(proof));
+        }
+    }
+    Ok(proofs)
 }
 
 impl From<UploadError> for ApiError {
@@ -96,6 +121,8 @@ impl From<UploadError> for ApiError {
         match error {
             UploadError::Change(error) => error.into(),
             UploadError::Io(error) => Self::internal(&error),
+            UploadError::Log(ReleaseLogError::File(error)) => Self::internal(&error),
+            UploadError::Log(ReleaseLogError::Tree(error)) => Self::internal(&error),
             refused => Self::release_refused(refused.to_string()),
         }
     }
@@ -130,9 +157,13 @@ async fn find(central: &Central, id: &str) -> Result<Release, ApiError> {
     release.ok_or_else(|| ApiError::not_found("release"))
 }
 
-fn show(central: &Central, release: Release) -> Resource<impl Serialize + use<>> {
-    let image =
-        |image: ReleaseImage| Image { sha256: const_hex::encode(image.image), models: image.models, size: image.len };
+fn show(central: &Central, release: Release, proofs: &HashMap<[u8; 32], String>) -> Resource<impl Serialize + use<>> {
+    let image = |image: ReleaseImage| Image {
+        sha256: const_hex::encode(image.image),
+        models: image.models,
+        size: image.len,
+        log_proof: proofs.get(&image.image).cloned(),
+    };
     Resource {
         kind: "release",
         id: release.id.to_string(),

@@ -12,7 +12,7 @@ use tokio::time::timeout;
 use super::error::ApiError;
 use super::{
     Central, accounts, alarms, auth, deployments, devicegroups, devices, enrolment_tokens, fleet, health, libraries,
-    logs, logstream, products, refresh_tokens, releases, rollouts, self_tests, status,
+    logs, logstream, products, refresh_tokens, release_log, releases, rollouts, self_tests, status,
 };
 
 pub(super) fn router(central: &Central) -> Router {
@@ -77,7 +77,11 @@ pub(super) fn router(central: &Central) -> Router {
         .merge(auth)
         .merge(upload)
         .layer(from_fn(harden));
-    Router::new().nest("/v5", v5).route("/health", get(health::health)).with_state(central.clone())
+    let log = Router::new()
+        .route("/checkpoint", get(release_log::checkpoint))
+        .route("/tile/{*path}", get(release_log::tile))
+        .layer(from_fn(no_sniff));
+    Router::new().nest("/v5", v5).nest("/log", log).route("/health", get(health::health)).with_state(central.clone())
 }
 
 /// Removes repeated slashes from a path of the API, as a base address with a slash at its end makes them. Agents' paths stay as they are.
@@ -117,6 +121,13 @@ async fn within(places: &Semaphore, central: &Central, request: Request, next: N
         Ok(response) => response,
         Err(_) => ApiError::too_slow().into_response(),
     }
+}
+
+/// What is public may be kept, but its type is not to be guessed.
+async fn no_sniff(request: Request, next: Next) -> Response {
+    let mut response = next.run(request).await;
+    response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    response
 }
 
 /// Answers are for programs: no browser may guess their type, frame them, keep them or run anything in them.

@@ -163,7 +163,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let secret = AgentIdSecret::new(Secret::new(vec![1; AgentIdSecret::BYTES]));
         let store = Store::create(dir.path(), secret, &LIMITS).await.unwrap();
-        let keys = OnlineKeys::open(dir.path()).unwrap();
+        let keys = OnlineKeys::open(dir.path(), "server.example").unwrap();
         let mut metadata = Metadata::default();
         assert!(metadata.fresh(&store, &keys, 0).await.unwrap().is_none(), "there are no targets");
         let targets = |version| MetadataFile {

@@ -2,6 +2,7 @@
 //!
 //! Start at [`Repository`]. Nothing here can make a device install what the custodians and the release key did not sign.
 
+mod log;
 mod metadata;
 pub mod online_keys;
 mod upload;
@@ -20,10 +21,12 @@ use release::assignment::Assignment;
 use release::author::DraftError;
 use release::manifest::ManifestHash;
 
+use self::log::ReleaseLog;
+pub use self::log::{CHECKPOINT_FILE, ReleaseLogError};
 use self::metadata::Metadata;
 pub use self::metadata::MetadataFile;
 use self::online_keys::{OnlineKeys, OnlineKeysError};
-pub use self::upload::UploadError;
+pub use self::upload::{Accepted, UploadError};
 use crate::store::{Store, StoreError, unix_ms};
 
 /// How long an assignment of an image to a device holds, seconds. A device asks again when it is older.
@@ -37,6 +40,7 @@ struct Inner {
     store: Store,
     keys: OnlineKeys,
     metadata: tokio::sync::Mutex<Metadata>,
+    log: ReleaseLog,
 }
 
 /// Why the server cannot do its part.
@@ -60,20 +64,24 @@ pub enum RepositoryError {
     /// A signature.
     #[error(transparent)]
     Sign(#[from] SignError),
+    /// The transparency log.
+    #[error(transparent)]
+    Log(#[from] ReleaseLogError),
     /// The runtime ends.
     #[error("the server is ending")]
     Ending,
 }
 
 impl Repository {
-    /// The roles of the server in this folder.
+    /// The roles of the server in this folder, which people know by this name.
     ///
     /// # Errors
     /// Keys or state cannot be read.
-    pub async fn open(dir: &Path, store: Store) -> Result<Self, RepositoryError> {
-        let keys = OnlineKeys::open(dir)?;
+    pub async fn open(dir: &Path, store: Store, name: &str) -> Result<Self, RepositoryError> {
+        let keys = OnlineKeys::open(dir, name)?;
         let metadata = tokio::sync::Mutex::new(Metadata::read(&store).await?);
-        Ok(Self(Arc::new(Inner { store, keys, metadata })))
+        let log = ReleaseLog::open(dir, &store, &keys.log).await?;
+        Ok(Self(Arc::new(Inner { store, keys, metadata, log })))
     }
 
     /// The public halves of its keys.
@@ -105,6 +113,24 @@ impl Repository {
         Ok(Some(wrapped.await.map_err(|_| RepositoryError::Ending)??))
     }
 
+    /// The proof that an image is in the transparency log, under its newest checkpoint: `log-proof` in `docs/image.cddl`.
+    ///
+    /// # Errors
+    /// It cannot be signed.
+    pub fn log_proof(&self, image: &[u8; 32]) -> Result<Option<Vec<u8>>, RepositoryError> {
+        Ok(self.0.log.proof(image, &self.0.keys.log)?)
+    }
+
+    /// The newest checkpoint of the transparency log; none while the database lacks releases that it covers.
+    pub fn log_checkpoint(&self) -> Option<String> {
+        self.0.log.checkpoint()
+    }
+
+    /// A file of the transparency log, by its path below `tile/`; none when the tree has no such file.
+    pub fn log_tile(&self, path: &str) -> Option<Vec<u8>> {
+        self.0.log.tile(path)
+    }
+
     /// What proves an image or an app to a device that trusts the root of this version: metadata that are fresh, and for an image that is
     /// assigned to the device the director's word.
     ///
@@ -124,7 +150,8 @@ impl Repository {
         if roots.len() > most {
             return Ok(Trust { roots: roots.into_iter().take(most).collect(), ..Trust::default() });
         }
-        let mut trust = Trust { roots, ..Trust::default() };
+        let log_proof = self.log_proof(&subject)?.map(Into::into);
+        let mut trust = Trust { roots, log_proof, ..Trust::default() };
         if let Some(fresh) = metadata.fresh(&self.0.store, &self.0.keys, now).await? {
             trust.timestamp = Some(fresh.timestamp.into());
             trust.snapshot = Some(fresh.snapshot.into());

@@ -7,6 +7,7 @@ use std::io;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
+use keys::note::{NoteSigner, VERIFIER_FILE};
 use keys::private_file::Existing;
 use keys::purpose::KeyPurpose;
 use keys::signer::{KeyError, Signer, file_name};
@@ -27,6 +28,8 @@ pub struct OnlineKeys {
     pub director: Signer,
     /// Signs apps of owners without a quorum.
     pub apps: Signer,
+    /// Signs what the transparency log holds.
+    pub log: NoteSigner,
 }
 
 /// Why the online keys cannot be used.
@@ -53,11 +56,11 @@ pub enum OnlineKeysError {
 
 impl OnlineKeys {
     /// Reads the keys of a server's folder. Those of a server from before there were such keys are made; one that is missing beside others
-    /// is not, since the operator's root names it.
+    /// is not, since the operator's root names it. The transparency log that is begun is called after the server, by this name.
     ///
     /// # Errors
     /// [`OnlineKeysError`].
-    pub fn open(dir: &Path) -> Result<Self, OnlineKeysError> {
+    pub fn open(dir: &Path, name: &str) -> Result<Self, OnlineKeysError> {
         let folder = dir.join(ONLINE_KEYS_FOLDER);
         if !folder.exists() {
             make(dir, &folder).map_err(|error| OnlineKeysError::Folder { path: folder.clone(), error })??;
@@ -66,12 +69,22 @@ impl OnlineKeys {
             let path = folder.join(file_name(purpose));
             Signer::load(&folder, purpose).map_err(|error| OnlineKeysError::Key { path, error })
         };
+        // Written last: without it nobody has seen the key.
+        let log = if folder.join(VERIFIER_FILE).exists() {
+            NoteSigner::load(&folder)
+        } else {
+            NoteSigner::create(&folder, &format!("{name}/log"))
+        };
         Ok(Self {
             release_wrap: load(KeyPurpose::ReleaseWrap)?,
             snapshot: load(KeyPurpose::ReleaseSnapshot)?,
             timestamp: load(KeyPurpose::ReleaseTimestamp)?,
             director: load(KeyPurpose::ReleaseDirector)?,
             apps: load(KeyPurpose::AppApproval)?,
+            log: log.map_err(|error| OnlineKeysError::Key {
+                path: folder.join(file_name(KeyPurpose::ReleaseLog)),
+                error,
+            })?,
         })
     }
 
@@ -120,17 +133,17 @@ mod tests {
     #[test]
     fn the_keys_are_made_once_are_private_and_a_missing_one_is_not_made_again() {
         let dir = tempfile::tempdir().unwrap();
-        let first = OnlineKeys::open(dir.path()).unwrap().public();
-        assert_eq!(OnlineKeys::open(dir.path()).unwrap().public(), first);
+        let first = OnlineKeys::open(dir.path(), "server.example").unwrap().public();
+        assert_eq!(OnlineKeys::open(dir.path(), "server.example").unwrap().public(), first);
         let folder = dir.path().join(ONLINE_KEYS_FOLDER);
         let files: Vec<_> = fs::read_dir(&folder).unwrap().map(Result::unwrap).collect();
-        assert_eq!(files.len(), 5);
+        assert_eq!(files.len(), 7);
         for file in files {
             assert_eq!(file.metadata().unwrap().permissions().mode() & 0o777, 0o600);
         }
         let director = folder.join(file_name(KeyPurpose::ReleaseDirector));
         fs::remove_file(&director).unwrap();
-        let error = OnlineKeys::open(dir.path()).unwrap_err();
+        let error = OnlineKeys::open(dir.path(), "server.example").unwrap_err();
         assert!(matches!(error, OnlineKeysError::Key { path, .. } if path == director));
     }
 }

@@ -1,15 +1,18 @@
 //! A release as it comes in: verified to its last byte before any of it is kept.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, BufReader, Read as _, Seek as _, SeekFrom};
 use std::sync::Arc;
 
 use keys::content_key::{ContentKeyError, WrappedContentKey, unwrap};
 use release::author::sealed_for;
-use release::bundle::{Bundle, BundleError, Report, ReportError, verify_bundle};
+use release::bundle::{Bundle, BundleError, BundleImage, Report, ReportError, verify_bundle};
+use release::manifest::Manifest;
 use release::root::{RootContent, RootError};
 
-use super::{Inner, MetadataFile, Repository};
+use super::log::Appending;
+use super::{Inner, MetadataFile, ReleaseLogError, Repository};
 use crate::fleet::{AccountId, NewRelease, NewReleaseImage, Release, ReleaseImage, Rule};
 use crate::store::{ChangeError, NewOsImage, Store};
 
@@ -27,7 +30,7 @@ pub enum UploadError {
     Root(#[from] RootError),
     /// It is for another server.
     #[error(
-        "the release's root names other online keys than this server's; hold a ceremony with the keys that `vouch release server-keys` writes here"
+        "the release's root names other online keys, or another transparency log, than this server's; hold a ceremony with the keys that `vouch release server-keys` writes here"
     )]
     OtherServer,
     /// A content key that this server cannot open.
@@ -55,12 +58,24 @@ pub enum UploadError {
         /// What there is.
         known: u64,
     },
+    /// The transparency log.
+    #[error(transparent)]
+    Log(#[from] ReleaseLogError),
     /// It could not be kept.
     #[error(transparent)]
     Change(#[from] ChangeError),
     /// A file.
     #[error("the release could not be kept: {0}")]
     Io(#[from] io::Error),
+}
+
+/// A release that the server has.
+#[derive(Debug)]
+pub struct Accepted {
+    /// The release.
+    pub release: Release,
+    /// Whether it had it before.
+    pub is_known: bool,
 }
 
 /// What was verified of an upload.
@@ -72,21 +87,33 @@ struct Checked {
 
 impl Repository {
     /// Verifies an uploaded bundle completely, keeps its images in files, and publishes its metadata. The first release that a server takes
-    /// decides which maker's releases it takes from then on.
+    /// decides which maker's releases it takes from then on. Each of its manifests is in the transparency log when this returns. The same
+    /// release again changes nothing, so that whoever lost the answer asks again.
     ///
     /// # Errors
     /// [`UploadError`]; nothing of it is kept then.
-    pub async fn accept(&self, upload: NewOsImage, uploader: AccountId) -> Result<Release, UploadError> {
+    pub async fn accept(&self, upload: NewOsImage, uploader: AccountId) -> Result<Accepted, UploadError> {
         // One at a time, and nobody gets metadata meanwhile: what is compared here is what is there in the end.
         let mut metadata = self.0.metadata.lock().await;
         let (known_roots, known_targets) = metadata.known();
         let inner = Arc::clone(&self.0);
         let checked = tokio::task::spawn_blocking(move || {
             let file = upload.open()?;
-            let checked = check(&inner, file, &known_roots, known_targets)?;
+            let checked = check(&inner, file, &known_roots)?;
             Ok::<_, UploadError>((checked, upload))
         });
         let (checked, upload) = checked.await.map_err(io::Error::other)??;
+        let manifests: Vec<_> = checked.bundle.images.iter().map(BundleImage::manifest).collect();
+        let appending = self.0.log.plan(&manifests)?;
+        if let Some(release) = self.same(&manifests).await? {
+            self.0.store.append_release_log(&appending.entries).await.map_err(ChangeError::from)?;
+            self.appended(appending).await?;
+            return Ok(Accepted { release, is_known: true });
+        }
+        let found = checked.report.targets_version;
+        if let Some(known) = known_targets.filter(|known| found <= *known) {
+            return Err(UploadError::Older { what: "targets", found, known });
+        }
         let (product, version) = (checked.report.product.clone(), checked.report.version);
         if self.0.store.has_release(&product, version).await.map_err(ChangeError::from)? {
             return Err(ChangeError::from(Rule::ReleaseVersionTaken).into());
@@ -98,18 +125,28 @@ impl Repository {
         });
         let checked = kept.await.map_err(io::Error::other)??;
         let new = new_release(&checked, uploader);
-        let release = self.0.store.create_release(&new, &checked.metadata).await?;
+        let release = self.0.store.create_release(&new, &appending.entries, &checked.metadata).await?;
         checked.metadata.into_iter().for_each(|file| metadata.put(file));
-        Ok(release)
+        self.appended(appending).await?;
+        Ok(Accepted { release, is_known: false })
+    }
+
+    /// The release that has exactly these manifests, if there is one: they name every byte of it.
+    async fn same(&self, manifests: &[&Manifest]) -> Result<Option<Release>, ChangeError> {
+        let images: BTreeSet<_> = manifests.iter().map(|manifest| manifest.hash().0).collect();
+        let Some(first) = images.first() else { return Ok(None) };
+        let known = self.0.store.release_of_image(first).await?;
+        Ok(known.filter(|known| known.images.iter().map(|image| image.image).collect::<BTreeSet<_>>() == images))
+    }
+
+    async fn appended(&self, appending: Appending) -> Result<(), UploadError> {
+        let inner = Arc::clone(&self.0);
+        let signed = tokio::task::spawn_blocking(move || inner.log.appended(appending, &inner.keys.log));
+        Ok(signed.await.map_err(io::Error::other)??)
     }
 }
 
-fn check(
-    inner: &Inner,
-    file: File,
-    known_roots: &[Vec<u8>],
-    known_targets: Option<u64>,
-) -> Result<Checked, UploadError> {
+fn check(inner: &Inner, file: File, known_roots: &[Vec<u8>]) -> Result<Checked, UploadError> {
     let first = known_roots.first().map(Vec::as_slice);
     let (bundle, report) = verify_bundle(&mut BufReader::with_capacity(COPY, file), first)?;
     let mut metadata = Vec::new();
@@ -126,15 +163,13 @@ fn check(
         return Err(UploadError::Older { what: "roots", found, known });
     }
     let newest = bundle.roots.last().map(Vec::as_slice).unwrap_or_default();
-    if RootContent::from_file(newest)?.online != inner.keys.public() {
+    let newest = RootContent::from_file(newest)?;
+    let is_our_log = |log: &String| *log == inner.keys.log.key().to_string();
+    if newest.online != inner.keys.public() || !newest.log.as_ref().is_none_or(is_our_log) {
         return Err(UploadError::OtherServer);
     }
-    let found = report.targets_version;
-    if let Some(known) = known_targets.filter(|known| found <= *known) {
-        return Err(UploadError::Older { what: "targets", found, known });
-    }
-    let file = bundle.targets.clone();
-    metadata.push(MetadataFile { role: "targets".to_owned(), version: found, expires: 0, file });
+    let (version, file) = (report.targets_version, bundle.targets.clone());
+    metadata.push(MetadataFile { role: "targets".to_owned(), version, expires: 0, file });
     for image in &bundle.images {
         let own = &inner.keys.release_wrap;
         let info = sealed_for(image.manifest().hash(), own.public().spki_hash());
@@ -166,7 +201,7 @@ fn keep_images(store: &Store, bundle: &Bundle, upload: &NewOsImage) -> io::Resul
 
 fn new_release(checked: &Checked, uploader: AccountId) -> NewRelease {
     let Checked { bundle, report, .. } = checked;
-    let image = |image: &release::bundle::BundleImage| {
+    let image = |image: &BundleImage| {
         let manifest = image.manifest();
         NewReleaseImage {
             shown: ReleaseImage {

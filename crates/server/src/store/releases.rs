@@ -3,7 +3,10 @@
 use release::version::OsVersion;
 use sqlx::FromRow;
 
-use super::{ChangeError, Listed, Page, Store, StoreError, is_duplicate, release_metadata, row, unix_ms};
+use super::{
+    ChangeError, Listed, NewLogEntry, Page, Store, StoreError, is_duplicate, release_log, release_metadata, row,
+    unix_ms,
+};
 use crate::fleet::{NewRelease, Release, ReleaseId, ReleaseImage, Rule};
 use crate::repository::MetadataFile;
 
@@ -48,11 +51,17 @@ impl Store {
         Ok(found.is_some())
     }
 
-    /// Keeps a release, and the metadata that came with it. Its encrypted images must be in their files, durably.
+    /// Keeps a release with its entries of the transparency log, and the metadata that came with it. Its encrypted images must be in their
+    /// files, durably.
     ///
     /// # Errors
     /// The product has a release of this version.
-    pub async fn create_release(&self, new: &NewRelease, metadata: &[MetadataFile]) -> Result<Release, ChangeError> {
+    pub async fn create_release(
+        &self,
+        new: &NewRelease,
+        log: &[NewLogEntry],
+        metadata: &[MetadataFile],
+    ) -> Result<Release, ChangeError> {
         let id = ReleaseId::random();
         let now = unix_ms();
         let mut change = self.begin().await?;
@@ -90,6 +99,7 @@ impl Store {
                     .await?;
             }
         }
+        release_log::append(&mut change, log).await?;
         release_metadata::put(&mut change, metadata).await?;
         change.commit().await?;
         Ok(Release {

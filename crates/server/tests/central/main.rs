@@ -12,6 +12,7 @@ mod libraries;
 mod limits;
 mod logs;
 mod products;
+mod release_log;
 mod releases;
 mod rig;
 mod rollouts;

@@ -24,15 +24,15 @@ use vouch_server::store::OS_IMAGES_FOLDER;
 use crate::rig::{Answer, Rig, now_ms};
 
 /// A maker: three custodians, of whom two must approve, and a release key.
-struct Maker {
-    cards: Vec<Signer>,
+pub(crate) struct Maker {
+    pub(crate) cards: Vec<Signer>,
     release_key: &'static DangerSoftwareReleaseKey,
-    root: Vec<u8>,
+    pub(crate) root: Vec<u8>,
 }
 
 /// A release before its parts are put together, so that an attack can change one of them.
-struct Parts {
-    manifest: Manifest,
+pub(crate) struct Parts {
+    pub(crate) manifest: Manifest,
     cose: Vec<u8>,
     sealed: Vec<u8>,
     content_key: [u8; 16],
@@ -40,7 +40,7 @@ struct Parts {
     targets: Vec<u8>,
 }
 
-fn seconds() -> i64 {
+pub(crate) fn seconds() -> i64 {
     now_ms() / 1000
 }
 
@@ -73,7 +73,12 @@ fn sign(key: &DangerSoftwareReleaseKey, manifest: &Manifest) -> Vec<u8> {
 
 impl Maker {
     /// Whose root names the keys of this server.
-    fn of(server: &Repository) -> Self {
+    pub(crate) fn of(server: &Repository) -> Self {
+        Self::with_log(server, Some(server.keys().log.key().to_string()))
+    }
+
+    /// Whose root names this log.
+    pub(crate) fn with_log(server: &Repository, log: Option<String>) -> Self {
         let key = |purpose| Signer::generate(purpose).unwrap();
         let cards: Vec<_> = (0..3).map(|_| key(KeyPurpose::AppApproval)).collect();
         let release_key = &release_keys()[0];
@@ -91,13 +96,19 @@ impl Maker {
             online: server.keys().public(),
             release_keys: vec![ReleaseKeySlot { key: release_key.public().clone(), revoked: false }],
             tls_roots: tls_roots(),
-            log: None,
+            log,
         };
         let root = signed_by(Draft::of_root(&root).unwrap(), &[&cards[0], &cards[1]]);
         Self { cards, release_key, root }
     }
 
-    fn release(&self, server: &Repository, version: OsVersion, targets_version: u64, cards: &[usize]) -> Parts {
+    pub(crate) fn release(
+        &self,
+        server: &Repository,
+        version: OsVersion,
+        targets_version: u64,
+        cards: &[usize],
+    ) -> Parts {
         let plain = vec![7; 200_000];
         let mut encryptor = Encryptor::new(plain.len() as u64).unwrap();
         let header = encryptor.header();
@@ -134,20 +145,24 @@ impl Maker {
     }
 
     /// The bundle as somebody writes it who checks nothing.
-    fn bundle(&self, parts: &Parts) -> Vec<u8> {
-        let image = BundleImage::new(parts.cose.clone(), parts.wrapped.clone(), None).unwrap();
+    pub(crate) fn bundle(&self, parts: &Parts) -> Vec<u8> {
+        self.bundle_with_proof(parts, None)
+    }
+
+    pub(crate) fn bundle_with_proof(&self, parts: &Parts, proof: Option<Vec<u8>>) -> Vec<u8> {
+        let image = BundleImage::new(parts.cose.clone(), parts.wrapped.clone(), proof).unwrap();
         let mut bundle = Bundle::new(vec![self.root.clone()], parts.targets.clone(), vec![image]).unwrap().head();
         bundle.extend_from_slice(&parts.sealed);
         bundle
     }
 }
 
-async fn upload(rig: &Rig, bundle: &[u8]) -> Answer {
+pub(crate) async fn upload(rig: &Rig, bundle: &[u8]) -> Answer {
     let headers = format!("Authorization: Bearer {}\r\n", rig.token);
     rig.raw("POST", "/v5/releases/bundle", &headers, bundle).await
 }
 
-const V: OsVersion = OsVersion::new(1, 4, 0);
+pub(crate) const V: OsVersion = OsVersion::new(1, 4, 0);
 
 #[tokio::test]
 async fn a_right_release_is_kept_and_can_be_proved_to_a_device() {
@@ -164,7 +179,9 @@ async fn a_right_release_is_kept_and_can_be_proved_to_a_device() {
     assert_eq!(files, 1, "the upload itself is gone");
 
     // A device that trusts the root accepts what the server adds, also after the server was started again.
-    for repository in [rig.repository.clone(), Repository::open(rig.dir.path(), rig.store.clone()).await.unwrap()] {
+    for repository in
+        [rig.repository.clone(), Repository::open(rig.dir.path(), rig.store.clone(), "server.example").await.unwrap()]
+    {
         let trust = repository.trust(SpkiHash([1; 32]), image, false, 0).await.unwrap();
         assert_eq!(trust.roots, [maker.root.clone().into()]);
         let mut files = Files::new();
@@ -225,7 +242,7 @@ async fn a_release_with_anything_wrong_is_refused_and_leaves_nothing() {
     refused(maker.bundle(&other_key), "not sealed to this server").await;
 
     let dir = tempfile::tempdir().unwrap();
-    let elsewhere = Repository::open(dir.path(), rig.store.clone()).await.unwrap();
+    let elsewhere = Repository::open(dir.path(), rig.store.clone(), "server.example").await.unwrap();
     let foreign = Maker::of(&elsewhere);
     refused(foreign.bundle(&foreign.release(server, V, 1, &[0, 1])), "other online keys").await;
 

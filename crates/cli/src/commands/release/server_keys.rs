@@ -26,13 +26,15 @@ pub(crate) struct ServerKeys {
 
 impl ServerKeys {
     pub(super) fn run(self, output: &Output) -> Result<()> {
-        let keys = OnlineKeys::open(&self.dir)?;
         let pki = ServingPki::load(&self.dir.join(PKI_FOLDER))?;
+        let names = pki.names()?;
+        let name = names.first().context("the gateway's certificate is for no name")?;
+        let keys = OnlineKeys::open(&self.dir, name)?;
         let statement = Statement {
             online: keys.public(),
             release_wrap: keys.release_wrap.public().clone(),
             tls_roots: pki.server_roots,
-            log: None,
+            log: Some(keys.log.key().to_string()),
         };
         std::fs::write(&self.out, statement.to_json())
             .with_context(|| format!("cannot write {}", self.out.display()))?;

@@ -8,6 +8,7 @@ use anyhow::{Context, Result};
 use clap::Args;
 use jiff::Timestamp;
 use release::bundle::{Bundle, Report, verify_bundle};
+use release::log::Logged;
 use serde_json::{Value, json};
 
 use super::build::read;
@@ -88,14 +89,31 @@ pub(super) fn report_json(report: &Report) -> Value {
         json!({
             "models": image.description.models, "manifest_sha256": image.manifest.to_string(),
             "signed_by_sha256": image.signed_by.to_string(),
+            "log": image.logged.map(|logged| json!({ "number": logged.index, "size": logged.size })),
         })
     });
     json!({
         "product": report.product, "version": report.version.to_string(), "approved_by": report.approved_by,
         "approvals_needed": report.needed, "targets_version": report.targets_version, "expires_unix_s": report.expires,
         "first_root_sha256": const_hex::encode(report.first_root), "root_version": report.root_version,
+        "log": report.log,
         "images": images.collect::<Vec<_>>(),
     })
+}
+
+fn log_text(log: Option<&str>, logged: Option<Logged>) -> String {
+    match (log, logged) {
+        (Some(log), Some(Logged { index, size, .. })) => {
+            format!("in the transparency log, number {index} of tree size {size}, checkpoint of {log}")
+        }
+        (Some(log), None) => paint(
+            Tone::Bad,
+            &format!(
+                "no proof that it is in the transparency log {log}: devices refuse it without; vouch release upload adds it"
+            ),
+        ),
+        (None, _) => "the root names no transparency log".to_owned(),
+    }
 }
 
 /// A report for people.
@@ -111,6 +129,7 @@ pub(super) fn report_text(report: &Report) -> Result<String> {
     for image in &report.images {
         lines.push(format!("  image        for {}: manifest {}", image.description.models.join(", "), image.manifest));
         lines.push(format!("               signed by the release key {}", image.signed_by));
+        lines.push(format!("               {}", log_text(report.log.as_deref(), image.logged)));
     }
     Ok(lines.join("\n"))
 }

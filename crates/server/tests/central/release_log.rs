@@ -1,0 +1,385 @@
+//! The transparency log as an outsider reads it over HTTP, after the rules of C2SP tlog-tiles alone; and what never becomes a second tree.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+
+use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
+use keys::note::{NoteKey, NoteSigner};
+use keys::public::SpkiHash;
+use release::author::{Encryptor, Log};
+use release::floors::MetadataFloors;
+use release::log::{LogError, LoggedRelease, entry, verify_logged};
+use release::manifest::{Description, Manifest};
+use release::tuf::{Files, verify};
+use release::version::OsVersion;
+use tlog_tiles::{
+    Checkpoint, Error, Hash, Tile, TileHashReader, TileReader, check_record, check_tree, prove_record, prove_tree,
+    record_hash, tree_hash,
+};
+use vouch_server::limits::LIMITS;
+use vouch_server::repository::{CHECKPOINT_FILE, ReleaseLogError, Repository, RepositoryError};
+use vouch_server::store::NewLogEntry;
+
+use crate::releases::{Maker, V, seconds, upload};
+use crate::rig::Rig;
+
+/// Beyond the border of the first tile, which has 256 hashes.
+const MANY: u64 = 300;
+
+fn manifest(version: u16) -> Manifest {
+    let mut encryptor = Encryptor::new(1).unwrap();
+    encryptor.seal(&[7]).unwrap();
+    let description = Description {
+        product: "lamps".to_owned(),
+        models: vec!["lamp".to_owned()],
+        version: OsVersion::new(1, version, 0),
+        security_epoch: 3,
+        built: 1_790_000_000,
+        sbom: None,
+        mud: None,
+    };
+    encryptor.finish(description).unwrap().manifest
+}
+
+fn entries(manifests: &[Manifest]) -> Vec<NewLogEntry> {
+    let one =
+        |(number, manifest): (u64, &Manifest)| NewLogEntry { number, image: manifest.hash().0, entry: entry(manifest) };
+    (0..).zip(manifests).map(one).collect()
+}
+
+/// Fetches as anybody may: status, head, body.
+fn get(addr: SocketAddr, path: &str) -> (u16, String, Vec<u8>) {
+    let mut tcp = TcpStream::connect(addr).unwrap();
+    write!(tcp, "GET /log/{path} HTTP/1.1\r\nHost: {addr}\r\nConnection: close\r\n\r\n").unwrap();
+    let mut bytes = Vec::new();
+    tcp.read_to_end(&mut bytes).unwrap();
+    let at = bytes.windows(4).position(|window| window == b"\r\n\r\n").unwrap();
+    let head = String::from_utf8(bytes[..at].to_vec()).unwrap().to_ascii_lowercase();
+    (head.split(' ').nth(1).unwrap().parse().unwrap(), head, bytes[at + 4..].to_vec())
+}
+
+/// Tiles over HTTP, each fetched once; one of them can be damaged on the way.
+struct Tiles {
+    addr: SocketAddr,
+    fetched: RefCell<HashMap<String, Vec<u8>>>,
+    damaged: Option<&'static str>,
+}
+
+impl Tiles {
+    fn of(addr: SocketAddr, damaged: Option<&'static str>) -> Self {
+        Self { addr, fetched: RefCell::default(), damaged }
+    }
+
+    fn fetch(&self, path: &str) -> Vec<u8> {
+        let fetch = || {
+            let (status, head, mut body) = get(self.addr, path);
+            assert_eq!(status, 200, "{path}");
+            assert!(head.contains("content-type: application/octet-stream"), "{head}");
+            assert!(head.contains("immutable"), "{head}");
+            if self.damaged == Some(path) {
+                body[70] ^= 1;
+            }
+            body
+        };
+        self.fetched.borrow_mut().entry(path.to_owned()).or_insert_with(fetch).clone()
+    }
+
+    /// All entries, bundle after bundle.
+    fn entries(&self, size: u64) -> Vec<Vec<u8>> {
+        let mut entries = Vec::new();
+        for number in 0..size.div_ceil(256) {
+            let width = (size - number * 256).min(256);
+            let partial = if width < 256 { format!(".p/{width}") } else { String::new() };
+            let bundle = self.fetch(&format!("tile/entries/{number:03}{partial}"));
+            let mut rest = &bundle[..];
+            while let Some((length, behind)) = rest.split_first_chunk::<2>() {
+                let (entry, behind) = behind.split_at(usize::from(u16::from_be_bytes(*length)));
+                entries.push(entry.to_vec());
+                rest = behind;
+            }
+        }
+        entries
+    }
+}
+
+impl TileReader for Tiles {
+    fn height(&self) -> u8 {
+        8
+    }
+
+    fn read_tiles(&self, tiles: &[Tile]) -> Result<Vec<Vec<u8>>, Error> {
+        Ok(tiles.iter().map(|tile| self.fetch(&tile.path().replacen("tile/8/", "tile/", 1))).collect())
+    }
+
+    fn save_tiles(&self, _tiles: &[Tile], _data: &[Vec<u8>]) {}
+}
+
+/// The newest checkpoint, its signature checked.
+fn checkpoint(addr: SocketAddr, key: &NoteKey) -> (String, Checkpoint) {
+    let (status, head, note) = get(addr, "checkpoint");
+    assert_eq!(status, 200);
+    assert!(head.contains("content-type: text/plain; charset=utf-8") && head.contains("no-store"), "{head}");
+    let note = String::from_utf8(note).unwrap();
+    let checkpoint = Checkpoint::from_bytes(key.verify(&note).unwrap().as_bytes()).unwrap();
+    assert_eq!(checkpoint.origin(), "server.example/log");
+    (note, checkpoint)
+}
+
+#[tokio::test]
+async fn anybody_recomputes_the_log_from_what_is_served_and_each_proof_holds() {
+    let manifests: Vec<_> = (0..MANY).map(|n| manifest(u16::try_from(n).unwrap())).collect();
+    let rig = Rig::logged(LIMITS, &entries(&manifests)).await;
+    let (addr, key) = (rig.addr, rig.repository.keys().log.key().clone());
+    for manifest in &manifests {
+        let proof = rig.repository.log_proof(&manifest.hash().0).unwrap().unwrap();
+        let logged = verify_logged(&key.to_string(), manifest, &proof).unwrap();
+        assert_eq!(logged.size, MANY);
+        assert_eq!(manifests[usize::try_from(logged.index).unwrap()], *manifest);
+    }
+    let read = tokio::task::spawn_blocking(move || {
+        let (_, signed) = checkpoint(addr, &key);
+        let tiles = Tiles::of(addr, None);
+        let entries = tiles.entries(signed.size());
+        assert_eq!((signed.size(), entries.len() as u64), (MANY, MANY));
+        let reader = TileHashReader::new(signed.size(), *signed.hash(), &tiles);
+        assert!(tree_hash(signed.size(), &reader).unwrap() == *signed.hash());
+        for (number, entry) in (0..).zip(&entries) {
+            let proof = prove_record(signed.size(), number, &reader).unwrap();
+            check_record(&proof, signed.size(), *signed.hash(), number, record_hash(entry)).unwrap();
+        }
+        // What was read is what was appended, and the tree over its beginning is the beginning of this one.
+        let beginning = Log::of(entries[..257].to_vec()).unwrap().root(257).unwrap();
+        let proof = prove_tree(signed.size(), 257, &reader).unwrap();
+        check_tree(&proof, signed.size(), *signed.hash(), 257, Hash(beginning)).unwrap();
+        check_tree(&proof, signed.size(), *signed.hash(), 257, Hash([1; 32])).unwrap_err();
+        entries
+    });
+    let entries = read.await.unwrap();
+    for (entry, manifest) in entries.iter().zip(&manifests) {
+        let read = LoggedRelease::from_entry(entry).unwrap();
+        assert_eq!((read.manifest, read.version), (manifest.hash(), manifest.version));
+    }
+}
+
+#[tokio::test]
+async fn the_log_serves_exactly_the_files_of_its_tree() {
+    let manifests: Vec<_> = (0..MANY).map(|n| manifest(u16::try_from(n).unwrap())).collect();
+    let rig = Rig::logged(LIMITS, &entries(&manifests)).await;
+    let addr = rig.addr;
+    let asked = tokio::task::spawn_blocking(move || {
+        for (path, length) in [("0/000", 8192), ("0/000.p/255", 255 * 32), ("0/001.p/44", 44 * 32), ("1/000.p/1", 32)] {
+            let (status, _, body) = get(addr, &format!("tile/{path}"));
+            assert_eq!((status, body.len()), (200, length), "{path}");
+        }
+        let beyond = ["0/001", "0/001.p/45", "0/002.p/1", "1/000", "1/000.p/2", "2/000.p/1", "entries/001"];
+        let wrong = [
+            "0/000.p/0",
+            "0/000.p/256",
+            "0/000.p/01",
+            "0/0",
+            "0/000/",
+            "00/000",
+            "63/000",
+            "64/000",
+            "256/000",
+            "entries/x000/000",
+            "0/x000/000",
+            "data/000",
+            "-1/000",
+            "0/000.p/",
+            "0/000.p/x",
+            "0",
+            "checkpoint",
+            "entries/x999/x999/x999/x999/x999/x999/999",
+            "5/x018/x446/x744/x073/x709/551.p/1",
+            "0/%2e%2e/000",
+            "0/001.p/+44",
+        ];
+        for path in beyond.into_iter().chain(wrong) {
+            assert_eq!(get(addr, &format!("tile/{path}")).0, 404, "{path}");
+        }
+        assert_eq!(get(addr, "").0, 404);
+    });
+    asked.await.unwrap();
+}
+
+/// Attack: somebody between the log and its reader changes a byte of a tile, or puts a checkpoint of their own in its place.
+#[tokio::test]
+async fn a_flipped_byte_and_a_foreign_checkpoint_are_noticed() {
+    let manifests: Vec<_> = (0..MANY).map(|n| manifest(u16::try_from(n).unwrap())).collect();
+    let rig = Rig::logged(LIMITS, &entries(&manifests)).await;
+    let (addr, key) = (rig.addr, rig.repository.keys().log.key().clone());
+    let (note, proof) = (rig.repository.log_checkpoint().unwrap(), rig.repository.log_proof(&manifests[7].hash().0));
+    let read = tokio::task::spawn_blocking(move || {
+        let (_, signed) = checkpoint(addr, &key);
+        for damaged in ["tile/0/000", "tile/0/001.p/44"] {
+            let tiles = Tiles::of(addr, Some(damaged));
+            let reader = TileHashReader::new(signed.size(), *signed.hash(), &tiles);
+            let entries = tiles.entries(signed.size());
+            // The library's reader does not look at every tile by itself: what counts is that no proof from it holds.
+            for number in [3, 299] {
+                let leaf = record_hash(&entries[usize::try_from(number).unwrap()]);
+                let proved = prove_record(signed.size(), number, &reader)
+                    .and_then(|proof| check_record(&proof, signed.size(), *signed.hash(), number, leaf));
+                assert_eq!(proved.is_err(), number == 3 || damaged != "tile/0/000", "{damaged}: {number}");
+            }
+        }
+        key
+    });
+    let key = read.await.unwrap();
+    let (stranger, _) = NoteSigner::generate("server.example/log").unwrap();
+    assert!(stranger.key().verify(&note).is_err());
+    let foreign = Log::of(manifests.iter().map(entry)).unwrap().prove(7, MANY, &stranger).unwrap();
+    let refused = verify_logged(&key.to_string(), &manifests[7], &keys::cbor::encode(&foreign));
+    assert!(matches!(refused, Err(LogError::Checkpoint(_))));
+    let mut changed = proof.unwrap().unwrap();
+    let last = changed.len() - 1;
+    changed[last] ^= 1;
+    assert_eq!(verify_logged(&key.to_string(), &manifests[7], &changed), Err(LogError::NotIncluded));
+}
+
+#[tokio::test]
+async fn a_release_is_in_the_log_once_with_its_upload_and_devices_get_the_proof() {
+    let rig = Rig::start().await;
+    let (addr, key) = (rig.addr, rig.repository.keys().log.key().clone());
+    let signed = {
+        let key = key.clone();
+        move || {
+            tokio::task::spawn_blocking({
+                let key = key.clone();
+                move || checkpoint(addr, &key)
+            })
+        }
+    };
+    assert_eq!(signed().await.unwrap().1.size(), 0, "an empty log is one as well");
+    let maker = Maker::of(&rig.repository);
+    let parts = maker.release(&rig.repository, V, 1, &[0, 1]);
+    let bundle = maker.bundle(&parts);
+    let made = upload(&rig, &bundle).await.expect(201).json();
+    let proof = |answer: &serde_json::Value| {
+        let proof = answer["data"]["attributes"]["images"][0]["log_proof"].as_str().unwrap();
+        BASE64.decode(proof).unwrap()
+    };
+    let logged = verify_logged(&key.to_string(), &parts.manifest, &proof(&made)).unwrap();
+    assert_eq!((logged.index, logged.size), (0, 1));
+
+    // The same release again: the same answer, and no second leaf. With its proof inside it is the same release as well.
+    let again = upload(&rig, &bundle).await.expect(200).json();
+    assert_eq!(again, made);
+    let again = upload(&rig, &maker.bundle_with_proof(&parts, Some(proof(&made)))).await.expect(200).json();
+    assert_eq!(again, made);
+    assert_eq!(signed().await.unwrap().1.size(), 1);
+    let id = made["data"]["id"].as_str().unwrap();
+    assert_eq!(rig.get(&format!("/v5/releases/{id}")).await.expect(200).json(), made);
+    assert_eq!(rig.get("/v5/releases").await.expect(200).json()["data"].as_array().unwrap().len(), 1);
+
+    let trust = rig.repository.trust(SpkiHash([1; 32]), parts.manifest.hash().0, false, 1).await.unwrap();
+    let mut files = Files::new();
+    for (name, file) in
+        [("timestamp.json", &trust.timestamp), ("snapshot.json", &trust.snapshot), ("targets.json", &trust.targets)]
+    {
+        files.insert(name, file.clone().unwrap().into()).unwrap();
+    }
+    let now = u64::try_from(seconds()).unwrap();
+    let trusted = verify(&maker.root, files, (), &MetadataFloors::NONE, now).unwrap();
+    let approval = trusted.approve(&parts.manifest).unwrap();
+    trusted.prove_logged(approval, &parts.manifest, &trust.log_proof.unwrap()).unwrap();
+    let unknown = rig.repository.trust(SpkiHash([1; 32]), [9; 32], false, 1).await.unwrap();
+    assert_eq!(unknown.log_proof, None);
+}
+
+/// Attack: a bundle whose proof was changed, and a release whose root names a log that is not this server's.
+#[tokio::test]
+async fn a_wrong_proof_and_the_root_of_another_log_are_refused() {
+    let rig = Rig::start().await;
+    let maker = Maker::of(&rig.repository);
+    let parts = maker.release(&rig.repository, V, 1, &[0, 1]);
+    let mut log = Log::default();
+    log.append(&parts.manifest).unwrap();
+    let (stranger, _) = NoteSigner::generate("server.example/log").unwrap();
+    let foreign = keys::cbor::encode(&log.prove(0, 1, &stranger).unwrap());
+    let error = upload(&rig, &maker.bundle_with_proof(&parts, Some(foreign))).await.expect(422).error();
+    assert!(error.contains("transparency log does not hold"), "{error}");
+    let other = Maker::with_log(&rig.repository, Some(stranger.key().to_string()));
+    let error = upload(&rig, &other.bundle(&other.release(&rig.repository, V, 1, &[0, 1]))).await.expect(422).error();
+    assert!(error.contains("another transparency log"), "{error}");
+    // A root that names none is one from before there was a log.
+    let silent = Maker::with_log(&rig.repository, None);
+    upload(&rig, &silent.bundle(&silent.release(&rig.repository, V, 1, &[0, 1]))).await.expect(201);
+}
+
+async fn opened(rig: &Rig) -> Result<Repository, RepositoryError> {
+    Repository::open(rig.dir.path(), rig.store.clone(), "another.example").await
+}
+
+#[tokio::test]
+async fn a_restart_keeps_the_tree_and_its_name() {
+    let manifests: Vec<_> = (0..3).map(manifest).collect();
+    let rig = Rig::logged(LIMITS, &entries(&manifests)).await;
+    let again = opened(&rig).await.unwrap();
+    assert_eq!(again.log_checkpoint(), rig.repository.log_checkpoint());
+    assert_eq!(again.log_tile("0/000.p/3"), rig.repository.log_tile("0/000.p/3"));
+    // A cut between the entry and the checkpoint over it: the next start signs.
+    let more = manifest(4);
+    let late = NewLogEntry { number: 3, image: more.hash().0, entry: entry(&more) };
+    rig.store.append_release_log(std::slice::from_ref(&late)).await.unwrap();
+    let again = opened(&rig).await.unwrap();
+    let proof = again.log_proof(&more.hash().0).unwrap().unwrap();
+    assert_eq!(verify_logged(&again.keys().log.key().to_string(), &more, &proof).unwrap().size, 4);
+    assert!(rig.store.append_release_log(std::slice::from_ref(&late)).await.is_err(), "a number is given once");
+}
+
+/// Attack, or a mishap: a database from before is put back, or another one, under a log that was signed already.
+#[tokio::test]
+async fn a_database_that_was_put_back_makes_no_second_tree() {
+    let first = Rig::start().await;
+    let maker = Maker::of(&first.repository);
+    let one = maker.release(&first.repository, V, 1, &[0, 1]);
+    let two = maker.release(&first.repository, OsVersion::new(1, 5, 0), 2, &[0, 1]);
+    for parts in [&one, &two] {
+        upload(&first, &maker.bundle(parts)).await.expect(201);
+    }
+    let checkpoint = first.repository.log_checkpoint().unwrap();
+
+    // The same keys and the same checkpoint, above a database without the releases.
+    let put_back = async |entries: &[NewLogEntry]| {
+        let rig = Rig::logged(LIMITS, entries).await;
+        let keys = rig.dir.path().join("online-keys");
+        fs::remove_dir_all(&keys).unwrap();
+        fs::create_dir(&keys).unwrap();
+        for file in fs::read_dir(first.dir.path().join("online-keys")).unwrap() {
+            let file = file.unwrap();
+            fs::copy(file.path(), keys.join(file.file_name())).unwrap();
+        }
+        fs::copy(first.dir.path().join(CHECKPOINT_FILE), rig.dir.path().join(CHECKPOINT_FILE)).unwrap();
+        rig
+    };
+    let rig = put_back(&[]).await;
+    let mut server = opened(&rig).await.unwrap();
+    assert_eq!((server.log_checkpoint(), server.log_tile("0/000.p/1")), (None, None), "nothing is said meanwhile");
+    let accept = async |server: &Repository, bundle: &[u8]| {
+        let mut file = rig.store.new_os_image().unwrap();
+        file.write(bundle).unwrap();
+        server.accept(file, rig.account.parse().unwrap()).await.map(|accepted| accepted.is_known)
+    };
+    assert!(!accept(&server, &maker.bundle(&one)).await.unwrap());
+    assert_eq!(server.log_proof(&one.manifest.hash().0).unwrap(), None);
+    server = opened(&rig).await.unwrap();
+    let other = maker.release(&first.repository, OsVersion::new(1, 5, 0), 2, &[0, 1]);
+    let error = accept(&server, &maker.bundle(&other)).await.unwrap_err().to_string();
+    assert!(error.contains("1 of the 2 entries"), "{error}");
+    assert!(!accept(&server, &maker.bundle(&two)).await.unwrap());
+    assert_eq!(server.log_checkpoint(), Some(checkpoint));
+    assert!(server.log_proof(&one.manifest.hash().0).unwrap().is_some());
+
+    let rig = put_back(&entries(&[manifest(1), manifest(2)])).await;
+    let forked = opened(&rig).await.map(|_| ());
+    assert!(matches!(forked, Err(RepositoryError::Log(ReleaseLogError::Forked(2)))), "{forked:?}");
+    let rig = Rig::start().await;
+    fs::copy(first.dir.path().join(CHECKPOINT_FILE), rig.dir.path().join(CHECKPOINT_FILE)).unwrap();
+    let foreign = opened(&rig).await.map(|_| ());
+    assert!(matches!(foreign, Err(RepositoryError::Log(ReleaseLogError::Checkpoint { .. }))), "{foreign:?}");
+}
