@@ -172,8 +172,9 @@ impl<D: Disk + Clone> BootFolder<D> {
         self.control.fell_back.as_deref()
     }
 
-    /// Counts a start of the active image and loads it, verified. An image on trial that has had its starts, or that does not
-    /// verify, is given up for the other one, where that is confirmed and not below the floors.
+    /// Counts a start of the active image and loads it, verified. An image on trial that has had its starts, or that cannot be
+    /// started, is given up for the other one, where that is confirmed and not below the floors. So is a confirmed one that is
+    /// not what was installed; one that the disk did not give is passed over this time.
     ///
     /// # Errors
     /// [`BootFolderError`] when no image may be started.
@@ -181,21 +182,25 @@ impl<D: Disk + Clone> BootFolder<D> {
         if self.control.count_start(self.limits.image_starts) {
             self.store()?;
         }
-        loop {
-            let slot = self.control.active;
-            let fault = match self.load_active(floors)? {
-                Ok(loaded) if loaded.program.is_locked() || danger_unlocked_memory => return Ok(loaded),
-                Ok(loaded) => return Err(BootFolderError::NotLocked(loaded.manifest.plain.length)),
-                Err(fault) => fault,
-            };
-            let before = self.control.clone();
-            self.control.give_up(&fault.to_string());
-            if self.control.active == slot {
-                self.control = before;
-                return Err(BootFolderError::Image { slot, fault });
-            }
-            self.store()?;
+        let error = match self.load_active(floors, danger_unlocked_memory) {
+            Ok(loaded) => return Ok(loaded),
+            Err(error) => error,
+        };
+        let Some(lasting) = is_lasting(&error, self.control.is_trying()) else { return Err(error) };
+        let before = self.control.clone();
+        self.control.give_up(&error.to_string());
+        // Nothing is given up for one that cannot be started either.
+        let instead = if self.control.active == before.active {
+            Err(error)
+        } else {
+            self.load_active(floors, danger_unlocked_memory).map_err(|_| error)
+        };
+        match instead {
+            Ok(_) if lasting => self.store()?,
+            Ok(_) => {}
+            Err(_) => self.control = before,
         }
+        instead
     }
 
     /// The active image has opened an authenticated session: it stays.
@@ -218,47 +223,48 @@ impl<D: Disk + Clone> BootFolder<D> {
         self.store()
     }
 
-    fn load_active(&self, floors: &Floors) -> Result<Result<Loaded, ImageFault>, BootFolderError> {
+    fn load_active(&self, floors: &Floors, danger_unlocked_memory: bool) -> Result<Loaded, BootFolderError> {
         let slot = self.control.active;
-        let Some(installed) = self.control.slot(slot) else { return Ok(Err(ImageFault::Empty)) };
-        if let State::Bad { .. } = installed.state {
-            return Ok(Err(ImageFault::Empty));
-        }
-        let content = &installed.content;
-        let manifest = match verify_l1(&self.anchors, floors, &content.manifest) {
-            Ok(manifest) => manifest,
-            Err(error) => return Ok(Err(error.into())),
-        };
+        let fault = |fault: ImageFault| BootFolderError::Image { slot, fault };
+        let installed = self.control.slot(slot).filter(|installed| !matches!(installed.state, State::Bad { .. }));
+        let content = &installed.ok_or_else(|| fault(ImageFault::Empty))?.content;
+        let manifest = verify_l1(&self.anchors, floors, &content.manifest).map_err(|error| fault(error.into()))?;
         let (inner, hash) = (Manifest::clone(&manifest), manifest.hash());
         let length =
             usize::try_from(content.length).map_err(|error| BootFolderError::Memory(io::Error::other(error)))?;
         let mut memory = Memory::new(length).map_err(BootFolderError::Memory)?;
-        let mut reader = match SlotReader::open(&self.disk, slot, content, &self.slot_key) {
-            Ok(reader) => reader,
-            Err(error) => return Ok(Err(error.into())),
-        };
+        if !memory.is_locked() && !danger_unlocked_memory {
+            return Err(BootFolderError::NotLocked(content.length));
+        }
+        let opened = SlotReader::open(&self.disk, slot, content, &self.slot_key);
+        let mut reader = opened.map_err(|error| fault(error.into()))?;
         let (mut checker, mut at) = (ProgramChecker::new(manifest), 0);
-        loop {
-            match reader.next() {
-                Ok(Some(chunk)) => {
-                    checker.update(chunk);
-                    memory.write(at, chunk).map_err(BootFolderError::Memory)?;
-                    at += chunk.len() as u64;
-                }
-                Ok(None) => break,
-                Err(error) => return Ok(Err(error.into())),
-            }
+        while let Some(chunk) = reader.next().map_err(|error| fault(error.into()))? {
+            checker.update(chunk);
+            memory.write(at, chunk).map_err(BootFolderError::Memory)?;
+            at += chunk.len() as u64;
         }
-        if let Err(error) = checker.finish() {
-            return Ok(Err(error.into()));
-        }
+        checker.finish().map_err(|error| fault(error.into()))?;
         let program = memory.seal().map_err(BootFolderError::Memory)?;
-        Ok(Ok(Loaded { program, manifest: inner, hash }))
+        Ok(Loaded { program, manifest: inner, hash })
     }
 
     fn store(&mut self) -> Result<(), BootFolderError> {
         let control = self.control.encode();
         Ok(self.records.write(&[Change { record: Record::Control, to: Some(&control) }])?)
+    }
+}
+
+/// Whether this speaks against the active image: `Some(true)` where it lasts, `Some(false)` where the next start may find it
+/// whole, `None` where another image would fare no better.
+fn is_lasting(error: &BootFolderError, is_trying: bool) -> Option<bool> {
+    match error {
+        // An image that has proved itself is as good as before when a disk does not give it once.
+        BootFolderError::Image { fault: ImageFault::Slot(SlotError::Disk { .. }), .. } => Some(is_trying),
+        BootFolderError::Image { .. } => Some(true),
+        // One on trial may ask for more memory than there is, or than may be locked.
+        BootFolderError::Memory(_) | BootFolderError::NotLocked(_) if is_trying => Some(true),
+        _ => None,
     }
 }
 

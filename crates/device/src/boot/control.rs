@@ -202,6 +202,12 @@ impl Control {
         self.installing = Some(Installing { content, chunks });
     }
 
+    #[cfg(test)]
+    pub(crate) fn danger_set_length(&mut self, length: u64) {
+        let active = self.active;
+        self.slot_mut(active).as_mut().unwrap().content.length = length;
+    }
+
     /// So many chunks would survive a power cut now.
     pub(crate) fn progress(&mut self, chunks: u32) {
         if let Some(installing) = &mut self.installing {

@@ -61,6 +61,11 @@ impl Memory {
         Ok(Memory { file: made.into(), map, locked })
     }
 
+    /// Whether the kernel keeps it in memory.
+    pub(crate) fn is_locked(&self) -> bool {
+        self.locked
+    }
+
     /// Writes these bytes at a place.
     ///
     /// # Errors

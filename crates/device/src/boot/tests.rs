@@ -68,6 +68,25 @@ impl Device {
         Ok(bytes[0])
     }
 
+    /// What is in a file cannot be read, until this is called again.
+    fn toggle_fault(&self, name: &str) {
+        let (file, aside) = (self.file(name), self.file("aside"));
+        if aside.exists() {
+            fs::remove_dir(&file).unwrap();
+            fs::rename(&aside, &file).unwrap();
+        } else {
+            fs::rename(&file, &aside).unwrap();
+            fs::create_dir(&file).unwrap();
+        }
+    }
+
+    /// With two images that have proved themselves: of the factory in slot a, and 1.1.0 in slot b.
+    fn confirmed() -> Device {
+        let device = Device::updated();
+        device.open().unwrap().confirm().unwrap();
+        device
+    }
+
     fn updated() -> Device {
         let device = Device::new();
         device.open().unwrap().install(&Floors::NONE, source(&image("1.1.0", 0, &program(2)))).unwrap();
@@ -115,6 +134,43 @@ fn an_image_that_does_not_prove_itself_has_its_starts_and_the_old_one_comes_back
     boot.load(&Floors::NONE, false).unwrap();
     boot.give_up("it did not reach the server within 600 s").unwrap();
     assert_eq!((late.boots().unwrap(), boot.fell_back().is_some()), (1, true));
+}
+
+#[test]
+fn a_disk_that_fails_once_costs_no_image_that_has_proved_itself() {
+    let device = Device::confirmed();
+    device.toggle_fault("slot-b");
+    let below = device.open().unwrap().load(&floors("1.1.0"), false).unwrap_err();
+    let fault = "the fault of the image that should boot";
+    assert!(
+        matches!(&below, BootFolderError::Image { slot: Slot::B, fault: ImageFault::Slot(SlotError::Disk { .. }) }),
+        "{below}: {fault}"
+    );
+    assert_eq!(device.boots().unwrap(), 1, "the other one, where the floors let it");
+    device.toggle_fault("slot-b");
+    assert_eq!(device.boots().unwrap(), 2, "and nothing was given up");
+}
+
+#[test]
+fn an_image_is_given_up_only_for_one_that_can_be_started() {
+    let device = Device::confirmed();
+    let good = fs::read(device.file("slot-b")).unwrap();
+    fs::write(device.file("slot-b"), b"damaged").unwrap();
+    let error = device.open().unwrap().load(&floors("1.1.0"), false).unwrap_err();
+    assert!(matches!(error, BootFolderError::Image { slot: Slot::B, .. }), "{error}");
+    fs::write(device.file("slot-b"), &good).unwrap();
+    assert_eq!(device.boots().unwrap(), 2);
+}
+
+#[test]
+fn an_image_on_trial_that_asks_for_more_memory_than_there_is_is_given_up() {
+    let device = Device::updated();
+    let mut boot = device.open().unwrap();
+    // No installation leaves such a length; it stands for an image that fits on the disk and not into memory.
+    boot.control.danger_set_length(u64::MAX >> 1);
+    boot.store().unwrap();
+    assert_eq!(device.boots().unwrap(), 1);
+    assert!(device.open().unwrap().fell_back().unwrap().contains("memory"));
 }
 
 #[test]
