@@ -2,6 +2,7 @@
 
 pub(crate) mod cards;
 mod init;
+mod prepare;
 mod record;
 mod rotate;
 
@@ -22,6 +23,7 @@ use crate::output::{Output, Tone, paint};
 /// The folder of a ceremony holds nothing secret: the HSM's login secrets are in it as shares, each sealed to a custodian's card.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Ceremony {
+    Prepare(prepare::Prepare),
     Init(init::Init),
     Rotate(rotate::Rotate),
     Record(record::Record),
@@ -31,6 +33,7 @@ pub(crate) enum Ceremony {
 impl Ceremony {
     pub(crate) fn run(self, output: &Output) -> Result<()> {
         match self {
+            Ceremony::Prepare(command) => command.run(output),
             Ceremony::Init(command) => command.run(output),
             Ceremony::Rotate(command) => command.run(output),
             Ceremony::Record(command) => command.run(output),

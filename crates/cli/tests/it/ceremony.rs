@@ -24,14 +24,13 @@ impl Room {
         fs::create_dir(room.dir.join("tokens")).unwrap();
         let conf = format!("directories.tokendir = {}\nlog.level = ERROR\n", room.dir.join("tokens").display());
         fs::write(room.dir.join("softhsm2.conf"), conf).unwrap();
+        room.file("so.pin", b"so-first");
         for name in ["hsm"].iter().chain(custodians) {
             room.file(&format!("{name}.pin"), format!("pin-of-{name}").as_bytes());
-            let mut init = Command::new("softhsm2-util");
-            init.env("SOFTHSM2_CONF", room.dir.join("softhsm2.conf"));
-            init.args(["--init-token", "--free", "--label", name, "--so-pin", "so-first", "--pin"]);
-            output(finish(init, &[&format!("pin-of-{name}")]));
+            let (place, pin) = (format!("pkcs11:{LIBRARY};token={name}"), format!("{name}.pin"));
+            let made = room.run(&["ceremony", "prepare", &place, "--pin-file", &pin, "--so-pin-file", "so.pin"]);
+            assert_eq!(made["token"], **name);
         }
-        room.file("so.pin", b"so-first");
         room.run(&["init", "--dir", "server", "--name", "iot.example"]);
         room.run(&["release", "server-keys", "--dir", "server", "--out", "server-keys.json"]);
         room
