@@ -38,6 +38,9 @@ pub struct GatewayLimits {
     pub issuing: usize,
     /// TLS keys outside of this process that are used at once; each holds one thread.
     pub signing: usize,
+    /// Pieces of OS images that are read, sealed and handed to sockets at one time; devices that update wait for one another, so that the
+    /// others hardly notice them, and what they hold in memory does not grow with their number.
+    pub os_pieces: usize,
     /// Longest time without progress while bytes wait for a device that does not read.
     pub write_deadline: Duration,
     /// Sessions end within this time after a shutdown was asked for.
@@ -89,6 +92,7 @@ impl Default for GatewayLimits {
             enrolment_deadline: Duration::from_secs(10),
             issuing: 4,
             signing: 4,
+            os_pieces: 4,
             write_deadline: Duration::from_secs(30),
             drain_deadline: Duration::from_secs(10),
             leave_deadline: Duration::from_secs(3),

@@ -8,7 +8,7 @@ mod write_progress;
 use std::future::{Future, pending, poll_fn};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 use keys::public::{DeviceId, SpkiHash};
 use keys::tls::RecordError;
@@ -366,6 +366,13 @@ impl Session {
             self.socket.write(&bytes)?;
         }
         Ok(())
+    }
+
+    /// Lets the socket have what it takes now. What goes wrong is told when the session waits for it.
+    fn send_at_once(&mut self) {
+        if self.fill().is_ok() {
+            let _ = self.socket.poll_write(&mut Context::from_waker(Waker::noop()));
+        }
     }
 
     fn reads(&self) -> bool {

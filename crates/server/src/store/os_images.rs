@@ -69,7 +69,7 @@ impl Store {
     }
 
     /// A piece of an image if it is in memory: from `offset` to the next multiple of a piece's length.
-    pub fn os_piece_at_hand(&self, image: &[u8; 32], offset: u32) -> Option<Arc<[u8]>> {
+    fn os_piece_at_hand(&self, image: &[u8; 32], offset: u32) -> Option<Arc<[u8]>> {
         self.0.os_images.pieces().get(&(*image, offset))
     }
 

@@ -8,6 +8,7 @@ use protocol::error::SendError;
 use protocol::os::{OsRef, OsState, Trust};
 use protocol::session::ServerEvent;
 use release::version::OsVersion;
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::{Done, Session, failed};
 use crate::fleet::{DeviceStep, OsUpdate};
@@ -25,8 +26,8 @@ pub(in crate::gateway) struct Proved {
 
 /// What a device is answered about an OS update.
 pub(super) enum UpdateAnswer {
-    /// A piece of the image.
-    Piece { image: [u8; 32], offset: u32, piece: Arc<[u8]> },
+    /// A piece of the image, with the turn that was waited for.
+    Piece { image: [u8; 32], offset: u32, piece: Arc<[u8]>, turn: OwnedSemaphorePermit },
     /// Its content key; none when this device does not get it.
     Key { image: [u8; 32], wrapped: Option<Vec<u8>> },
     /// What proves an image or an app.
@@ -55,7 +56,12 @@ impl Session {
     /// Answers what was asked for.
     pub(super) fn answer_update(&mut self, answer: UpdateAnswer) {
         let sent = match answer {
-            UpdateAnswer::Piece { image, offset, piece } => self.machine.send_os_chunk(image, offset, &piece),
+            UpdateAnswer::Piece { image, offset, piece, turn } => {
+                let sent = self.machine.send_os_chunk(image, offset, &piece);
+                self.send_at_once();
+                drop(turn);
+                sent
+            }
             UpdateAnswer::Key { image, wrapped: Some(wrapped) } => self.machine.os_key(image, wrapped),
             UpdateAnswer::Key { wrapped: None, .. } => {
                 // The records know better than this session what the device is to install.
@@ -102,14 +108,12 @@ impl Session {
         if !self.is_to_install(&image) {
             return self.tell_os();
         }
-        let store = &caller.edge.store;
-        if let Some(piece) = store.os_piece_at_hand(&image, offset) {
-            return self.answer_update(UpdateAnswer::Piece { image, offset, piece });
-        }
-        let (store, device) = (store.clone(), self.report.device);
+        let (store, lane, device) = (caller.edge.store.clone(), caller.edge.os_lane.clone(), self.report.device);
         self.busy = Some(Box::pin(async move {
+            // The lane is never closed.
+            let Ok(turn) = lane.acquire_owned().await else { return Done::Failed };
             match store.os_piece(image, offset).await {
-                Ok(piece) => Done::Update(UpdateAnswer::Piece { image, offset, piece }),
+                Ok(piece) => Done::Update(UpdateAnswer::Piece { image, offset, piece, turn }),
                 Err(error) => {
                     tracing::error!(%device, %error, "cannot read an OS image; the device is told to come back");
                     Done::Failed
