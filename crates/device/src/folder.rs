@@ -250,7 +250,7 @@ impl Parts {
 
 impl Folder {
     /// The running image has proved itself: it stays, and nothing older is taken from now on. A higher security epoch is
-    /// bound to the hardware counter, where there is one.
+    /// bound to the hardware counter, where there is one; a diskless device keeps nothing that could be bound to it.
     pub(crate) async fn image_proved(&mut self) -> Result<(), FolderError> {
         let Some(booted) = &mut self.booted else { return Ok(()) };
         if let (true, DeviceKeys::Parent(keys)) = (booted.trying, &*self.keys) {
@@ -265,20 +265,36 @@ impl Folder {
             security_epoch: floors.security_epoch.max(security_epoch),
             ..floors
         };
-        if raised == floors {
+        let is_event = self.is_counted() && raised.security_epoch > floors.security_epoch;
+        if raised != floors && !is_event {
+            self.store.set_os_floors(raised).map_err(in_vault)?;
+        }
+        if !is_event && self.store.step_due().is_none() {
             return Ok(());
         }
-        self.store.set_os_floors(raised).map_err(in_vault)?;
-        if self.has_counter && raised.security_epoch > floors.security_epoch {
-            let (store, keys) = (self.store.clone(), Arc::clone(&self.keys));
-            let stepping = tokio::task::spawn_blocking(move || {
-                let epoch = store.begin_epoch()?;
-                Ok::<_, SecurityEventError>(keys.step_counter(epoch)?)
-            });
-            stepping.await.map_err(|_| SecurityEventError::Interrupted)??;
-        }
+        let (store, keys) = (self.store.clone(), Arc::clone(&self.keys));
+        let stepping = tokio::task::spawn_blocking(move || {
+            // A step that was missed comes first: the TPM may have been away.
+            if let Some(due) = store.step_due() {
+                step(&store, &keys, due)?;
+            }
+            if is_event { step(&store, &keys, store.begin_epoch(raised)?) } else { Ok(()) }
+        });
+        stepping.await.map_err(|_| SecurityEventError::Interrupted)??;
         Ok(())
     }
+
+    /// Whether what the vault keeps is bound to a hardware counter.
+    fn is_counted(&self) -> bool {
+        self.has_counter && !self.store.is_diskless()
+    }
+}
+
+/// Steps the counter to the epoch that the vault is in.
+fn step(store: &Store, keys: &DeviceKeys, to: u64) -> Result<(), SecurityEventError> {
+    keys.step_counter(to)?;
+    store.stepped(to);
+    Ok(())
 }
 
 /// Whether this is a device, or was one before something happened to it.
@@ -309,6 +325,7 @@ fn open_store(dir: &Path, keys: &Keystore) -> Result<Store, FolderError> {
 fn finish_step(keys: &Keystore, store: &Store) -> Result<(), FolderError> {
     if let Some(to) = store.step_due() {
         keys.advance_counter(to)?;
+        store.stepped(to);
     }
     Ok(())
 }

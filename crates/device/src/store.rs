@@ -139,9 +139,15 @@ impl Store {
         self.diskless
     }
 
-    /// Begins the next epoch and returns it.
-    pub(crate) fn begin_epoch(&self) -> Result<u64, StoreError> {
-        Ok(self.vault().begin_epoch()?)
+    /// Keeps these floors in the next epoch, and returns that: the hardware counter is to be stepped to it.
+    pub(crate) fn begin_epoch(&self, floors: Floors) -> Result<u64, StoreError> {
+        let record = self.floors_record(floors)?;
+        Ok(self.vault().begin_epoch(&[put(Record::Floors, &record)])?)
+    }
+
+    /// The hardware counter was stepped.
+    pub(crate) fn stepped(&self, to: u64) {
+        self.vault().stepped(to);
     }
 
     /// The value to which the hardware counter must be stepped now, when a step was interrupted.
@@ -197,9 +203,13 @@ impl Store {
 
     /// Keeps these floors.
     pub(crate) fn set_os_floors(&self, floors: Floors) -> Result<(), StoreError> {
+        self.write(Record::Floors, &self.floors_record(floors)?)
+    }
+
+    fn floors_record(&self, floors: Floors) -> Result<Vec<u8>, StoreError> {
         let time_floor_unix_ms = self.time_floor_unix_ms()?;
         let os = Some(const_hex::encode(floors.to_cbor()));
-        self.write(Record::Floors, &to_json(Record::Floors, &FloorsRecord { time_floor_unix_ms, os })?)
+        Ok(to_json(Record::Floors, &FloorsRecord { time_floor_unix_ms, os })?)
     }
 
     /// One record as it is.

@@ -154,7 +154,7 @@ impl Signer {
         }
     }
 
-    fn load_reference(path: &Path, purpose: KeyPurpose) -> Result<Signer, KeyError> {
+    pub(crate) fn load_reference(path: &Path, purpose: KeyPurpose) -> Result<Signer, KeyError> {
         #[cfg(feature = "pkcs11")]
         return token::load(path, purpose);
         #[cfg(not(feature = "pkcs11"))]

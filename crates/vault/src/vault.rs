@@ -22,7 +22,8 @@ pub struct Vault<S> {
     index: Index,
     /// The last write of the index failed: the storage holds the old one or the new one.
     unsure: bool,
-    step_due: Option<u64>,
+    /// Where the hardware counter stands, where there is one.
+    counter: Option<u64>,
 }
 
 /// One record's new content; `None` takes the record out.
@@ -116,7 +117,8 @@ impl<S: Storage> Vault<S> {
             return Err(VaultError::Exists);
         }
         let index = Index::of_epoch(epoch);
-        let mut vault = Vault { storage, keys, id: random(), generation: 0, index, unsure: false, step_due: None };
+        let mut vault =
+            Vault { storage, keys, id: random(), generation: 0, index, unsure: false, counter: Some(epoch) };
         vault.write(first)?;
         Ok(vault)
     }
@@ -128,8 +130,8 @@ impl<S: Storage> Vault<S> {
     /// [`VaultError`] when there is none, when it is not this device's, was changed, or was set back.
     pub fn open(storage: S, keys: VaultKeys, counter: Option<u64>) -> Result<Vault<S>, VaultError> {
         let (opened, index) = read_index(&storage, &keys)?;
-        let step_due = counter.map_or(Ok(None), |counter| judge_epoch(index.epoch, counter))?;
-        Ok(Vault { storage, keys, id: opened.vault, generation: opened.version, index, unsure: false, step_due })
+        counter.map_or(Ok(()), |counter| judge_epoch(index.epoch, counter))?;
+        Ok(Vault { storage, keys, id: opened.vault, generation: opened.version, index, unsure: false, counter })
     }
 
     /// How many changes this vault has taken; it never falls, unless somebody puts an old copy back.
@@ -144,7 +146,12 @@ impl<S: Storage> Vault<S> {
 
     /// The value to which the hardware counter must be stepped now, when a step was interrupted.
     pub fn step_due(&self) -> Option<u64> {
-        self.step_due
+        self.counter.filter(|counter| self.index.epoch > *counter).map(|_| self.index.epoch)
+    }
+
+    /// The hardware counter was stepped to this value.
+    pub fn stepped(&mut self, to: u64) {
+        self.counter = Some(to);
     }
 
     /// Whether this record is there.
@@ -172,6 +179,11 @@ impl<S: Storage> Vault<S> {
     /// # Errors
     /// [`VaultError`]: nothing was changed, or, when the very last step failed, everything.
     pub fn write(&mut self, changes: &[Change<'_>]) -> Result<(), VaultError> {
+        self.settle()?;
+        self.write_in(self.index.epoch, changes)
+    }
+
+    fn write_in(&mut self, epoch: u64, changes: &[Change<'_>]) -> Result<(), VaultError> {
         for (at, change) in changes.iter().enumerate() {
             let (record, length) = (change.record, change.to.map_or(0, <[u8]>::len));
             if length > record.most() {
@@ -181,8 +193,8 @@ impl<S: Storage> Vault<S> {
                 return Err(VaultError::Twice(record));
             }
         }
-        self.settle()?;
         let mut index = self.index.clone();
+        index.epoch = epoch;
         for Change { record, to } in changes {
             let write = to.map(|plain| self.write_record(*record, plain)).transpose()?;
             index.set(record.name(), write);
@@ -194,17 +206,16 @@ impl<S: Storage> Vault<S> {
         Ok(())
     }
 
-    /// Begins the next epoch and returns it: the hardware counter must be stepped to it after this.
+    /// Makes all these changes in the next epoch, or none, and returns that epoch: the hardware counter must be stepped to it after this.
+    /// While the step to an epoch is still due, that one goes on: the counter is never left two behind.
     ///
     /// # Errors
     /// As [`Vault::write`].
-    pub fn begin_epoch(&mut self) -> Result<u64, VaultError> {
+    pub fn begin_epoch(&mut self, changes: &[Change<'_>]) -> Result<u64, VaultError> {
         self.settle()?;
-        let epoch = self.index.epoch.checked_add(1).ok_or(VaultError::WornOut)?;
-        let mut index = self.index.clone();
-        index.epoch = epoch;
-        self.commit(index)?;
-        self.step_due = Some(epoch);
+        let next = self.index.epoch.checked_add(1).ok_or(VaultError::WornOut)?;
+        let epoch = self.step_due().unwrap_or(next);
+        self.write_in(epoch, changes)?;
         Ok(epoch)
     }
 
@@ -292,12 +303,11 @@ fn read_index(storage: &impl Storage, keys: &VaultKeys) -> Result<(Opened, Index
     Ok((opened, index))
 }
 
-/// Holds a vault's epoch against the hardware counter; says to which value the counter is still to be stepped.
-fn judge_epoch(vault: u64, counter: u64) -> Result<Option<u64>, VaultError> {
+/// Holds a vault's epoch against the hardware counter, which may be one step behind.
+fn judge_epoch(vault: u64, counter: u64) -> Result<(), VaultError> {
     match vault.checked_sub(counter) {
         None => Err(VaultError::RolledBack { vault, counter }),
-        Some(0) => Ok(None),
-        Some(1) => Ok(Some(vault)),
+        Some(0 | 1) => Ok(()),
         Some(_) => Err(VaultError::CounterBehind { vault, counter }),
     }
 }

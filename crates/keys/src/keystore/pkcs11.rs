@@ -40,8 +40,10 @@ pub(super) fn open(folder: &Path) -> Result<[Signer; 2], KeystoreError> {
     Ok([key(folder, KeyPurpose::DeviceIdentity)?, key(folder, KeyPurpose::DeviceKeyAgreement)?])
 }
 
+/// The key on the token: a file with a key beside the reference counts for nothing.
 pub(super) fn key(folder: &Path, purpose: KeyPurpose) -> Result<Signer, KeystoreError> {
-    Signer::load(folder, purpose).map_err(|source| in_file(folder, purpose, source))
+    Signer::load_reference(&folder.join(reference_name(purpose)), purpose)
+        .map_err(|source| in_file(folder, purpose, source))
 }
 
 /// Removes the keys from the token.

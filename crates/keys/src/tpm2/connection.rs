@@ -80,6 +80,14 @@ pub enum TpmError {
         /// What was asked for.
         to: u64,
     },
+    /// Something else stands where the counter was: it could be set back.
+    #[error(
+        "the TPM's NV index {index:#010x} is no counter any more: it was replaced, and what it says cannot be believed. Look into who had this device, then provision it again"
+    )]
+    NotACounter {
+        /// Where.
+        index: u32,
+    },
     /// A file with something wrapped holds something else.
     #[error("not what a TPM wrapped: it was cut or changed")]
     Form,

@@ -115,10 +115,16 @@ impl Connection<'_> {
         defined.map(Some).map_err(refused("make a counter"))
     }
 
+    /// The counter at this index. Anything else that stands there could be written with the value that an old vault wants.
     fn find(&mut self, index: CounterIndex) -> Result<NvIndexHandle, TpmError> {
         let handle = index.handle()?;
         let found = self.context.execute_without_session(|context| context.tr_from_tpm_public(handle.into()));
-        found.map(NvIndexHandle::from).map_err(refused("find the counter"))
+        let found = found.map(NvIndexHandle::from).map_err(refused("find the counter"))?;
+        let (public, _) = self.context.nv_read_public(found).map_err(refused("describe the counter"))?;
+        match public.attributes().index_type() {
+            Ok(NvIndexType::Counter) => Ok(found),
+            _ => Err(TpmError::NotACounter { index: index.0 }),
+        }
     }
 
     fn step(&mut self, handle: NvIndexHandle) -> Result<(), TpmError> {

@@ -54,6 +54,26 @@ fn keys_in_a_token_do_all_a_device_needs() {
 }
 
 #[test]
+fn a_key_in_a_file_laid_beside_the_tokens_is_not_used() {
+    alone("keystore::a_key_in_a_file_laid_beside_the_tokens_is_not_used", |hsm| {
+        let (folder, other) = (hsm.dir.join("keys"), hsm.dir.join("other"));
+        let store = Keystore::create(&spec(hsm), &folder, Profile::Modern).unwrap();
+        Keystore::create(&KeystoreSpec::DangerSoftware, &other, Profile::Modern).unwrap();
+        for entry in fs::read_dir(&other).unwrap().map(|entry| entry.unwrap()) {
+            let beside = folder.join(entry.file_name());
+            if !beside.exists() {
+                fs::copy(entry.path(), beside).unwrap();
+            }
+        }
+        let again = Keystore::open(&folder).unwrap();
+        assert_eq!(
+            (again.identity(), again.agreement(), mark(&again)),
+            (store.identity(), store.agreement(), mark(&store))
+        );
+    });
+}
+
+#[test]
 fn each_device_on_a_token_has_a_storage_root_of_its_own_and_leaves_nothing_behind() {
     alone("keystore::each_device_on_a_token_has_a_storage_root_of_its_own_and_leaves_nothing_behind", |hsm| {
         let [one, two] = ["one", "two"].map(|name| {

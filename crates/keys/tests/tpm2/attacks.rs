@@ -7,13 +7,14 @@ use keys::keystore::{Keystore, KeystoreError};
 use keys::profile::Profile;
 use keys::signer::SignError;
 use keys::tpm2::TpmError;
+use tss_esapi::Context;
 use tss_esapi::attributes::NvIndexAttributesBuilder;
 use tss_esapi::constants::{CapabilityType, NvIndexType};
 use tss_esapi::handles::{NvIndexHandle, NvIndexTpmHandle, PcrHandle};
 use tss_esapi::interface_types::algorithm::HashingAlgorithm;
-use tss_esapi::interface_types::resource_handles::Provision;
+use tss_esapi::interface_types::resource_handles::{NvAuth, Provision};
 use tss_esapi::interface_types::session_handles::AuthSession;
-use tss_esapi::structures::{CapabilityData, Digest, DigestValues, NvPublicBuilder};
+use tss_esapi::structures::{CapabilityData, Digest, DigestValues, MaxNvBuffer, NvPublicBuilder};
 
 use crate::rig::SoftTpm;
 use crate::store::mark;
@@ -80,31 +81,52 @@ fn a_counter_that_is_removed_and_made_again_is_not_set_back() {
         store.advance_counter(counter + step).unwrap();
     }
     tpm.beside(|context| {
-        let (found, _) = context.get_capability(CapabilityType::Handles, 0x0150_0000, 10).unwrap();
-        let CapabilityData::Handles(handles) = found else { panic!("no list of handles") };
-        let [handle] = handles.into_inner()[..] else { panic!("not one counter") };
-        let index = NvIndexTpmHandle::try_from(handle).unwrap();
-        let object = NvIndexHandle::from(context.tr_from_tpm_public(index.into()).unwrap());
-        context.set_sessions((Some(AuthSession::Password), None, None));
-        context.nv_undefine_space(Provision::Owner, object).unwrap();
-        let attributes = NvIndexAttributesBuilder::new()
-            .with_nv_index_type(NvIndexType::Counter)
-            .with_auth_write(true)
-            .with_auth_read(true)
-            .with_no_da(true)
-            .build()
-            .unwrap();
-        let public = NvPublicBuilder::new()
-            .with_nv_index(index)
-            .with_index_name_algorithm(HashingAlgorithm::Sha256)
-            .with_index_attributes(attributes)
-            .with_data_area_size(8)
-            .build()
-            .unwrap();
-        let made = context.nv_define_space(Provision::Owner, None, public).unwrap();
-        context.nv_increment(tss_esapi::interface_types::resource_handles::NvAuth::NvIndex(made), made).unwrap();
+        let made = replace_counter(context, NvIndexType::Counter);
+        context.nv_increment(NvAuth::NvIndex(made), made).unwrap();
     });
     assert_eq!(store.counter().unwrap(), Some(counter + 4));
+}
+
+#[test]
+fn memory_that_can_be_written_in_place_of_the_counter_is_not_believed() {
+    let tpm = SoftTpm::start();
+    let dir = tempfile::tempdir().unwrap();
+    let store = tpm.create(&dir.path().join("keys"), "", Profile::Modern).unwrap();
+    let counter = store.counter().unwrap().unwrap();
+    store.advance_counter(counter + 1).unwrap();
+    tpm.beside(|context| {
+        let made = replace_counter(context, NvIndexType::Ordinary);
+        let old = MaxNvBuffer::try_from(counter.to_be_bytes().to_vec()).unwrap();
+        context.nv_write(NvAuth::NvIndex(made), made, old, 0).unwrap();
+    });
+    assert!(matches!(store.counter(), Err(KeystoreError::Tpm(TpmError::NotACounter { .. }))));
+    assert!(matches!(store.advance_counter(counter + 2), Err(KeystoreError::Tpm(TpmError::NotACounter { .. }))));
+}
+
+/// Removes the one counter and makes an index of this type where it was.
+fn replace_counter(context: &mut Context, kind: NvIndexType) -> NvIndexHandle {
+    let (found, _) = context.get_capability(CapabilityType::Handles, 0x0150_0000, 10).unwrap();
+    let CapabilityData::Handles(handles) = found else { panic!("no list of handles") };
+    let [handle] = handles.into_inner()[..] else { panic!("not one counter") };
+    let index = NvIndexTpmHandle::try_from(handle).unwrap();
+    let object = NvIndexHandle::from(context.tr_from_tpm_public(index.into()).unwrap());
+    context.set_sessions((Some(AuthSession::Password), None, None));
+    context.nv_undefine_space(Provision::Owner, object).unwrap();
+    let attributes = NvIndexAttributesBuilder::new()
+        .with_nv_index_type(kind)
+        .with_auth_write(true)
+        .with_auth_read(true)
+        .with_no_da(true)
+        .build()
+        .unwrap();
+    let public = NvPublicBuilder::new()
+        .with_nv_index(index)
+        .with_index_name_algorithm(HashingAlgorithm::Sha256)
+        .with_index_attributes(attributes)
+        .with_data_area_size(8)
+        .build()
+        .unwrap();
+    context.nv_define_space(Provision::Owner, None, public).unwrap()
 }
 
 #[test]

@@ -82,11 +82,16 @@ fn an_interrupted_epoch_step_is_completed_and_every_other_difference_refused() {
     let mut vault = Vault::create(memory.clone(), keys.clone(), 5, &[]).unwrap();
     let before = memory.image();
     assert_eq!(vault.step_due(), None);
-    assert_eq!(vault.begin_epoch().unwrap(), 6);
+    assert_eq!(vault.begin_epoch(&[put(Record::Floors, b"raised")]).unwrap(), 6);
     let open = |counter| Vault::open(memory.clone(), keys.clone(), Some(counter));
     // Power went before the counter's step: it is made up for.
-    let vault = open(5).unwrap();
+    let mut vault = open(5).unwrap();
     assert_eq!((vault.epoch(), vault.step_due()), (6, Some(6)));
+    assert_eq!(vault.read(Record::Floors).unwrap().unwrap().expose(), b"raised", "both in one step");
+    // While it is not, another event goes on with it: two ahead would never open again.
+    assert_eq!(vault.begin_epoch(&[put(Record::Floors, b"higher")]).unwrap(), 6);
+    vault.stepped(6);
+    assert_eq!(vault.step_due(), None);
     assert_eq!(open(6).unwrap().step_due(), None);
     assert!(matches!(open(7), Err(VaultError::RolledBack { vault: 6, counter: 7 })));
     assert!(matches!(open(4), Err(VaultError::CounterBehind { vault: 6, counter: 4 })));

@@ -47,7 +47,8 @@ impl Factory {
             product: PRODUCT.into(),
             models: vec![MODEL.into()],
             version: OsVersion::new(1, 0, 0),
-            security_epoch: 0,
+            // The first session of a device steps its hardware counter for it.
+            security_epoch: 1,
             built: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()),
             sbom: None,
             mud: None,
