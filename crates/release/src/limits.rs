@@ -47,6 +47,8 @@ pub struct Limits {
     pub snapshot: usize,
     /// The longest targets metadata, of the custodians and of each delegation.
     pub targets: usize,
+    /// The longest approval of an owner's apps: it travels to each of their devices.
+    pub app_approval: usize,
     /// Newer roots that are followed in one go.
     pub root_rotations: u32,
     /// Roles that are asked for one target.
@@ -81,6 +83,7 @@ pub const LIMITS: Limits = Limits {
     timestamp: 16 * 1024,
     snapshot: 256 * 1024,
     targets: 512 * 1024,
+    app_approval: 96 * 1024,
     root_rotations: 32,
     delegations: 32,
     files: 128,

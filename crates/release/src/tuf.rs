@@ -4,7 +4,7 @@
 //! not know is added here: floors that survive a wiped cache, and the refusal of one key under two names, since it counts
 //! names.
 
-mod distinct;
+pub(crate) mod distinct;
 mod files;
 mod poll;
 

@@ -45,6 +45,7 @@ pub const LIMITS: Limits = Limits {
     login_window: Duration::from_secs(60),
     login_sources: 4_096,
     compilations: 2,
+    approved_apps: 400,
     health_kept: Duration::from_secs(1),
     troubles_kept: 20,
     trouble_bytes: 512,
@@ -136,6 +137,8 @@ pub struct Limits {
     pub login_sources: usize,
     /// Deployments compiled at one time.
     pub compilations: usize,
+    /// Different device apps that the server's own key approves at one time: what it signs of them travels to each device.
+    pub approved_apps: usize,
     /// How long an answer about the server's health is given again.
     pub health_kept: Duration,
     /// Newest errors that are remembered for the server's status, and as many warnings.

@@ -146,6 +146,25 @@ async fn phases_follow_each_other_and_devices_that_join_later_are_reached() {
 }
 
 #[tokio::test]
+async fn a_person_begins_the_next_phase_when_devices_do_not_come_back() {
+    let shop = Shop::open().await;
+    let devices = shop.devices("lamp", 20).await;
+    let rollout = shop.start(&shop.release(NEW, &["lamp"]).await, "1,25%,100%", 10).await.unwrap();
+    let gone = shop.reached(&devices).await;
+    assert_eq!(gone.len(), 1);
+    let advance = async || shop.store.order_rollout(rollout.id, RolloutOrder::Advance).await;
+    assert_eq!(advance().await.unwrap().phase, 1);
+    let second = shop.reached(&devices).await;
+    assert_eq!(second.len(), 5, "25 % of 20, and who was reached before is among them");
+    assert!(gone.iter().all(|device| second.contains(device)));
+    assert_eq!(advance().await.unwrap().phase, 2);
+    assert_eq!(shop.reached(&devices).await.len(), 20);
+    assert!(matches!(advance().await, Err(ChangeError::Rule(Rule::RolloutLastPhase))));
+    shop.store.order_rollout(rollout.id, RolloutOrder::Pause).await.unwrap();
+    assert!(matches!(advance().await, Err(ChangeError::Rule(Rule::RolloutNotRunning))));
+}
+
+#[tokio::test]
 async fn too_many_failures_stop_a_rollout_and_it_says_why() {
     let shop = Shop::open().await;
     let devices = shop.devices("lamp", 20).await;

@@ -29,6 +29,11 @@ pub(crate) struct Deploy {
     #[arg(long, value_name = "TEXT")]
     description: Option<String>,
 
+    /// The approval of the owner's quorum, as `vouch release app approve` signed it: where the owner has one and it has not approved
+    /// this very device app before.
+    #[arg(long, value_name = "FILE")]
+    approval: Option<PathBuf>,
+
     /// Do not restart running devices: they take the deployment at their next start.
     #[arg(long)]
     no_restart: bool,
@@ -46,11 +51,12 @@ impl Deploy {
     pub(crate) fn run(self, output: &Output) -> Result<()> {
         let read = |path: &Path| fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()));
         let (device_code, agent_code) = (read(&self.device)?, read(&self.agent)?);
+        let approval = self.approval.as_deref().map(read).transpose()?;
         let mut central = Central::open(&self.file)?;
         let group = central.device_group(self.group.as_deref())?;
         let body = json!({ "data": {
             "type": "deployment",
-            "attributes": { "device_code": device_code, "agent_code": agent_code, "description": self.description.clone().unwrap_or_default() },
+            "attributes": { "device_code": device_code, "agent_code": agent_code, "description": self.description.clone().unwrap_or_default(), "approval": approval },
             "relationships": { "devicegroup": { "type": group["type"], "id": group["id"] } },
         }});
         let answer =

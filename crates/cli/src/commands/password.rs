@@ -20,7 +20,9 @@ const ROOM: usize = 2 * SECRET_BYTES_MAX;
 
 /// Reads a password: the file's content without line ends behind it, standard input for `-`, the terminal for none.
 pub(crate) fn read(file: Option<&Path>) -> Result<Zeroizing<String>> {
-    let Some(path) = file else { return ask("Password: ", "give --password-file FILE, or - for standard input") };
+    let Some(path) = file else {
+        return ask("password", "Password: ", "give --password-file FILE, or - for standard input");
+    };
     let text = read_secret(path)?;
     ensure!(!text.is_empty(), "{} holds no password", path.display());
     Ok(text)
@@ -52,10 +54,10 @@ fn drop_line_ends(text: &mut Zeroizing<String>) {
     }
 }
 
-/// Asks on the terminal, which shows nothing of what is typed; where there is none, says what to do `instead`.
-pub(crate) fn ask(prompt: &str, instead: &str) -> Result<Zeroizing<String>> {
+/// Asks on the terminal for a secret of this kind, and shows nothing of what is typed; where there is none, says what to do `instead`.
+pub(crate) fn ask(what: &str, prompt: &str, instead: &str) -> Result<Zeroizing<String>> {
     if !stdin().is_terminal() {
-        bail!("no terminal to ask for the password: {instead}");
+        bail!("no terminal to ask for the {what}: {instead}");
     }
     let mut line = Zeroizing::new([0; SECRET_BYTES_MAX]);
     let silence = Silence::begin()?;
@@ -65,12 +67,13 @@ pub(crate) fn ask(prompt: &str, instead: &str) -> Result<Zeroizing<String>> {
     let read = (&silence.terminal).read(&mut line[..]);
     drop(silence);
     let _ = writeln!(terminal);
-    let length = read.context("cannot read the password from the terminal")?;
-    let text = str::from_utf8(line.get(..length).unwrap_or_default()).context("the password is not UTF-8")?;
+    let length = read.with_context(|| format!("cannot read the {what} from the terminal"))?;
+    let text =
+        str::from_utf8(line.get(..length).unwrap_or_default()).with_context(|| format!("the {what} is not UTF-8"))?;
     let mut password = Zeroizing::new(String::with_capacity(ROOM));
     password.push_str(text);
     drop_line_ends(&mut password);
-    ensure!(!password.is_empty(), "no password given");
+    ensure!(!password.is_empty(), "no {what} given");
     Ok(password)
 }
 

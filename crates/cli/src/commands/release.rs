@@ -1,5 +1,6 @@
 //! `vouch release`: OS releases, from the build to the server that holds them.
 
+mod app;
 mod approve;
 mod build;
 mod log;
@@ -30,6 +31,8 @@ pub(crate) enum Release {
     Inspect(verify::Inspect),
     Upload(upload::Upload),
     Log(log::Log),
+    #[command(subcommand)]
+    App(app::App),
     List(List),
     Show(Show),
 }
@@ -46,6 +49,7 @@ impl Release {
             Self::Inspect(command) => command.run(output),
             Self::Upload(command) => command.run(output),
             Self::Log(command) => command.run(output),
+            Self::App(command) => command.run(output),
             Self::List(command) => command.run(output),
             Self::Show(command) => command.run(output),
         }

@@ -27,6 +27,7 @@ pub(crate) enum Rollout {
     Show(Show),
     Pause(Pause),
     Resume(Resume),
+    Advance(Advance),
     Abort(Abort),
 }
 
@@ -38,6 +39,7 @@ impl Rollout {
             Self::Show(command) => command.run(output),
             Self::Pause(command) => command.order.give("pause", output),
             Self::Resume(command) => command.order.give("resume", output),
+            Self::Advance(command) => command.order.give("advance", output),
             Self::Abort(command) => command.order.give("abort", output),
         }
     }
@@ -46,7 +48,8 @@ impl Rollout {
 /// What a roll-out is to be like.
 #[derive(Args, Debug)]
 pub(crate) struct Plan {
-    /// How far each phase goes: shares or counts of devices, each larger than the one before. The next begins when all of one are done.
+    /// How far each phase goes: shares or counts of devices, each larger than the one before. The next begins when all of one are done,
+    /// or with `vouch rollout advance`.
     #[arg(long, default_value = "5%,25%,100%", value_name = "PHASES", value_delimiter = ',')]
     phases: Vec<String>,
 
@@ -188,6 +191,15 @@ pub(crate) struct Pause {
 /// Let a roll-out go on that was paused, or that stopped for its failures; devices that failed are not tried again.
 #[derive(Args, Debug)]
 pub(crate) struct Resume {
+    #[command(flatten)]
+    order: Order,
+}
+
+/// Begin the next phase of a roll-out, although devices of this one are not done: those that are switched off, broken or gone.
+///
+/// They are not given up: whoever comes back is reached all the same. `vouch rollout show` says how many are missing.
+#[derive(Args, Debug)]
+pub(crate) struct Advance {
     #[command(flatten)]
     order: Order,
 }

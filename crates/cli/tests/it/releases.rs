@@ -7,6 +7,9 @@ use serde_json::{Value, json};
 use crate::ceremony::{Room, words};
 use crate::support::{Watched, output, vouch};
 
+/// Any free port.
+const ANY: &str = "31314=127.0.0.1:0";
+
 /// A server of a ceremony, as a process, with a login.
 pub(crate) struct Live {
     pub(crate) room: Room,
@@ -15,11 +18,12 @@ pub(crate) struct Live {
 }
 
 impl Live {
-    pub(crate) fn start(custodians: &[&str]) -> Live {
-        let room = Room::new(custodians);
-        room.found(custodians, "2");
+    /// With these cards, of which the first two are the custodians', and a gateway at this address.
+    pub(crate) fn start(cards: &[&str], gateway: &str) -> Live {
+        let room = Room::new(cards);
+        room.found(&cards[..2], "2");
         let mut serve = room.command(&["serve", "--dir", "server", "--http", "127.0.0.1:0"]);
-        serve.args(["--gateway", "31314=127.0.0.1:0"]);
+        serve.args(["--gateway", gateway]);
         let mut server = Watched::start("server", serve);
         let central = format!("http://{}", server.event("serving")["http"].as_str().unwrap());
         let live = Live { room, central, _server: server };
@@ -48,8 +52,12 @@ impl Live {
     /// Builds a release, has it approved, signed and assembled.
     pub(crate) fn release(&self, version: &str, names: [&str; 2]) -> String {
         self.room.file("image", &[7; 200_000]);
+        self.room.build(version, &format!("release-{version}"));
+        self.finish(version, names)
+    }
+
+    fn finish(&self, version: &str, names: [&str; 2]) -> String {
         let (folder, bundle) = (format!("release-{version}"), format!("{version}.vouchos"));
-        self.room.build(version, &folder);
         for name in names {
             self.run(&words(&self.room.approve(name, &folder, None)));
         }
@@ -61,7 +69,7 @@ impl Live {
 
 #[test]
 fn an_uploaded_release_is_in_the_log_and_the_bundle_says_so() {
-    let live = Live::start(&["ada", "ben"]);
+    let live = Live::start(&["ada", "ben"], ANY);
     let bundle = live.release("1.0.0", ["ada", "ben"]);
     let root = "ceremony/roots/1.root.json";
     let before = live.run(&["release", "verify", &bundle, "--root", root]);
@@ -99,7 +107,7 @@ fn an_uploaded_release_is_in_the_log_and_the_bundle_says_so() {
     assert_eq!(later["entries"][1]["version"], "1.1.0");
 
     // What another log signed is no beginning of this one.
-    let other = Live::start(&["ada", "ben"]);
+    let other = Live::start(&["ada", "ben"], ANY);
     let kept = live.room.dir.join("kept").display().to_string();
     let refused = other.refused(&["release", "log", &other.central, "--root", root, "--checkpoint", &kept]);
     assert!(refused.contains("not signed by the expected key"), "{refused}");
@@ -107,7 +115,7 @@ fn an_uploaded_release_is_in_the_log_and_the_bundle_says_so() {
 
 #[test]
 fn what_is_no_release_is_refused_before_it_is_sent() {
-    let live = Live::start(&["ada", "ben"]);
+    let live = Live::start(&["ada", "ben"], ANY);
     let bundle = live.release("1.0.0", ["ada", "ben"]);
     let mut bytes = fs::read(live.room.dir.join(&bundle)).unwrap();
     let last = bytes.len() - 1;
@@ -117,4 +125,114 @@ fn what_is_no_release_is_refused_before_it_is_sent() {
     assert!(refused.contains("is not the one of its manifest"), "{refused}");
     assert!(live.refused(&["release", "upload", "nothing.vouchos"]).contains("cannot read nothing.vouchos"));
     assert_eq!(live.run(&["release", "list"]), json!([]));
+}
+
+#[test]
+fn an_owners_quorum_approves_apps_with_cards_and_nobody_else_does() {
+    let live = Live::start(&["ada", "ben", "olga", "pete"], ANY);
+    let owner = live.run(&["product", "list"])[0]["relationships"]["owner"]["id"].as_str().unwrap().to_owned();
+    let key = |name: &str| live.run(&["release", "app", "key", &live.room.card(name)])["spki"].clone();
+    let owners = json!([{ "owner": owner, "threshold": 2, "keys": [key("olga"), key("pete")] }]);
+    live.room.file("owners.json", owners.to_string().as_bytes());
+    live.room.file("image", &[7; 1000]);
+    let image = format!("till-1={}", live.room.dir.join("image").display());
+    live.run(&[
+        "release",
+        "build",
+        "--ceremony",
+        "ceremony",
+        "--image",
+        &image,
+        "--out",
+        "release-1.0.0",
+        "--os-version",
+        "1.0.0",
+        "--server-keys",
+        "server-keys.json",
+        "--app-owners",
+        "owners.json",
+    ]);
+    live.run(&["release", "upload", &live.finish("1.0.0", ["ada", "ben"])]);
+
+    live.room.file("device.nut", b"#require \"Four:1.0.0\"\nserver.log(FOUR);\n");
+    live.room.file("four.nut", b"const FOUR = 4;\n");
+    live.room.file("other.nut", b"server.log(5);\n");
+    live.room.file("agent.nut", b"");
+    live.run(&["library", "add", "four.nut", "--as", "Four:1.0.0"]);
+    let deploy = |device: &'static str, approval: bool| {
+        let mut arguments = vec!["deploy", "--device", device, "--agent", "agent.nut"];
+        arguments.extend(if approval { &["--approval", "apps.json"][..] } else { &[] });
+        arguments
+    };
+    let refused = live.refused(&deploy("device.nut", false));
+    assert!(refused.contains("has a quorum for their apps") && refused.contains(&owner), "{refused}");
+    let library = ["--library", "Four:1.0.0=four.nut"];
+    let draft = ["release", "app", "draft", "--owner", &owner, "--device", "device.nut", "--out", "apps.json"];
+    assert!(live.refused(&draft).contains("--library Four:1.0.0=FILE"));
+    assert_eq!(live.run(&[&draft[..], &library].concat())["version"], 1);
+    let approve = |name: &str, more: &[&str]| {
+        let card = live.room.card(name);
+        let arguments = ["release", "app", "approve", "apps.json", "--yes", "--card", &card];
+        [&arguments[..], more].concat().into_iter().map(str::to_owned).collect::<Vec<_>>()
+    };
+    let refused = live.refused(&words(&approve("olga", &["--device", "other.nut"])));
+    assert!(refused.contains("not among those of the approval; nothing was signed"), "{refused}");
+    live.run(&words(&approve("olga", &[&["--device", "device.nut"], &library[..]].concat())));
+    assert!(live.refused(&deploy("device.nut", true)).contains("1/2"));
+    // A custodian is none of the owner's people.
+    live.run(&words(&approve("ada", &[])));
+    assert!(live.refused(&deploy("device.nut", true)).contains("1/2"));
+    live.run(&words(&approve("pete", &[])));
+    live.run(&deploy("device.nut", true));
+    live.run(&deploy("device.nut", false));
+    assert!(live.refused(&deploy("other.nut", true)).contains("has not approved the device app"));
+    live.room.file("ei.nut", b"server.log(__EI.PRODUCT_NAME);\n");
+    let draft = ["release", "app", "draft", "--owner", &owner, "--device", "ei.nut", "--out", "ei.json"];
+    assert!(live.refused(&draft).contains("uses __EI"));
+}
+
+#[test]
+fn a_rollout_is_begun_held_advanced_and_ended_by_hand() {
+    let live = Live::start(&["ada", "ben"], "127.70.41.1");
+    let bundle = live.release("1.0.0", ["ada", "ben"]);
+    let refused = live.refused(&["rollout", "start", "1.0.0"]);
+    assert!(refused.contains("there is no release \"1.0.0\""), "{refused}");
+    live.run(&["release", "upload", &bundle]);
+    for device in ["one", "two"] {
+        let token = format!("token-{device}");
+        live.run(&["enrolment-token", "--out", &token]);
+        live.run(&[
+            "device",
+            "provision",
+            "--server",
+            "iot.example",
+            "--address",
+            "127.70.41.1",
+            "--token-file",
+            &token,
+            "--dir",
+            device,
+            "--model",
+            "till-1",
+            "--keys",
+            "danger-software",
+        ]);
+    }
+    let begun = live.run(&["rollout", "start", "1.0.0", "--phases", "1,100%"]);
+    let id = begun["id"].as_str().unwrap();
+    assert_eq!((&begun["attributes"]["devices"], &begun["attributes"]["phase"]), (&json!(2), &json!(1)));
+    let order = |order: &str| live.run(&["rollout", order, id])["attributes"].clone();
+    assert_eq!(order("pause")["state"], "paused");
+    assert!(live.refused(&["rollout", "pause", id]).contains("Only a roll-out that runs"));
+    assert_eq!(order("resume")["state"], "running");
+    assert_eq!(order("advance")["phase"], 2);
+    assert!(live.refused(&["rollout", "advance", id]).contains("last phase"));
+    assert_eq!(order("abort")["state"], "aborted");
+    assert!(live.refused(&["rollout", "resume", id]).contains("can be resumed"));
+    let shown = live.run(&["rollout", "show", id]);
+    assert_eq!((&shown["attributes"]["state"], &shown["failed_devices"]), (&json!("aborted"), &json!([])));
+    assert_eq!(live.run(&["rollout", "list"])[0]["id"], id);
+    assert!(live.refused(&["rollout", "show", "nothing"]).contains("no such rollout"));
+    let skew = live.run(&["fleet", "skew"]);
+    assert!(skew.to_string().contains("till-1"), "{skew}");
 }

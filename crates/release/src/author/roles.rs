@@ -4,12 +4,13 @@ use keys::public::PublicKey;
 use serde_json::{Map, Value, json};
 
 use super::{Draft, DraftError};
+use crate::apps::{ApprovedApp, app_path};
 use crate::manifest::Manifest;
 use crate::root::{SPEC_VERSION, key_id, key_object, time};
 use crate::tuf::{content_of, os_target};
 
 /// The role of the server's online key.
-const SERVER_ROLE: &str = "apps";
+pub const SERVER_ROLE: &str = "apps";
 
 /// Some of several keys.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -135,6 +136,28 @@ impl Quorum {
         role["terminating"] = terminating.into();
         Ok(role)
     }
+}
+
+/// A delegated role that approves these apps: the server's, or that of an owner's quorum.
+///
+/// # Errors
+/// [`DraftError`] for an owner's id that is none, or more than devices take.
+pub fn approved_apps(version: u64, expires: i64, apps: &[ApprovedApp]) -> Result<Draft, DraftError> {
+    let mut targets = Map::new();
+    for ApprovedApp { owner, sha256, length } in apps {
+        if !crate::apps::is_owner_id(owner) {
+            return Err(DraftError::Bound("an owner id has 1 to 64 letters, digits and hyphens"));
+        }
+        let hashes = json!({ "sha256": const_hex::encode(sha256) });
+        targets.insert(app_path(owner, sha256), json!({ "length": length, "hashes": hashes }));
+    }
+    Draft::new(json!({
+        "_type": "targets",
+        "expires": time(expires)?,
+        "spec_version": SPEC_VERSION,
+        "targets": targets,
+        "version": version,
+    }))
 }
 
 /// The snapshot: the versions of the targets and of all delegated roles that exist.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use keys::metadata::spki_of_pem;
 use keys::public::PublicKey;
-use sigstore_tuf::{Key, Metadata, Root, TrustedMetadataSet};
+use sigstore_tuf::{Key, Metadata, Root, Targets, TrustedMetadataSet};
 
 use super::TufError;
 
@@ -19,7 +19,11 @@ pub(super) fn in_root(root: &[u8]) -> Result<(), TufError> {
 
 /// Checks the delegations of the verified targets.
 pub(super) fn in_delegations(set: &TrustedMetadataSet) -> Result<(), TufError> {
-    let Some(targets) = set.targets_role("targets") else { return Ok(()) };
+    set.targets_role("targets").map_or(Ok(()), in_targets)
+}
+
+/// The same for targets by themselves.
+pub(crate) fn in_targets(targets: &Targets) -> Result<(), TufError> {
     let Some(delegations) = &targets.delegations else { return Ok(()) };
     check(&format!("the delegations of targets version {}", targets.version), &delegations.keys)
 }

@@ -16,6 +16,7 @@ use super::libraries::Surroundings;
 use super::query::Asked;
 use super::request::{self, Bearer, Document, Json, Sent};
 use crate::fleet::{Deployment, DeploymentId, DeploymentNotes, DeploymentSha, NewDeployment};
+use crate::repository::{AppRefused, Deploying};
 use crate::store::{DeploymentCode, DeploymentFilter, Listed};
 
 const DEVICE_CODE: &str = "device_code";
@@ -107,6 +108,9 @@ pub(super) async fn create(
     let sha = DeploymentSha::of(&new.device_code, &new.agent_code).to_string();
     let surroundings = Surroundings::of(&central.store, &group, new.id, &sha).await?;
     (new.device_image, new.agent_image) = compile_both(&central, surroundings, code.clone()).await?;
+    let approval = data.text("approval")?.filter(|approval| !approval.is_empty()).map(str::as_bytes);
+    let deploying = Deploying { group: group.id, owner: group.owner, app: &new.device_image, approval };
+    central.repository.admit_app(deploying).await?;
     let deployment = central.store.create_deployment(&new).await?;
     Ok(created(show(&central, deployment, Some(code))))
 }
@@ -158,6 +162,15 @@ pub(super) async fn remove(
 ) -> Result<StatusCode, ApiError> {
     central.store.delete_deployment(request::id("deployment", &id)?).await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+impl From<AppRefused> for ApiError {
+    fn from(error: AppRefused) -> Self {
+        match error {
+            AppRefused::Store(error) => error.into(),
+            refused => Self::app_refused(refused.to_string()),
+        }
+    }
 }
 
 fn source(central: &Central, data: &Sent, name: &'static str) -> Result<String, ApiError> {

@@ -85,6 +85,10 @@ impl ApiError {
         Self::new(StatusCode::UNPROCESSABLE_ENTITY, "VX003", "Release Refused", detail)
     }
 
+    pub(super) fn app_refused(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, "VX004", "App Not Approved", detail)
+    }
+
     pub(super) fn too_slow() -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "XX001", "Timeout", "The request took too long; try again.")
     }
@@ -168,7 +172,9 @@ impl From<Rule> for ApiError {
             Rule::AttestationTooLow => (409, "CX014", "Attestation Too Low"),
             Rule::DeviceRevoked => (409, "CX010", "Device Revoked"),
             Rule::ReleaseFitsNobody => (409, "CX011", "Release Fits No Device"),
-            Rule::RolloutNotRunning | Rule::RolloutNotHeld | Rule::RolloutOver => (409, "CX012", "Rollout State"),
+            Rule::RolloutNotRunning | Rule::RolloutLastPhase | Rule::RolloutNotHeld | Rule::RolloutOver => {
+                (409, "CX012", "Rollout State")
+            }
         };
         Self::new(StatusCode::from_u16(status).unwrap_or(StatusCode::CONFLICT), code, title, rule.to_string())
     }

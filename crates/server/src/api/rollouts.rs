@@ -110,6 +110,10 @@ pub(super) async fn resume(central: State<Central>, _: Bearer, id: Path<String>)
     order(central, id, RolloutOrder::Resume).await
 }
 
+pub(super) async fn advance(central: State<Central>, _: Bearer, id: Path<String>) -> Result<Response, ApiError> {
+    order(central, id, RolloutOrder::Advance).await
+}
+
 pub(super) async fn abort(central: State<Central>, _: Bearer, id: Path<String>) -> Result<Response, ApiError> {
     order(central, id, RolloutOrder::Abort).await
 }

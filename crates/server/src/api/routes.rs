@@ -63,6 +63,7 @@ pub(super) fn router(central: &Central) -> Router {
         .route("/rollouts/{id}/devices", get(rollouts::devices))
         .route("/rollouts/{id}/pause", post(rollouts::pause))
         .route("/rollouts/{id}/resume", post(rollouts::resume))
+        .route("/rollouts/{id}/advance", post(rollouts::advance))
         .route("/rollouts/{id}/abort", post(rollouts::abort))
         .route("/fleet/skew", get(fleet::skew))
         .route("/alarms", get(alarms::list))

@@ -55,9 +55,12 @@ pub enum Rule {
     /// No device of the group could take it.
     #[error("The release has no image for any model of the devicegroup's devices.")]
     ReleaseFitsNobody,
-    /// Only what runs can be paused.
-    #[error("Only a roll-out that runs can be paused.")]
+    /// Only what runs can be paused, or go to its next phase.
+    #[error("Only a roll-out that runs can be paused or advanced.")]
     RolloutNotRunning,
+    /// There is no next phase.
+    #[error("The roll-out is in its last phase, which reaches every device.")]
+    RolloutLastPhase,
     /// Only what is held can go on.
     #[error("Only a roll-out that is paused, or stopped by failures, can be resumed.")]
     RolloutNotHeld,

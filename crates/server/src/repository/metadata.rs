@@ -4,21 +4,23 @@ use std::collections::BTreeMap;
 
 use keys::metadata::sign;
 use keys::signer::Signer;
-use release::author::{Draft, OnlineRole, snapshot, timestamp};
+use release::apps::{ApprovedApp, verify_approval};
+use release::author::{Draft, OnlineRole, SERVER_ROLE, approved_apps, snapshot, timestamp};
 
 use super::RepositoryError;
+use super::apps::to_approve;
 use super::online_keys::OnlineKeys;
 use crate::store::{Store, StoreError};
 
 /// How long a timestamp holds, seconds: no longer can a newer release be hidden from a device. It is signed again when half of it is over.
 pub(super) const TIMESTAMP_VALID_S: u64 = 24 * 60 * 60;
-/// The same for a snapshot.
+/// The same for a snapshot, and for the server's approval of apps.
 pub(super) const SNAPSHOT_VALID_S: u64 = 7 * 24 * 60 * 60;
 
 /// One file of metadata.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MetadataFile {
-    /// `root`, `targets`, `snapshot` or `timestamp`.
+    /// `root`, `targets`, `snapshot`, `timestamp`, or a delegated role: `apps` of the server, `apps-OWNER` of an owner's quorum.
     pub role: String,
     /// Its version.
     pub version: u64,
@@ -35,8 +37,18 @@ pub(super) struct Metadata {
     targets: Option<MetadataFile>,
     snapshot: Option<MetadataFile>,
     timestamp: Option<MetadataFile>,
-    /// The version of the targets that the snapshot was signed for.
-    snapshot_of: Option<u64>,
+    delegated: BTreeMap<String, MetadataFile>,
+    /// The roles that the snapshot was signed for, with their versions.
+    snapshot_of: Vec<(String, u64)>,
+    approved: Approved,
+}
+
+/// What the server's approval of apps was signed for.
+#[derive(Debug, Default)]
+struct Approved {
+    /// After how many changes of the fleet it was looked at, and at which targets.
+    looked_at: Option<(u64, u64)>,
+    apps: Option<Vec<ApprovedApp>>,
 }
 
 /// What a device gets of it.
@@ -45,6 +57,7 @@ pub(super) struct Fresh {
     pub(super) timestamp: Vec<u8>,
     pub(super) snapshot: Vec<u8>,
     pub(super) targets: Vec<u8>,
+    pub(super) delegated: BTreeMap<String, Vec<u8>>,
 }
 
 impl Metadata {
@@ -65,7 +78,13 @@ impl Metadata {
             }
             "targets" => &mut self.targets,
             "snapshot" => &mut self.snapshot,
-            _ => &mut self.timestamp,
+            "timestamp" => &mut self.timestamp,
+            _ => {
+                if self.delegated.get(&file.role).is_none_or(|known| known.version <= file.version) {
+                    self.delegated.insert(file.role.clone(), file);
+                }
+                return;
+            }
         };
         if place.as_ref().is_none_or(|known| known.version <= file.version) {
             *place = Some(file);
@@ -75,6 +94,16 @@ impl Metadata {
     /// All roots, oldest first, and the version of the targets.
     pub(super) fn known(&self) -> (Vec<Vec<u8>>, Option<u64>) {
         (self.roots.values().cloned().collect(), self.targets.as_ref().map(|file| file.version))
+    }
+
+    /// The custodians' targets.
+    pub(super) fn targets(&self) -> Option<&[u8]> {
+        self.targets.as_ref().map(|file| file.file.as_slice())
+    }
+
+    /// A delegated role.
+    pub(super) fn delegated(&self, role: &str) -> Option<&MetadataFile> {
+        self.delegated.get(role)
     }
 
     /// The roots beyond a version, oldest first.
@@ -88,34 +117,36 @@ impl Metadata {
         &mut self,
         store: &Store,
         keys: &OnlineKeys,
+        most_apps: usize,
         now: u64,
     ) -> Result<Option<Fresh>, RepositoryError> {
         let Some(targets) = self.targets.clone() else { return Ok(None) };
-        let is_old = |file: &MetadataFile, valid: u64| now.saturating_add(valid / 2) >= file.expires;
-        let mut signed = Vec::new();
-        let kept = self
-            .snapshot
-            .clone()
-            .filter(|file| !is_old(file, SNAPSHOT_VALID_S) && self.snapshot_of == Some(targets.version));
+        let approving = self.approve_apps(store, keys, &targets, most_apps, now).await?;
+        let (approval, approved) = approving.unzip();
+        let roles = self.roles(&targets, approval.as_ref());
+        let mut signed: Vec<MetadataFile> = approval.into_iter().collect();
+        let listed: Vec<_> = roles.iter().map(|file| (file.role.clone(), file.version)).collect();
+        let kept =
+            self.snapshot.clone().filter(|file| !is_old(file, SNAPSHOT_VALID_S, now) && self.snapshot_of == listed);
         let snapshot_file = match kept {
             Some(file) => file,
             None => {
                 let version = next(self.snapshot.as_ref());
                 let expires = now.saturating_add(SNAPSHOT_VALID_S);
-                let role = OnlineRole { name: "targets", version: targets.version, file: &targets.file };
-                let file = finish(snapshot(version, seconds(expires), &[role])?, &keys.snapshot)?;
+                let online: Vec<_> = roles.iter().map(online).collect();
+                let file = finish(snapshot(version, date(expires), &online)?, &keys.snapshot)?;
                 let file = MetadataFile { role: "snapshot".to_owned(), version, expires, file };
                 signed.push(file.clone());
                 file
             }
         };
-        let kept = self.timestamp.clone().filter(|file| !is_old(file, TIMESTAMP_VALID_S) && signed.is_empty());
+        let kept = self.timestamp.clone().filter(|file| !is_old(file, TIMESTAMP_VALID_S, now) && signed.is_empty());
         let timestamp_file = match kept {
             Some(file) => file,
             None => {
                 let version = next(self.timestamp.as_ref());
                 let expires = now.saturating_add(TIMESTAMP_VALID_S);
-                let draft = timestamp(version, seconds(expires), snapshot_file.version, &snapshot_file.file)?;
+                let draft = timestamp(version, date(expires), snapshot_file.version, &snapshot_file.file)?;
                 let file = finish(draft, &keys.timestamp)?;
                 let file = MetadataFile { role: "timestamp".to_owned(), version, expires, file };
                 signed.push(file.clone());
@@ -125,18 +156,70 @@ impl Metadata {
         if !signed.is_empty() {
             // A version is on the disk before anybody sees it, so that none is given twice.
             store.put_release_metadata(&signed).await?;
-            self.snapshot_of = Some(targets.version);
+            self.snapshot_of = listed;
+            self.approved = approved.unwrap_or_else(|| std::mem::take(&mut self.approved));
             signed.into_iter().for_each(|file| self.put(file));
         }
-        Ok(Some(Fresh { timestamp: timestamp_file.file, snapshot: snapshot_file.file, targets: targets.file }))
+        Ok(Some(Fresh {
+            timestamp: timestamp_file.file,
+            snapshot: snapshot_file.file,
+            targets: targets.file,
+            delegated: roles.into_iter().skip(1).map(|file| (file.role, file.file)).collect(),
+        }))
     }
+
+    /// Signs the server's approval of apps anew, if it is old or other apps run.
+    async fn approve_apps(
+        &mut self,
+        store: &Store,
+        keys: &OnlineKeys,
+        targets: &MetadataFile,
+        most_apps: usize,
+        now: u64,
+    ) -> Result<Option<(MetadataFile, Approved)>, RepositoryError> {
+        let known = self.delegated.get(SERVER_ROLE);
+        let is_fresh = known.is_some_and(|file| !is_old(file, SNAPSHOT_VALID_S, now));
+        let looked_at = Some((store.changes(), targets.version));
+        if is_fresh && self.approved.looked_at == looked_at {
+            return Ok(None);
+        }
+        let apps = to_approve(store, &targets.file, most_apps).await?;
+        if is_fresh && self.approved.apps.as_ref() == Some(&apps) {
+            self.approved.looked_at = looked_at;
+            return Ok(None);
+        }
+        let (version, expires) = (next(known), now.saturating_add(SNAPSHOT_VALID_S));
+        let file = finish(approved_apps(version, date(expires), &apps)?, &keys.apps)?;
+        let file = MetadataFile { role: SERVER_ROLE.to_owned(), version, expires, file };
+        Ok(Some((file, Approved { looked_at, apps: Some(apps) })))
+    }
+
+    /// What a snapshot lists: the targets first, then the delegated roles that are signed as these targets demand it.
+    fn roles(&self, targets: &MetadataFile, apps: Option<&MetadataFile>) -> Vec<MetadataFile> {
+        let mut roles = vec![targets.clone()];
+        roles.extend(apps.or_else(|| self.delegated.get(SERVER_ROLE)).cloned());
+        let holds = |file: &MetadataFile| match file.role.strip_prefix("apps-") {
+            Some(owner) => verify_approval(&targets.file, owner, &file.file).is_ok(),
+            None => false,
+        };
+        roles.extend(self.delegated.values().filter(|file| holds(file)).cloned());
+        roles
+    }
+}
+
+fn online(file: &MetadataFile) -> OnlineRole<'_> {
+    OnlineRole { name: &file.role, version: file.version, file: &file.file }
+}
+
+fn is_old(file: &MetadataFile, valid: u64, now: u64) -> bool {
+    now.saturating_add(valid / 2) >= file.expires
 }
 
 fn next(file: Option<&MetadataFile>) -> u64 {
     file.map_or(1, |file| file.version.saturating_add(1))
 }
 
-fn seconds(unix: u64) -> i64 {
+fn date(unix: u64) -> i64 {
     i64::try_from(unix).unwrap_or(i64::MAX)
 }
 
@@ -165,7 +248,7 @@ mod tests {
         let store = Store::create(dir.path(), secret, &LIMITS).await.unwrap();
         let keys = OnlineKeys::open(dir.path(), "server.example").unwrap();
         let mut metadata = Metadata::default();
-        assert!(metadata.fresh(&store, &keys, 0).await.unwrap().is_none(), "there are no targets");
+        assert!(metadata.fresh(&store, &keys, 9, 0).await.unwrap().is_none(), "there are no targets");
         let targets = |version| MetadataFile {
             role: "targets".to_owned(),
             version,
@@ -174,7 +257,7 @@ mod tests {
         };
         metadata.put(targets(1));
         let at = async |metadata: &mut Metadata, now| {
-            let fresh = metadata.fresh(&store, &keys, now).await.unwrap().unwrap();
+            let fresh = metadata.fresh(&store, &keys, 9, now).await.unwrap().unwrap();
             (version(&fresh.timestamp), version(&fresh.snapshot))
         };
         assert_eq!(at(&mut metadata, 0).await, (1, 1));
@@ -184,7 +267,7 @@ mod tests {
         metadata.put(targets(2));
         assert_eq!(at(&mut metadata, SNAPSHOT_VALID_S / 2).await, (4, 3), "new targets are in a new snapshot at once");
         metadata.put(targets(1));
-        let fresh = metadata.fresh(&store, &keys, SNAPSHOT_VALID_S / 2).await.unwrap().unwrap();
+        let fresh = metadata.fresh(&store, &keys, 9, SNAPSHOT_VALID_S / 2).await.unwrap().unwrap();
         assert_eq!(fresh.targets, b"targets 2", "older targets take no place");
 
         let mut again = Metadata::read(&store).await.unwrap();

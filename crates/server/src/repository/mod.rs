@@ -2,6 +2,7 @@
 //!
 //! Start at [`Repository`]. Nothing here can make a device install what the custodians and the release key did not sign.
 
+mod apps;
 mod log;
 mod metadata;
 pub mod online_keys;
@@ -17,16 +18,19 @@ use keys::public::{PublicKey, PublicKeyError, SpkiHash};
 use keys::signer::SignError;
 use protocol::limits::LIMITS;
 use protocol::os::Trust;
+use release::apps::{app_path, owner_role};
 use release::assignment::Assignment;
-use release::author::DraftError;
+use release::author::{DraftError, SERVER_ROLE};
 use release::manifest::ManifestHash;
 
+pub use self::apps::{AppRefused, Deploying};
 use self::log::ReleaseLog;
 pub use self::log::{CHECKPOINT_FILE, ReleaseLogError};
 use self::metadata::Metadata;
 pub use self::metadata::MetadataFile;
 use self::online_keys::{OnlineKeys, OnlineKeysError};
 pub use self::upload::{Accepted, UploadError};
+use crate::limits::Limits;
 use crate::store::{Store, StoreError, unix_ms};
 
 /// How long an assignment of an image to a device holds, seconds. A device asks again when it is older.
@@ -41,6 +45,8 @@ struct Inner {
     keys: OnlineKeys,
     metadata: tokio::sync::Mutex<Metadata>,
     log: ReleaseLog,
+    /// [`Limits::approved_apps`].
+    approved_apps: usize,
 }
 
 /// Why the server cannot do its part.
@@ -77,11 +83,11 @@ impl Repository {
     ///
     /// # Errors
     /// Keys or state cannot be read.
-    pub async fn open(dir: &Path, store: Store, name: &str) -> Result<Self, RepositoryError> {
+    pub async fn open(dir: &Path, store: Store, name: &str, limits: &Limits) -> Result<Self, RepositoryError> {
         let keys = OnlineKeys::open(dir, name)?;
         let metadata = tokio::sync::Mutex::new(Metadata::read(&store).await?);
         let log = ReleaseLog::open(dir, &store, &keys.log).await?;
-        Ok(Self(Arc::new(Inner { store, keys, metadata, log })))
+        Ok(Self(Arc::new(Inner { store, keys, metadata, log, approved_apps: limits.approved_apps })))
     }
 
     /// The public halves of its keys.
@@ -111,6 +117,13 @@ impl Repository {
             Ok::<_, RepositoryError>(wrap(&key, &agreement, &for_device)?)
         });
         Ok(Some(wrapped.await.map_err(|_| RepositoryError::Ending)??))
+    }
+
+    /// Whose app it is, if that is what the device is to run.
+    async fn owner_of_app(&self, device: SpkiHash, subject: &[u8; 32]) -> Result<Option<String>, StoreError> {
+        let login = self.0.store.device_login(device).await?;
+        let runs = login.filter(|login| login.app.is_some_and(|app| app.sha256 == *subject));
+        Ok(runs.map(|login| login.owner.to_string()))
     }
 
     /// The proof that an image is in the transparency log, under its newest checkpoint: `log-proof` in `docs/image.cddl`.
@@ -143,7 +156,7 @@ impl Repository {
         is_assigned: bool,
         root_version: u64,
     ) -> Result<Trust, RepositoryError> {
-        let now = u64::try_from(unix_ms() / 1000).unwrap_or_default();
+        let now = u64::try_from(seconds()).unwrap_or_default();
         let mut metadata = self.0.metadata.lock().await;
         let roots: Vec<_> = metadata.roots_after(root_version).into_iter().map(Into::into).collect();
         let most = LIMITS.trust_roots;
@@ -152,10 +165,15 @@ impl Repository {
         }
         let log_proof = self.log_proof(&subject)?.map(Into::into);
         let mut trust = Trust { roots, log_proof, ..Trust::default() };
-        if let Some(fresh) = metadata.fresh(&self.0.store, &self.0.keys, now).await? {
+        if let Some(fresh) = metadata.fresh(&self.0.store, &self.0.keys, self.0.approved_apps, now).await? {
             trust.timestamp = Some(fresh.timestamp.into());
             trust.snapshot = Some(fresh.snapshot.into());
             trust.targets = Some(fresh.targets.into());
+            if let Some(owner) = self.owner_of_app(device, &subject).await? {
+                let own = fresh.delegated.get(&owner_role(&owner)).or_else(|| fresh.delegated.get(SERVER_ROLE));
+                trust.delegated = own.cloned().map(Into::into);
+                trust.path = Some(app_path(&owner, &subject));
+            }
         }
         if is_assigned {
             let assignment = Assignment::new(device, ManifestHash(subject), now.saturating_add(ASSIGNMENT_VALID_S));
@@ -163,6 +181,11 @@ impl Repository {
         }
         Ok(within_bounds(trust))
     }
+}
+
+/// The clock, Unix seconds.
+fn seconds() -> i64 {
+    unix_ms() / 1000
 }
 
 /// Roots alone, as many as fit, when all together is too much for one answer: the device asks again from there.

@@ -41,6 +41,17 @@ pub struct DeploymentCode {
     pub agent_code: String,
 }
 
+/// What a group's devices run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DeployedApp {
+    /// The group.
+    pub group: GroupId,
+    /// Its owner.
+    pub owner: AccountId,
+    /// The device app.
+    pub app: AppRef,
+}
+
 /// SHA-256 of images that were deleted.
 #[must_use]
 pub(super) struct Unused(Vec<Vec<u8>>);
@@ -157,6 +168,32 @@ impl Store {
         .await?;
         change.commit().await?;
         Ok(deployment)
+    }
+
+    /// The device apps that groups run at present, the newest deployment first.
+    ///
+    /// # Errors
+    /// The state could not be read.
+    pub async fn deployed_apps(&self) -> Result<Vec<DeployedApp>, StoreError> {
+        let rows = sqlx::query_as::<_, (String, String, Vec<u8>, i64)>(
+            "SELECT p.group_id, p.owner_id, p.device_app_sha256, p.device_app_len FROM devicegroups g
+             JOIN deployments p ON p.id = g.current_deployment_id ORDER BY p.created_ms DESC, p.id",
+        )
+        .fetch_all(self.readers())
+        .await?;
+        let deployed = |(group, owner, sha256, len): (String, String, Vec<u8>, i64)| {
+            Ok(DeployedApp {
+                group: row::text("deployments.group_id", &group)?,
+                owner: row::text("deployments.owner_id", &owner)?,
+                app: app("deployments.device_app", &sha256, len)?,
+            })
+        };
+        rows.into_iter().map(deployed).collect()
+    }
+
+    /// Counts up with each change of devices, groups and deployments.
+    pub fn changes(&self) -> u64 {
+        self.0.logins.changes()
     }
 
     /// One deployment.

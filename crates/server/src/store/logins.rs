@@ -54,6 +54,11 @@ impl Logins {
         Changing(self)
     }
 
+    /// How many changes there were.
+    pub(super) fn changes(&self) -> u64 {
+        self.lock().changes
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

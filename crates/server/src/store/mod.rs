@@ -50,7 +50,7 @@ use crate::fleet::{AgentIdSecret, GroupId, Invalid, Rule};
 use crate::limits::Limits;
 
 pub use agent_states::{AgentState, SaveError};
-pub use deployments::{DeploymentCode, DeploymentFilter};
+pub use deployments::{DeployedApp, DeploymentCode, DeploymentFilter};
 pub use devicegroups::GroupFilter;
 pub use devices::{DeviceFilter, DeviceName, Unassigned};
 pub use enrolment_tokens::{NewToken, RedeemError};

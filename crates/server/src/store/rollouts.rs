@@ -31,6 +31,8 @@ pub enum RolloutOrder {
     Pause,
     /// Let it go on, also after it was stopped by failures.
     Resume,
+    /// Begin the next phase, without waiting for the devices of this one that do not answer.
+    Advance,
     /// End it.
     Abort,
 }
@@ -215,7 +217,7 @@ impl Store {
         Ok(page.listed(rows.into_iter().map(device).collect::<Result<_, StoreError>>()?))
     }
 
-    /// Pauses, resumes or aborts a roll-out.
+    /// Pauses, resumes, advances or aborts a roll-out.
     ///
     /// # Errors
     /// There is no such roll-out, or it is not in a state for this.
@@ -228,10 +230,16 @@ impl Store {
             (RolloutOrder::Pause, _) => return Err(Rule::RolloutNotRunning.into()),
             (RolloutOrder::Resume, Paused | Stopped) => Running,
             (RolloutOrder::Resume, _) => return Err(Rule::RolloutNotHeld.into()),
+            (RolloutOrder::Advance, Running) if rollout.phase + 1 < rollout.phases.count() => {
+                rollout.phase += 1;
+                Running
+            }
+            (RolloutOrder::Advance, Running) => return Err(Rule::RolloutLastPhase.into()),
+            (RolloutOrder::Advance, _) => return Err(Rule::RolloutNotRunning.into()),
             (RolloutOrder::Abort, Running | Paused | Stopped) => Aborted,
             (RolloutOrder::Abort, _) => return Err(Rule::RolloutOver.into()),
         };
-        if order == RolloutOrder::Resume {
+        if matches!(order, RolloutOrder::Resume | RolloutOrder::Advance) {
             rollout.reason = String::new();
             let devices = fitting(&mut change, rollout.release, rollout.group).await?;
             rollout.admit_max = rollout.phases.reach(rollout.phase, devices).max(rollout.admit_max);

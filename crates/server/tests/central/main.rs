@@ -1,6 +1,7 @@
 //! Central's API over HTTP: a real listener on loopback, a real database in a folder of its own.
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test ends at what it did not expect")]
 
+mod apps;
 mod auth;
 mod deletion;
 mod deployments;

@@ -11,13 +11,14 @@ use keys::release_key::{self, DangerSoftwareReleaseKey};
 use keys::signer::Signer;
 use keys::time::Now;
 use release::anchors::ReleaseKeySlot;
-use release::author::{Built, Draft, Encryptor, TargetsSpec, seal_content_key};
+use release::author::{Built, Delegation, Draft, Encryptor, TargetsSpec, seal_content_key};
 use release::bundle::{Bundle, BundleImage};
 use release::floors::MetadataFloors;
 use release::manifest::{Description, Manifest};
 use release::root::{Custodian, RootContent};
 use release::tuf::{Files, verify};
 use release::version::OsVersion;
+use vouch_server::limits::LIMITS;
 use vouch_server::repository::Repository;
 use vouch_server::store::OS_IMAGES_FOLDER;
 
@@ -28,6 +29,8 @@ pub(crate) struct Maker {
     pub(crate) cards: Vec<Signer>,
     release_key: &'static DangerSoftwareReleaseKey,
     pub(crate) root: Vec<u8>,
+    /// Who approves apps.
+    pub(crate) apps: Vec<Delegation>,
 }
 
 /// A release before its parts are put together, so that an attack can change one of them.
@@ -44,7 +47,7 @@ pub(crate) fn seconds() -> i64 {
     now_ms() / 1000
 }
 
-fn signed_by(mut draft: Draft, signers: &[&Signer]) -> Vec<u8> {
+pub(crate) fn signed_by(mut draft: Draft, signers: &[&Signer]) -> Vec<u8> {
     for signer in signers {
         let signature = metadata::sign(signer, draft.to_be_signed()).unwrap();
         draft.sign_der(signer.public(), &signature).unwrap();
@@ -99,7 +102,7 @@ impl Maker {
             log,
         };
         let root = signed_by(Draft::of_root(&root).unwrap(), &[&cards[0], &cards[1]]);
-        Self { cards, release_key, root }
+        Self { cards, release_key, root, apps: Vec::new() }
     }
 
     pub(crate) fn release(
@@ -127,7 +130,8 @@ impl Maker {
         };
         let Built { manifest, content_key } = encryptor.finish(description).unwrap();
         let manifests = vec![manifest.clone()];
-        let spec = TargetsSpec { version: targets_version, expires: seconds() + 100_000, manifests, apps: Vec::new() };
+        let spec =
+            TargetsSpec { version: targets_version, expires: seconds() + 100_000, manifests, apps: self.apps.clone() };
         let signers: Vec<_> = cards.iter().map(|at| &self.cards[*at]).collect();
         let wrapped = seal_content_key(&content_key, manifest.hash(), server.keys().release_wrap.public()).unwrap();
         Parts {
@@ -179,9 +183,10 @@ async fn a_right_release_is_kept_and_can_be_proved_to_a_device() {
     assert_eq!(files, 1, "the upload itself is gone");
 
     // A device that trusts the root accepts what the server adds, also after the server was started again.
-    for repository in
-        [rig.repository.clone(), Repository::open(rig.dir.path(), rig.store.clone(), "server.example").await.unwrap()]
-    {
+    for repository in [
+        rig.repository.clone(),
+        Repository::open(rig.dir.path(), rig.store.clone(), "server.example", &LIMITS).await.unwrap(),
+    ] {
         let trust = repository.trust(SpkiHash([1; 32]), image, false, 0).await.unwrap();
         assert_eq!(trust.roots, [maker.root.clone().into()]);
         let mut files = Files::new();
@@ -242,7 +247,7 @@ async fn a_release_with_anything_wrong_is_refused_and_leaves_nothing() {
     refused(maker.bundle(&other_key), "not sealed to this server").await;
 
     let dir = tempfile::tempdir().unwrap();
-    let elsewhere = Repository::open(dir.path(), rig.store.clone(), "server.example").await.unwrap();
+    let elsewhere = Repository::open(dir.path(), rig.store.clone(), "server.example", &LIMITS).await.unwrap();
     let foreign = Maker::of(&elsewhere);
     refused(foreign.bundle(&foreign.release(server, V, 1, &[0, 1])), "other online keys").await;
 

@@ -69,9 +69,11 @@ impl TokenPlace {
     fn pin(&self, whose: &str) -> Result<Secret> {
         let pin = match &self.pin_file {
             Some(file) => password::read(Some(file))?,
-            None => {
-                password::ask(&format!("PIN of {whose} ({}): ", self.label), "name a pin-file in the token's place")?
-            }
+            None => password::ask(
+                "PIN",
+                &format!("PIN of {whose} ({}): ", self.label),
+                "name a pin-file in the token's place",
+            )?,
         };
         Ok(Secret::new(pin.as_bytes().to_vec()))
     }
