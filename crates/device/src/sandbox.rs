@@ -12,7 +12,7 @@
 
 mod calls;
 pub(crate) mod kernel;
-mod memory;
+pub(crate) mod memory;
 pub mod protections;
 mod reach;
 

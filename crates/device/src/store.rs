@@ -292,7 +292,11 @@ pub(crate) mod tests {
 
     /// The store of a new device in an empty folder.
     pub(crate) fn store(dir: &Path) -> Store {
-        Store::create(dir, &StorageRoot::generate(), 0, &config(), roots(), 7, false).unwrap()
+        store_of(dir, &StorageRoot::generate())
+    }
+
+    pub(crate) fn store_of(dir: &Path, root: &StorageRoot) -> Store {
+        Store::create(dir, root, 0, &config(), roots(), 7, false).unwrap()
     }
 
     #[tokio::test]

@@ -256,11 +256,12 @@ fn told(error: impl std::fmt::Display) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::boot::fixture;
     use crate::limits::LIMITS;
     use crate::parent::message::SignFor;
+    use crate::store::tests::store_of;
     use keys::content_key::{self, ContentKeyInfo};
     use keys::cose::{self, CosePurpose};
     use keys::keystore::KeystoreSpec;
@@ -270,12 +271,27 @@ mod tests {
     use protocol::eat::DemandedLayers;
     use std::time::Duration;
 
-    struct Bench {
-        services: Services,
+    pub(in super::super) struct Bench {
+        pub(in super::super) services: Services,
         _dir: tempfile::TempDir,
     }
 
-    fn bench() -> Bench {
+    impl Bench {
+        /// Installs version 1.1.0, which is tried then.
+        pub(in super::super) fn install(&mut self, program: &[u8]) {
+            let image = fixture::image("1.1.0", 0, program);
+            let source = Source {
+                manifest: &image.manifest,
+                approval: None,
+                image: &image.sealed[..],
+                length: image.sealed.len() as u64,
+                content_key: &image.content_key,
+            };
+            self.services.boot.install(&Floors::NONE, source).unwrap();
+        }
+    }
+
+    pub(in super::super) fn bench() -> Bench {
         let dir = tempfile::tempdir().unwrap();
         let keys = Keystore::create(&KeystoreSpec::DangerSoftware, &dir.path().join("keys"), Profile::Modern).unwrap();
         let now = keys::time::Now { mono_ms: 0, unix_ms: crate::clock::BUILD_FLOOR_UNIX_MS };
@@ -284,6 +300,9 @@ mod tests {
         let csr = Csr::parse_and_verify(&Csr::create(&tls).unwrap()).unwrap();
         let leaf = authority.issue_device(&csr, keys.identity().device_id(), now, Duration::from_secs(60)).unwrap();
         let root = keys.storage_root().unwrap();
+        let vault = dir.path().join(VAULT_FOLDER);
+        std::fs::create_dir(&vault).unwrap();
+        store_of(&vault, &root);
         let (image, disk) = (fixture::image("1.0.0", 0, b"program"), FolderDisk::new(dir.path()));
         let source = Source {
             manifest: &image.manifest,
@@ -310,7 +329,7 @@ mod tests {
             floors: Floors::NONE,
             restart_due: false,
             diskless: false,
-            vault: dir.path().to_owned(),
+            vault,
             staging: dir.path().join(STAGING_FOLDER),
             vault_keys: VaultKeys::derive(&root).unwrap(),
             tls: Credential::new(tls, vec![leaf]).unwrap(),

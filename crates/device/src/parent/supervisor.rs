@@ -23,6 +23,7 @@ use crate::limits::Limits;
 use crate::parent::privileges::{PrivilegeError, raise_memory_lock, reduce};
 use crate::parent::rtnetlink::Interface;
 use crate::parent::services::Services;
+use crate::sandbox::{kernel, memory};
 
 /// What is needed to boot a device.
 #[derive(Debug)]
@@ -79,6 +80,11 @@ pub enum BootEvent {
         /// How.
         status: String,
     },
+    /// The parent's own memory, with the keys, could reach a swap device.
+    MemoryNotLocked {
+        /// Why.
+        why: String,
+    },
 }
 
 impl fmt::Display for BootEvent {
@@ -87,6 +93,7 @@ impl fmt::Display for BootEvent {
             BootEvent::Booting(report) => write!(f, "booting {report}"),
             BootEvent::GivenUp { why } => write!(f, "the new OS image is given up: {why}"),
             BootEvent::Ended { status } => write!(f, "the device ended ({status}) and is started again"),
+            BootEvent::MemoryNotLocked { why } => write!(f, "the parent's memory could reach a swap device: {why}"),
         }
     }
 }
@@ -98,45 +105,70 @@ enum Ending {
     Asked,
 }
 
-/// Gives up all privileges but the one for the network, loads the image that boots, starts it as the child and answers it
-/// until `shutdown` ends or the child has ended well. To be called before this process has other threads: they would keep
-/// their privileges.
+/// Locks its memory where it may, gives up all privileges but the one for the network, loads the image that boots, starts it as
+/// the child and answers it until `shutdown` ends or the child has ended well. To be called before this process has other
+/// threads: they would keep their privileges.
 ///
 /// # Errors
 /// [`BootError`] when no image can be started. A child that fails is started again.
 pub async fn boot(boot: Boot, shutdown: impl Future<Output = ()>, tell: impl Fn(BootEvent)) -> Result<(), BootError> {
     raise_memory_lock();
+    if let Err(why) = memory::lock() {
+        tell(BootEvent::MemoryNotLocked { why });
+    }
     reduce(boot.interface.is_some())?;
-    let limits = &boot.limits;
     let interface = boot.interface.as_deref().map(Interface::new);
-    let mut services = Services::open(&boot.dir, interface, limits)?;
+    let mut services = Services::open(&boot.dir, interface, &boot.limits)?;
+    supervise(&boot, &mut services, shutdown, tell).await
+}
+
+async fn supervise(
+    boot: &Boot,
+    services: &mut Services,
+    shutdown: impl Future<Output = ()>,
+    tell: impl Fn(BootEvent),
+) -> Result<(), BootError> {
+    let limits = &boot.limits;
     let mut shutdown = std::pin::pin!(shutdown);
     let ended = loop {
         let program = services.load(boot.danger_unlocked_memory)?;
         if let Some(booted) = services.booted() {
             tell(BootEvent::Booting(booted.into()));
         }
-        let (mut child, link) = start(&program.path(), &boot.arguments)?;
-        let trial_over = Instant::now() + limits.image_trial;
-        let ending = tokio::select! {
-            status = child.wait() => Ending::Itself(status),
-            () = answer_for_ever(&link, &mut services, limits, trial_over) => Ending::Parent,
-            () = &mut shutdown => Ending::Asked,
+        let ending = match start(&program.path(), &boot.arguments) {
+            Ok((mut child, link)) => {
+                let trial_over = Instant::now() + limits.image_trial;
+                let ending = tokio::select! {
+                    status = child.wait() => Ending::Itself(status),
+                    () = answer_for_ever(&link, services, limits, trial_over) => Ending::Parent,
+                    () = &mut shutdown => Ending::Asked,
+                };
+                match ending {
+                    Ending::Itself(_) => ending,
+                    _ => match stop(&mut child, limits).await {
+                        Ok(()) => ending,
+                        Err(error) => break Err(error),
+                    },
+                }
+            }
+            // No program of this machine, perhaps: that was one of its starts.
+            Err(error) if services.is_trying() => Ending::Itself(Err(error)),
+            Err(error) => break Err(error),
         };
         match ending {
-            Ending::Itself(status) if status.as_ref().is_ok_and(ExitStatus::success) => break Ok(()),
+            // An image on trial has to reach the server; one that ends without that has failed.
+            Ending::Itself(Ok(status)) if status.success() && !services.is_trying() => break Ok(()),
             Ending::Itself(status) => {
                 let status = status.map_or_else(|error| error.to_string(), |status| status.to_string());
                 tell(BootEvent::Ended { status });
             }
-            Ending::Parent if services.is_restart_due() => stop(&mut child, limits).await?,
+            Ending::Parent if services.is_restart_due() => {}
             Ending::Parent => {
-                stop(&mut child, limits).await?;
                 let why = format!("it did not reach the server within {} s", limits.image_trial.as_secs());
                 services.give_up(&why)?;
                 tell(BootEvent::GivenUp { why });
             }
-            Ending::Asked => break stop(&mut child, limits).await,
+            Ending::Asked => break Ok(()),
         }
         // Its successor begins with the network as it was.
         let _ = services.remove_network();
@@ -154,6 +186,8 @@ pub async fn boot(boot: Boot, shutdown: impl Future<Output = ()>, tell: impl Fn(
 /// [`BootError`] when no image can be started.
 pub async fn run_once(boot: Boot) -> Result<ExitStatus, BootError> {
     raise_memory_lock();
+    // The child, under the same limit, says whether memory is locked here.
+    let _ = memory::lock();
     reduce(false)?;
     let mut services = Services::open(&boot.dir, None, &boot.limits)?;
     let program = services.load(boot.danger_unlocked_memory)?;
@@ -166,10 +200,11 @@ pub async fn run_once(boot: Boot) -> Result<ExitStatus, BootError> {
     Ok(status?)
 }
 
-/// Starts the image with its end of a new socketpair.
+/// Starts the image with its end of a new socketpair. It inherits nothing else but where its output goes.
 fn start(program: &Path, arguments: &[OsString]) -> io::Result<(Child, UnixDatagram)> {
     let flags = SocketFlags::CLOEXEC;
     let (own, childs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
+    kernel::close_on_exec()?;
     let mut command = Command::new(program);
     // What stands in the environment is the parent's alone.
     command.args(arguments).env_clear().stdin(Stdio::from(childs)).kill_on_drop(true);
@@ -197,8 +232,11 @@ async fn answer_for_ever(link: &UnixDatagram, services: &mut Services, limits: &
             _ => return std::future::pending().await,
         };
         let answer = services.answer(packet.get(..length).unwrap_or_default(), limits);
-        // Whether a child that does not take its answer has ended is seen when it is waited for.
-        let _ = link.send(&answer).await;
+        tokio::select! {
+            // Whether a child that does not take its answer has ended is seen when it is waited for.
+            _ = link.send(&answer) => {}
+            () = sleep_until(trial_over), if services.is_trying() => return,
+        }
         if services.is_restart_due() {
             return;
         }
@@ -216,4 +254,75 @@ async fn stop(child: &mut Child, limits: &Limits) -> io::Result<()> {
         child.kill().await?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+    use std::time::Duration;
+
+    use super::super::message::{Question, Request, encode};
+    use super::super::services::tests::{Bench, bench};
+    use super::*;
+    use crate::limits::LIMITS;
+
+    fn a_boot() -> Boot {
+        let limits = Limits { child_pause: Duration::ZERO, ..LIMITS };
+        Boot { dir: PathBuf::new(), arguments: Vec::new(), interface: None, danger_unlocked_memory: true, limits }
+    }
+
+    /// A parent whose child is this program of the system, on trial.
+    fn trying(program: &str) -> Bench {
+        let mut bench = bench();
+        bench.install(&std::fs::read(program).unwrap());
+        bench
+    }
+
+    /// What is told until the image before the one on trial is started, which is no program.
+    async fn told_until_the_old_one_is_back(mut bench: Bench) -> Vec<String> {
+        let told = RefCell::new(Vec::new());
+        let tell = |event: BootEvent| {
+            told.borrow_mut().push(match event {
+                BootEvent::Booting(report) => report.version,
+                BootEvent::Ended { .. } => "ended".to_owned(),
+                other => other.to_string(),
+            });
+        };
+        let ended = supervise(&a_boot(), &mut bench.services, std::future::pending(), tell).await;
+        assert!(matches!(ended, Err(BootError::Child(_))), "{ended:?}");
+        told.into_inner()
+    }
+
+    #[tokio::test]
+    async fn an_image_on_trial_that_ends_well_or_is_no_program_has_failed_and_the_old_one_comes_back() {
+        for program in ["/bin/true", "/etc/passwd"] {
+            let told = told_until_the_old_one_is_back(trying(program)).await;
+            let starts = [["1.1.0", "ended"]; LIMITS.image_starts as usize];
+            assert_eq!(told, [starts.as_flattened(), &["1.0.0"]].concat(), "{program}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_child_inherits_nothing_but_its_standard_files() {
+        let open = rustix::fs::memfd_create("inherited", rustix::fs::MemfdFlags::empty()).unwrap();
+        let number = std::os::fd::AsRawFd::as_raw_fd(&open);
+        let script = format!("test -e /proc/self/fd/0 && ! test -e /proc/self/fd/{number}");
+        let (mut child, _link) = start(Path::new("/bin/sh"), &["-c".into(), script.into()]).unwrap();
+        assert!(child.wait().await.unwrap().success());
+    }
+
+    #[tokio::test]
+    async fn attack_an_image_on_trial_that_asks_and_never_reads_does_not_stop_its_clock() {
+        let mut bench = trying("/bin/true");
+        let (near, far) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).unwrap();
+        let link = packets(near).unwrap();
+        let question = encode(&Question { number: 1, request: Request::Remove });
+        let far = StdDatagram::from(far);
+        let asking = std::thread::spawn(move || while far.send(&question).is_ok() {});
+        let trial_over = Instant::now() + Duration::from_millis(200);
+        let answering = answer_for_ever(&link, &mut bench.services, &LIMITS, trial_over);
+        timeout(Duration::from_secs(20), answering).await.expect("the trial ends");
+        drop(link);
+        asking.join().unwrap();
+    }
 }

@@ -1,4 +1,4 @@
-//! Calls to the kernel for which there is no safe wrapper: one that protects, and those that a self-test tries.
+//! Calls to the kernel for which there is no safe wrapper: those that protect, and those that a self-test tries.
 #![allow(unsafe_code, reason = "the calls have no safe wrapper; each is made with arguments that it cannot misuse")]
 
 use std::io;
@@ -17,6 +17,23 @@ pub(super) fn refuse_executable_gain() -> io::Result<()> {
     // SAFETY: prctl(2) with this option takes numbers only and changes no memory.
     let result = unsafe { libc::prctl(libc::PR_SET_MDWE, c_long::from(libc::PR_MDWE_REFUSE_EXEC_GAIN), 0, 0, 0) };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Marks every descriptor of this process but the three standard ones as closed in programs that are started from now on.
+/// Libraries for TPMs and tokens leave some that are not.
+///
+/// # Errors
+/// There is no /proc.
+#[cfg(feature = "parent")]
+pub(crate) fn close_on_exec() -> io::Result<()> {
+    for entry in std::fs::read_dir("/proc/self/fd")? {
+        let number = entry?.file_name().to_str().and_then(|name| name.parse().ok());
+        if let Some(number @ 3..) = number {
+            // SAFETY: fcntl(2) with this command takes numbers only; one that was closed meanwhile is refused.
+            unsafe { libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC) };
+        }
+    }
+    Ok(())
 }
 
 /// What a locked down process may not do and no safe function does.

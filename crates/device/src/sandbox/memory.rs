@@ -7,7 +7,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 ///
 /// A finite limit does not do: it is counted by addresses, of which a thread reserves far more than it touches, and once it
 /// is used up the process would get no memory at all.
-pub(super) fn lock() -> Result<(), String> {
+pub(crate) fn lock() -> Result<(), String> {
     let unlimited = Rlimit { current: None, maximum: None };
     // Only the privileged may; the parent did it for its child.
     let _ = setrlimit(Resource::Memlock, unlimited);
