@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::support::{output, vouch};
 
-const LIBRARY: &str = "/usr/lib/softhsm/libsofthsm2.so";
+pub(crate) const LIBRARY: &str = "/usr/lib/softhsm/libsofthsm2.so";
 
 pub(crate) struct Room {
     pub(crate) dir: PathBuf,

@@ -4,7 +4,7 @@ use std::fs;
 
 use serde_json::{Value, json};
 
-use crate::ceremony::{Room, words};
+use crate::ceremony::{LIBRARY, Room, words};
 use crate::support::{Watched, output, vouch};
 
 /// Any free port.
@@ -235,4 +235,29 @@ fn a_rollout_is_begun_held_advanced_and_ended_by_hand() {
     assert!(live.refused(&["rollout", "show", "nothing"]).contains("no such rollout"));
     let skew = live.run(&["fleet", "skew"]);
     assert!(skew.to_string().contains("till-1"), "{skew}");
+}
+
+#[test]
+fn a_rotated_ceremony_signs_the_next_release_and_the_server_follows_its_root() {
+    let live = Live::start(&["ada", "ben", "dora"], ANY);
+    live.run(&["release", "upload", &live.release("1.0.0", ["ada", "ben"])]);
+    let hsm = format!("pkcs11:{LIBRARY};token=hsm");
+    let [ada, ben, dora] = ["ada", "ben", "dora"].map(|name| live.room.card(name));
+    let rotate = ["ceremony", "rotate", "--dir", "ceremony", "--hsm", &hsm, "--custodian", &ada];
+    let refused = live.refused(&[&rotate[..], &["--custodian", &ben]].concat());
+    assert!(refused.contains("nothing is to change"), "{refused}");
+    let change = ["--remove", "ben", "--add", &dora, "--new-release-key"];
+    assert!(live.refused(&[&rotate[..], &change].concat()).contains("1 custodians are here, 2 are needed"));
+    let rotated = live.run(&[&rotate[..], &["--custodian", &ben], &change].concat());
+    assert_eq!((&rotated["root_version"], rotated["changes"].as_array().unwrap().len()), (&json!(2), 3));
+
+    live.room.build("1.1.0", "release-1.1.0");
+    let refused = live.refused(&words(&live.room.approve("ben", "release-1.1.0", None)));
+    assert!(refused.contains("the root names no custodian ben"), "{refused}");
+    fs::remove_dir_all(live.room.dir.join("release-1.1.0")).unwrap();
+    let bundle = live.release("1.1.0", ["dora", "ada"]);
+    live.run(&["release", "upload", &bundle]);
+    let report = live.run(&["release", "verify", &bundle, "--root", "ceremony/roots/1.root.json"]);
+    assert_eq!((&report["root_version"], &report["approved_by"]), (&json!(2), &json!(["ada", "dora"])));
+    assert_eq!(report["images"][0]["log"], json!({ "number": 1, "size": 2 }));
 }

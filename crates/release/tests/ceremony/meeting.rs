@@ -1,10 +1,10 @@
 //! What a ceremony is for: founded, it signs with enough custodians, and it can change.
 
 use keys::release_key;
-use release::author::ceremony::acts::CeremonyError;
+use release::author::ceremony::acts::{CeremonyError, Step};
 use release::author::ceremony::card::Card;
 use release::author::ceremony::record::{self, Act, SignedManifest};
-use release::author::ceremony::state::Folder;
+use release::author::ceremony::state::{Folder, FolderError};
 use release::root::RootContent;
 
 use crate::rig::{FIRST_PIN, Rig, alone, circumstances, ignore};
@@ -98,6 +98,42 @@ fn a_cut_while_the_secret_is_replaced_locks_nobody_out() {
         folder.save().unwrap();
         assert!(sign(rig, &["ada", "ben"]).unwrap());
     });
+}
+
+/// The power is cut at the nth of the steps that matter: before the user's secret is replaced, before the security officer's, before the
+/// record is signed. The same custodians go on with what the HSM had first.
+fn cut_while_founding(rig: &Rig, nth: usize) {
+    let cards = rig.new_cards(&["ada", "ben"]);
+    let mut seen = 0;
+    let cut = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        rig.found_watched(&cards, (2, 2), &mut |step| {
+            seen += usize::from(matches!(step, Step::ReplacesSecret | Step::SignsRecord(_)));
+            assert!(seen < nth, "the power is cut");
+        })
+    }));
+    assert!(cut.is_err());
+    assert!(matches!(rig.finish_founding(&cards[..1]), Err(CeremonyError::TooFew { present: 1, needed: 2 })));
+    let folder = rig.finish_founding(&cards).unwrap();
+    assert_eq!(read_record(&folder, &[&folder.root]).len(), 1);
+    assert!(!rig.opens(FIRST_PIN), "the first PIN is worthless");
+    assert!(matches!(rig.finish_founding(&cards), Err(CeremonyError::Folder(FolderError::Exists(_)))));
+    drop(cards);
+    assert!(sign(rig, &["ada", "ben"]).unwrap());
+}
+
+#[test]
+fn a_founding_goes_on_after_a_cut_before_the_first_secret() {
+    alone("meeting::a_founding_goes_on_after_a_cut_before_the_first_secret", |rig| cut_while_founding(rig, 1));
+}
+
+#[test]
+fn a_founding_goes_on_after_a_cut_between_the_two_secrets() {
+    alone("meeting::a_founding_goes_on_after_a_cut_between_the_two_secrets", |rig| cut_while_founding(rig, 2));
+}
+
+#[test]
+fn a_founding_goes_on_after_a_cut_before_the_record() {
+    alone("meeting::a_founding_goes_on_after_a_cut_before_the_record", |rig| cut_while_founding(rig, 3));
 }
 
 /// A secret of the right form that the HSM does not have.

@@ -11,7 +11,9 @@ use keys::purpose::KeyPurpose;
 use keys::secret::Secret;
 use keys::signer::Signer;
 use keys::time::Now;
-use release::author::ceremony::acts::{CeremonyError, Circumstances, Founding, Meeting, Step, found, meet};
+use release::author::ceremony::acts::{
+    CeremonyError, Circumstances, Founding, Meeting, Step, finish_founding, found, meet,
+};
 use release::author::ceremony::card::{Card, CardKeys};
 use release::author::ceremony::state::Folder;
 use release::root::{OnlineKeys, RootContent};
@@ -122,6 +124,15 @@ impl Rig {
 
     /// A ceremony of these custodians.
     pub(crate) fn found(&self, cards: &[Card], needed: (usize, usize)) -> Result<Folder, CeremonyError> {
+        self.found_watched(cards, needed, &mut ignore)
+    }
+
+    pub(crate) fn found_watched(
+        &self,
+        cards: &[Card],
+        needed: (usize, usize),
+        watch: &mut dyn FnMut(Step),
+    ) -> Result<Folder, CeremonyError> {
         let founding = Founding {
             product: "till",
             root: self.root(needed.0, needed.1),
@@ -132,7 +143,15 @@ impl Rig {
             user: secret(FIRST_PIN),
             security_officer: secret(FIRST_SO_PIN),
         };
-        found(&self.folder(), founding, cards, circumstances(), &mut ignore)
+        found(&self.folder(), founding, cards, circumstances(), watch)
+    }
+
+    /// What goes on after a cut, with what the HSM had first.
+    pub(crate) fn finish_founding(&self, cards: &[Card]) -> Result<Folder, CeremonyError> {
+        let mut folder = Folder::open(&self.folder())?;
+        let first = [&secret(FIRST_PIN), &secret(FIRST_SO_PIN)];
+        finish_founding(&mut folder, &self.module, first, cards, circumstances(), &mut ignore)?;
+        Ok(folder)
     }
 
     pub(crate) fn meet<'a>(&'a self, folder: &'a mut Folder, cards: &'a [Card]) -> Result<Meeting<'a>, CeremonyError> {

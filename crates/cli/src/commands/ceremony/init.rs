@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 use clap::Args;
 use keys::pkcs11::Module;
 use keys::secret::Secret;
-use release::author::ceremony::acts::{Founding, found};
+use release::author::ceremony::acts::{Founding, finish_founding, found};
 use release::author::ceremony::state::Folder;
 use release::author::server_keys::ServerKeys;
 use release::root::RootContent;
@@ -19,7 +19,8 @@ use crate::output::{Output, Tone, paint};
 
 /// Found a ceremony: make the release key in the HSM, enrol the custodians' cards, split the HSM's secrets, write the first root.
 ///
-/// All custodians are there. Afterwards the PINs that the HSM had are worthless, and nobody knows the new ones.
+/// All custodians are there. Afterwards the PINs that the HSM had are worthless, and nobody knows the new ones. If it is cut off once the
+/// folder is there, the same command goes on, with the PINs that the HSM had at first.
 #[derive(Args, Debug)]
 pub(crate) struct Init {
     /// The folder to make.
@@ -79,13 +80,20 @@ impl Init {
     pub(super) fn run(self, output: &Output) -> Result<()> {
         let people = self.custodians.len();
         ensure!(people >= 2, "a ceremony needs at least two custodians; name each with --custodian");
-        Folder::refuse_used(&self.dir)?;
+        let unfinished = self.unfinished()?;
         let root_needed = self.root_threshold.unwrap_or_else(|| self.threshold.max(people - 1));
         let server = read_server_keys(&self.server_keys)?;
         let secret = |file| anyhow::Ok(Secret::new(password::read(Some(file))?.as_bytes().to_vec()));
         let (user, security_officer) = (secret(&self.hsm_pin_file)?, secret(&self.hsm_so_pin_file)?);
         let cards = open(&self.custodians, true, output)?;
         let module = Module::load(&self.hsm.module).context("the HSM")?;
+        if let Some(mut folder) = unfinished {
+            output.say("a founding was cut off here; it goes on with what was decided then");
+            let first = [&user, &security_officer];
+            finish_founding(&mut folder, &module, first, &cards, circumstances(self.note), &mut tell(output))?;
+            report(&folder, &self.dir, output);
+            return Ok(());
+        }
         let root = RootContent {
             version: 1,
             expires_unix_s: in_days(self.days),
@@ -110,6 +118,18 @@ impl Init {
         let folder = found(&self.dir, founding, &cards, circumstances(self.note), &mut tell(output))?;
         report(&folder, &self.dir, output);
         Ok(())
+    }
+}
+
+impl Init {
+    /// A ceremony whose founding was cut off, if the folder holds one.
+    fn unfinished(&self) -> Result<Option<Folder>> {
+        if Folder::refuse_used(&self.dir).is_ok() {
+            return Ok(None);
+        }
+        let folder = Folder::open(&self.dir)?;
+        folder.refuse_founded()?;
+        Ok(Some(folder))
     }
 }
 

@@ -102,7 +102,7 @@ pub struct Founding<'a> {
 /// Founds a ceremony in a folder: all custodians are there.
 ///
 /// # Errors
-/// [`CeremonyError`]. Until the HSM has its new secrets, the old ones open it.
+/// [`CeremonyError`]. Once the folder is there, [`finish_founding`] goes on, with what the HSM had first.
 pub fn found(
     dir: &std::path::Path,
     founding: Founding<'_>,
@@ -129,18 +129,57 @@ pub fn found(
     let mut state = State::new(product, facts, user_sealed, so_sealed);
     state.keys.push(place(&key, id.to_string()));
     let mut folder = Folder::create(dir, state, root, root_file)?;
-    watch(Step::ReplacesSecret);
-    hsm.change_user_secret(&user, &secrets[0])?;
-    hsm.change_so_secret(&[security_officer], &secrets[1], &secrets[0])?;
+    // Its login would stay that of the next one who asks.
+    drop(hsm);
+    finish_founding(&mut folder, module, [&user, &security_officer], cards, circumstances, watch)?;
+    Ok(folder)
+}
 
+/// The second half of a founding, from its folder on: the HSM gets the secrets that are sealed to the cards, in place of the first ones of user
+/// and security officer, and the record is begun. It may be repeated after a cut at any moment. All custodians are there.
+///
+/// # Errors
+/// [`CeremonyError`], also when the record has begun.
+pub fn finish_founding(
+    folder: &mut Folder,
+    module: &Module,
+    first: [&Secret; 2],
+    cards: &[Card],
+    circumstances: Circumstances,
+    watch: &mut dyn FnMut(Step),
+) -> Result<(), CeremonyError> {
+    folder.refuse_founded()?;
+    check_present(&folder.root, cards, folder.root.custodians.len())?;
+    // What the cards do not open must not become the HSM's.
+    let user = folder.state.user.current.open(LoginOf::User, cards)?;
+    let security_officer = folder.state.security_officer.current.open(LoginOf::SecurityOfficer, cards)?;
+    watch(Step::ReplacesSecret);
+    let HsmFacts { label, serial: expected, .. } = folder.state.hsm.clone();
+    let [first_user, first_security_officer] = first;
+    let hsm = match Hsm::open(module, &label, first_user) {
+        Ok(hsm) => {
+            hsm.change_user_secret(first_user, &user)?;
+            hsm
+        }
+        Err(HsmError::Token(TokenError::WrongPin)) => Hsm::open(module, &label, &user)?,
+        Err(error) => return Err(error.into()),
+    };
+    let found = hsm.info()?.serial;
+    if found != expected {
+        return Err(HsmError::OtherHsm { found, expected }.into());
+    }
+    watch(Step::ReplacesSecret);
+    let either = [first_security_officer.clone(), security_officer.clone()];
+    hsm.change_so_secret(&either, &security_officer, &user)?;
+
+    let release_key = folder.root.release_keys.first().map(|slot| slot.key.spki_hash().to_string());
     let act = Act::Founded {
         custodians: folder.root.custodians.iter().map(|custodian| custodian.name.clone()).collect(),
         release_needed: folder.root.release_needed,
         root_needed: folder.root.root_needed,
-        release_key: key.spki_hash().to_string(),
+        release_key: release_key.ok_or(CeremonyError::NoKeyPlace)?,
     };
-    write_record(&mut folder, act, cards, circumstances, watch)?;
-    Ok(folder)
+    write_record(folder, act, cards, circumstances, watch)
 }
 
 /// The HSM, opened by enough custodians, and what must be replaced before it is closed.

@@ -157,6 +157,14 @@ impl Folder {
         Ok(())
     }
 
+    /// Refuses a folder whose ceremony is founded: its record has begun.
+    ///
+    /// # Errors
+    /// [`FolderError`].
+    pub fn refuse_founded(&self) -> Result<(), FolderError> {
+        if self.records()?.is_empty() { Ok(()) } else { Err(FolderError::Exists(self.dir.clone())) }
+    }
+
     /// Makes the folder of a new ceremony.
     ///
     /// # Errors
