@@ -4,6 +4,7 @@
 mod attacker;
 mod enrolment;
 mod handshakes;
+mod openssl;
 mod records;
 mod resumption;
 mod wire;
