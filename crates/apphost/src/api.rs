@@ -48,6 +48,7 @@ impl From<Value> for Reply {
 enum Call {
     AgentUrl,
     CancelWakeup,
+    ClearProxy,
     Connect,
     DeepSleepFor,
     DeepSleepUntil,
@@ -88,6 +89,7 @@ enum Call {
     Save,
     Send,
     SetPolicy,
+    SetProxy,
     SetUserConfiguration,
     Sleep,
     SleepFor,
@@ -99,9 +101,10 @@ enum Call {
 }
 
 impl Call {
-    const ALL: [Self; 50] = [
+    const ALL: [Self; 52] = [
         Self::AgentUrl,
         Self::CancelWakeup,
+        Self::ClearProxy,
         Self::Connect,
         Self::DeepSleepFor,
         Self::DeepSleepUntil,
@@ -142,6 +145,7 @@ impl Call {
         Self::Save,
         Self::Send,
         Self::SetPolicy,
+        Self::SetProxy,
         Self::SetUserConfiguration,
         Self::Sleep,
         Self::SleepFor,
@@ -205,7 +209,8 @@ impl Api {
 const NO_EFFECT: [(&str, std::ops::RangeInclusive<u8>); 4] =
     [("enableblinkup", 1..=1), ("setpoweren", 1..=1), ("setpowersave", 1..=1), ("setsendbuffersize", 1..=1)];
 
-const CONSTANTS: [(&str, i32); 15] = [
+const CONSTANTS: [(&str, i32); 16] = [
+    ("PROXY_TYPE_HTTP", imp::PROXY_TYPE_HTTP),
     ("ENVIRONMENT_CARD", 0),
     ("ENVIRONMENT_MODULE", 1),
     ("ENVIRONMENT_AGENT", 2),
@@ -240,6 +245,7 @@ fn imp_and_server(builder: &mut LibraryBuilder, end: End) {
     builder.host_fn(imp, "info", 0..=0, Call::Info as u32);
     builder.host_fn(imp, "onidle", 1..=1, Call::OnIdle as u32);
     if end == End::Device {
+        builder.host_fn(imp, "clearproxy", 0..=0, Call::ClearProxy as u32);
         builder.host_fn(imp, "deepsleepfor", 1..=1, Call::DeepSleepFor as u32);
         builder.host_fn(imp, "deepsleepuntil", 2..=4, Call::DeepSleepUntil as u32);
         builder.host_fn(imp, "getmacaddress", 0..=0, Call::MacAddress as u32);
@@ -247,6 +253,7 @@ fn imp_and_server(builder: &mut LibraryBuilder, end: End) {
             builder.host_fn(imp, name, arguments, Call::NoEffect as u32);
         }
         builder.host_fn(imp, "getuserconfiguration", 0..=0, Call::GetUserConfiguration as u32);
+        builder.host_fn(imp, "setproxy", 3..=5, Call::SetProxy as u32);
         builder.host_fn(imp, "setuserconfiguration", 1..=1, Call::SetUserConfiguration as u32);
         builder.host_fn(imp, "sleep", 1..=1, Call::Sleep as u32);
     }
@@ -364,6 +371,8 @@ impl App {
             Call::OnShutdown => self.on_shutdown(arg(0)),
             Call::OnUnexpectedDisconnect => self.on_unexpected_disconnect(arg(0)),
             Call::SetPolicy => self.set_policy(arg(0), arg(1), arg(2)),
+            Call::SetProxy => self.set_proxy(&call.args),
+            Call::ClearProxy => Ok(self.clear_proxy()),
             Call::SetUserConfiguration => self.set_user_configuration(arg(0)),
             Call::Sleep => self.sleep(arg(0)),
             Call::SleepFor => self.sleep_for("server.sleepfor", arg(0)),

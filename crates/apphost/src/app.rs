@@ -13,7 +13,7 @@ use crate::hardware::Hardware;
 use crate::input::{Input, InputRefused};
 use crate::limits::Limits;
 use crate::link::Link;
-use crate::output::{LogLevel, Output};
+use crate::output::{LogLevel, Output, Proxy};
 use crate::side::{End, Side, WakeReason};
 use crate::timers::Timers;
 
@@ -63,6 +63,8 @@ pub(crate) enum Phase {
     Flushing,
     /// The script waits for the answer to a `Save` or a `SaveUserConfiguration` of these bytes.
     Saving(Vec<u8>),
+    /// The script waits for the answer to a `SetProxy`.
+    Redirecting,
     /// The script waits for the answer to this request of its own.
     Requesting(u64),
     /// The script sleeps until then, milliseconds.
@@ -217,7 +219,9 @@ impl App {
         self.now = now;
         match self.phase {
             Phase::Ended => return Turn::Ended,
-            Phase::Sending(_) | Phase::Flushing | Phase::Saving(_) | Phase::Requesting(_) => return Turn::Waiting,
+            Phase::Sending(_) | Phase::Flushing | Phase::Saving(_) | Phase::Redirecting | Phase::Requesting(_) => {
+                return Turn::Waiting;
+            }
             Phase::Connecting(..) | Phase::Suspended(_) => match self.wait_for_session() {
                 Some(turn) => return turn,
                 None => self.set_clock(),
@@ -266,7 +270,8 @@ impl App {
             Phase::Connecting(until, _) | Phase::Suspended(until) => {
                 Some(if self.link.there { self.now.mono_ms } else { until })
             }
-            Phase::Sending(_) | Phase::Flushing | Phase::Saving(_) | Phase::Requesting(_) | Phase::Ended => None,
+            Phase::Sending(_) | Phase::Flushing | Phase::Saving(_) | Phase::Redirecting => None,
+            Phase::Requesting(_) | Phase::Ended => None,
         }
     }
 
@@ -361,6 +366,7 @@ impl App {
                 }
                 self.vm.resume(answer.map(|()| Value::Null));
             }
+            Phase::Redirecting => self.vm.resume(answer.map(|()| Value::Null)),
             other => self.phase = other,
         }
     }
@@ -426,6 +432,7 @@ fn weight(output: &Output) -> usize {
         Output::HttpResponse(response) => response.body.len(),
         Output::Save(bytes) | Output::SaveUserConfiguration(bytes) => bytes.len(),
         Output::HttpRequest(request) => request.weight(),
+        Output::SetProxy(proxy) => proxy.as_ref().map_or(0, Proxy::weight),
         Output::HttpCancel(_)
         | Output::Handled(_)
         | Output::Connect

@@ -38,6 +38,6 @@ pub use code::Code;
 pub use input::{HttpAnswer, HttpFailure, HttpRequest, Input, InputRefused, NotSent, ShutdownReason, Unreached};
 pub use keys::time::Now;
 pub use limits::Limits;
-pub use output::{HttpResponse, LogLevel, OutgoingRequest, Output, Sleep, Until};
+pub use output::{HttpResponse, LogLevel, OutgoingRequest, Output, Proxy, Sleep, Until};
 pub use restart::RestartDelay;
 pub use side::{AgentInfo, DeviceInfo, End, Side, WakeReason};

@@ -1,5 +1,7 @@
 //! Everything a running app asks of its host.
 
+use std::fmt;
+
 /// One thing the host must do; see [`crate::driver`].
 #[derive(Debug, PartialEq, Eq)]
 pub enum Output {
@@ -46,6 +48,9 @@ pub enum Output {
     /// Keep these bytes, at most 4096, as the device's user configuration; none of them means that there is none. They may be secret.
     /// The script waits for [`crate::Input::Saved`].
     SaveUserConfiguration(Vec<u8>),
+    /// Reach the server through this proxy from the next connection on, or without one, also after a restart. The script waits for
+    /// [`crate::Input::Saved`].
+    SetProxy(Option<Proxy>),
     /// The app is over because of an error, which was logged line by line before this.
     Failed {
         /// The message alone, one line.
@@ -55,6 +60,31 @@ pub enum Output {
     RestartRequested,
     /// The device app is over and starts again later.
     Sleep(Sleep),
+}
+
+/// An HTTP CONNECT proxy as a script names it; whether it can be one is the host's to check.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Proxy {
+    /// A name or an address.
+    pub host: String,
+    /// Its port.
+    pub port: u16,
+    /// User name and password; the password is never shown.
+    pub credentials: Option<(String, String)>,
+}
+
+impl Proxy {
+    pub(crate) fn weight(&self) -> usize {
+        let login = self.credentials.as_ref().map_or(0, |(user, password)| user.len() + password.len());
+        self.host.len() + login
+    }
+}
+
+impl fmt::Debug for Proxy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let user = self.credentials.as_ref().map(|(user, _)| user);
+        f.debug_struct("Proxy").field("host", &self.host).field("port", &self.port).field("user", &user).finish()
+    }
 }
 
 /// How long a device app is over.

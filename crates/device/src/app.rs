@@ -95,6 +95,8 @@ pub struct AppContext {
     pub store: Store,
     /// What the app stored for itself in an earlier run.
     pub user_configuration: Option<Secret>,
+    /// Told when the app has set another proxy than this process dials.
+    pub redirected: watch::Sender<bool>,
 }
 
 /// The other end of the app's task.
@@ -129,7 +131,7 @@ pub struct AppRunner {
     sending: Option<Sending>,
     /// What the app stored for itself.
     user_configuration: Option<Secret>,
-    /// The write of it that the app waits for.
+    /// The write that the app waits for.
     saving: Option<Saving>,
 }
 

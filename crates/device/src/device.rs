@@ -55,6 +55,8 @@ pub(crate) struct Device {
     pub(crate) partial: Option<PartialApp>,
     pub(crate) network: Network,
     pub(crate) update: Update,
+    /// True once the app has set another proxy than this process may dial.
+    pub(crate) redirected: watch::Receiver<bool>,
     /// True once the device is asked to stop.
     pub(crate) stop: watch::Receiver<bool>,
 }
@@ -63,6 +65,14 @@ pub(crate) struct Device {
 pub(crate) async fn stopped(stop: &mut watch::Receiver<bool>) {
     if stop.wait_for(|asked| *asked).await.is_err() {
         // Nobody is left who could ask.
+        std::future::pending::<()>().await;
+    }
+}
+
+/// Ends when the app has set another proxy.
+pub(crate) async fn redirected(redirected: &mut watch::Receiver<bool>) {
+    if redirected.wait_for(|is| *is).await.is_err() {
+        // The app's task is gone.
         std::future::pending::<()>().await;
     }
 }

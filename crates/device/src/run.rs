@@ -23,7 +23,7 @@ use crate::connect::backoff::Backoff;
 use crate::connect::diary::Diary;
 use crate::connect::dns::SYSTEM_SERVERS;
 use crate::connect::{Dialer, Security};
-use crate::device::{Device, SOFTWARE_VERSION, stopped};
+use crate::device::{Device, SOFTWARE_VERSION, redirected, stopped};
 use crate::device_keys::{DeviceKeyError, DeviceKeys};
 use crate::events::{BootReport, DeviceEvent, Observer, Sha256Hex, Started};
 use crate::folder::{BOOT_FOLDER, Folder, FolderError, STAGING_FOLDER, VAULT_FOLDER};
@@ -146,6 +146,12 @@ pub enum RunError {
          it cannot read it; start the device again (below `vouch device boot` that happens by itself)"
     )]
     NameServersReplaced,
+    /// The app has set another proxy, which a process that was locked down before cannot dial.
+    #[error(
+        "the app has set another proxy, which is for a new process: start the device again (below `vouch device boot` that \
+         happens by itself)"
+    )]
+    Redirected,
     /// The task of the app ended, which it never does by itself.
     #[error("the app's task ended; this is a fault of the runtime, please report it")]
     AppTask,
@@ -171,6 +177,7 @@ pub async fn run(options: RunOptions, shutdown: impl Future<Output = ()>, observ
     let clock = Arc::new(DeviceClock::new(folder.time_floor_unix_ms));
     let dialer = dialer(&folder, &clock, options.limits)?;
     let logs = Arc::new(LogRing::new(&options.limits));
+    let (redirect, redirected) = watch::channel(false);
     let (runner, app) = AppRunner::new(AppContext {
         board,
         device_id: folder.keys.identity().device_id().to_string(),
@@ -184,6 +191,7 @@ pub async fn run(options: RunOptions, shutdown: impl Future<Output = ()>, observ
         observer: observer.clone(),
         store: folder.store.clone(),
         user_configuration: folder.store.read(Record::UserConfiguration).map_err(in_vault)?,
+        redirected: redirect,
     });
     let self_test = folder.store.read(Record::SelfTest).map_err(in_vault)?.map(|signed| signed.expose().to_vec());
     let diary = Diary::open(&folder.store, &options.limits).map_err(in_vault)?;
@@ -206,6 +214,7 @@ pub async fn run(options: RunOptions, shutdown: impl Future<Output = ()>, observ
         partial: None,
         network,
         update: Update::new(&dir),
+        redirected,
         stop: stopped,
     };
     observer.tell(DeviceEvent::Started(started(&device)));
@@ -258,6 +267,9 @@ async fn keep_connected(mut device: Device, mut dialer: Dialer) -> Result<(), Ru
     let mut pauses = Pauses::new(&device.limits, u64::from_ne_bytes(keys::hashes::random()));
     while !*device.stop.borrow() {
         let Some(is_visit) = until_wanted(&mut device).await else { break };
+        if *device.redirected.borrow() {
+            return Err(RunError::Redirected);
+        }
         let asked = device.wish.borrow().asked;
         device.prepare_network(&mut dialer).await;
         let end = one_round(&mut device, &mut dialer, is_visit).await;
@@ -285,6 +297,7 @@ async fn keep_connected(mut device: Device, mut dialer: Dialer) -> Result<(), Ru
             () = stopped(&mut device.stop) => {}
             // What the server asked for is not cut short.
             () = app_asks, if !is_asked_for => {}
+            () = redirected(&mut device.redirected), if !is_asked_for => {}
         }
     }
     Ok(())

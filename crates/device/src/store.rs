@@ -175,6 +175,16 @@ impl Store {
         Ok(self.vault().write(&[put(Record::Configuration, &configuration), proxy])?)
     }
 
+    /// Keeps this proxy, or none, from now on; whether that is another than before.
+    pub(crate) fn set_proxy(&self, proxy: Option<ProxyConfig>) -> Result<bool, StoreError> {
+        let before = self.config()?;
+        if before.proxy == proxy {
+            return Ok(false);
+        }
+        self.set_config(&DeviceConfig { proxy, ..before })?;
+        Ok(true)
+    }
+
     /// The pinned roots.
     pub fn roots(&self) -> Result<RootsBundle, StoreError> {
         let bytes = self.read(Record::Roots)?.ok_or(StoreError::Absent(Record::Roots))?;

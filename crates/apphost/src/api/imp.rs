@@ -4,9 +4,12 @@ use squirrel::{Throw, Value, View};
 
 use super::Reply;
 use crate::app::{App, IdleCall, Phase};
-use crate::output::Output;
+use crate::output::{Output, Proxy};
 use crate::side::{End, Side};
 use crate::timers::{Timer, delay_ms};
+
+/// The one kind of proxy there is.
+pub(super) const PROXY_TYPE_HTTP: i32 = 0;
 
 impl App {
     /// `imp.wakeup(seconds, callback[, name])`: a timer object, or null when there are too many. Zero seconds means: when idle.
@@ -138,6 +141,31 @@ impl App {
         self.put(Output::SaveUserConfiguration(bytes.clone()));
         self.phase = Phase::Saving(bytes);
         Ok(Reply::Wait)
+    }
+
+    /// `imp.setproxy(PROXY_TYPE_HTTP, address, port[, user, password])`: the script waits until the host has it.
+    pub(super) fn set_proxy(&mut self, arguments: &[Value]) -> Result<Reply, Throw> {
+        const CALL: &str = "imp.setproxy";
+        let wrong = || Throw::message(format!("{CALL}: PROXY_TYPE_HTTP, an address and a port were expected"));
+        let [Value::Int(PROXY_TYPE_HTTP), host, Value::Int(port), login @ ..] = arguments else { return Err(wrong()) };
+        let credentials = match login {
+            [] | [Value::Null] | [Value::Null, Value::Null] => None,
+            [user, password] => Some((self.text(CALL, *user)?, self.text(CALL, *password)?)),
+            _ => return Err(Throw::message(format!("{CALL}: a user needs a password"))),
+        };
+        let port = u16::try_from(*port).map_err(|_| wrong())?;
+        Ok(self.redirect(Some(Proxy { host: self.text(CALL, *host)?, port, credentials })))
+    }
+
+    /// `imp.clearproxy()`
+    pub(super) fn clear_proxy(&mut self) -> Reply {
+        self.redirect(None)
+    }
+
+    fn redirect(&mut self, proxy: Option<Proxy>) -> Reply {
+        self.put(Output::SetProxy(proxy));
+        self.phase = Phase::Redirecting;
+        Reply::Wait
     }
 
     /// `imp.environment()`: ENVIRONMENT_MODULE on a device, ENVIRONMENT_AGENT on the server.

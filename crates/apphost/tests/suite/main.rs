@@ -13,6 +13,7 @@ mod json_corpus;
 mod limits;
 mod link;
 mod pair;
+mod proxy;
 mod requests;
 mod save;
 mod thermostat;

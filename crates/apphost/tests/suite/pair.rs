@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use squirrel::{CompileOptions, Program, Source, compile};
 use vouch_apphost::{
     AgentInfo, App, Bench, Code, DeviceInfo, End as Place, HttpRequest, HttpResponse, Input, Limits, LogLevel, NotSent,
-    Now, OutgoingRequest, Output, Side, Sleep, Turn, WakeReason,
+    Now, OutgoingRequest, Output, Proxy, Side, Sleep, Turn, WakeReason,
 };
 
 /// More turns than any test needs: a loop that never ends fails instead of hanging.
@@ -18,6 +18,7 @@ pub(crate) struct End {
     pub(crate) sent: VecDeque<(String, Vec<u8>)>,
     pub(crate) saves: Vec<Vec<u8>>,
     pub(crate) user_configurations: Vec<Vec<u8>>,
+    pub(crate) proxies: Vec<Option<Proxy>>,
     pub(crate) responses: Vec<HttpResponse>,
     pub(crate) requests: Vec<OutgoingRequest>,
     pub(crate) cancelled: Vec<u64>,
@@ -45,6 +46,7 @@ impl End {
             sent: VecDeque::new(),
             saves: Vec::new(),
             user_configurations: Vec::new(),
+            proxies: Vec::new(),
             responses: Vec::new(),
             requests: Vec::new(),
             cancelled: Vec::new(),
@@ -101,6 +103,13 @@ impl End {
                 }
                 Output::SaveUserConfiguration(bytes) => {
                     self.user_configurations.push(bytes);
+                    if let Some(answer) = self.save_answer.clone() {
+                        self.app.input(Input::Saved(answer), self.now).expect("answers are always taken");
+                        answered = true;
+                    }
+                }
+                Output::SetProxy(proxy) => {
+                    self.proxies.push(proxy);
                     if let Some(answer) = self.save_answer.clone() {
                         self.app.input(Input::Saved(answer), self.now).expect("answers are always taken");
                         answered = true;

@@ -8,7 +8,9 @@ use std::process::Command;
 use keys::tpm2::SoftTpm;
 use serde_json::Value;
 
-use crate::support::{Server, Watched, output, vouch};
+use crate::boot::end;
+use crate::support::{Server, Tinyproxy, Watched, output, vouch, with_image};
+use crate::verified_boot::{IN_THE_IMAGE, none_is_on_the_disk};
 
 const LIBRARY: &str = "/usr/lib/softhsm/libsofthsm2.so";
 
@@ -179,6 +181,79 @@ fn operators_keys_are_not_made_in_a_tpm() {
     let refused = init.output().unwrap();
     assert!(!refused.status.success());
     assert!(String::from_utf8_lossy(&refused.stderr).contains("PKCS#11 token"));
+}
+
+/// Provisions a device with everything that it may store, boots it, and looks for all of that in the raw bytes of its folder.
+fn no_plaintext(root: &Path, net: u8, keys: &str, on: &dyn Fn(Command) -> Command) {
+    let (here, proxy) = (format!("127.70.{net}.1"), format!("127.70.{net}.2"));
+    let server = Server::start(root, &[&here]);
+    let _proxy = Tinyproxy::start(root, &proxy, "proxy-clerk", "a-proxy-password");
+    let (device, agent, password, dir) =
+        (root.join("device.nut"), root.join("agent.nut"), root.join("password"), root.join("device"));
+    fs::write(&device, "imp.setuserconfiguration(\"a word of its own\"); server.log(\"a word of the device app\");")
+        .unwrap();
+    fs::write(&agent, "").unwrap();
+    server.deploy_files(&device, &agent);
+    fs::write(&password, "a-proxy-password").unwrap();
+    fs::set_permissions(&password, PermissionsExt::from_mode(0o600)).unwrap();
+    let place = format!("{proxy}:3128");
+    let through =
+        ["--proxy", &place, "--proxy-user", "proxy-clerk", "--proxy-password-file", password.to_str().unwrap()];
+    let mut provision = server.provision_command(&dir, keys, "modern", &[&["--address", &here], &through[..]].concat());
+    provision.args(with_image());
+    output(on(provision));
+    let boot = || {
+        let mut boot = vouch();
+        boot.args(["--json", "device", "boot", "--retry-max", "1", "--dir"]).arg(&dir);
+        Watched::start("boot", on(boot))
+    };
+    let mut device = boot();
+    device.event("welcomed");
+    device.wait("the app's word", |event| event["text"] == "a word of the device app");
+    end(device);
+    let mut network = vouch();
+    network.args(["device", "network", "--static", "192.0.2.77/24", "--gateway", "192.0.2.1", "--dns", "192.0.2.53"]);
+    network.arg("--dir").arg(&dir);
+    output(on(network));
+    let words: [&[u8]; 13] = [
+        IN_THE_IMAGE,
+        b"a word of the device app",
+        b"a word of its own",
+        b"vouch.test",
+        b"test-1",
+        b"danger-l1-only",
+        b"a-proxy-password",
+        b"proxy-clerk",
+        proxy.as_bytes(),
+        b"192.0.2.77",
+        b"192.0.2.53",
+        b"user-1234",
+        b"so-12345678",
+    ];
+    none_is_on_the_disk(&dir, &words);
+    // Its next start tries that network.
+    let mut device = boot();
+    device.wait("an attempt", |event| event["event"] == "attempt");
+    end(device);
+    none_is_on_the_disk(&dir, &words);
+    let mut status = vouch();
+    status.args(["--json", "device", "status", "--dir"]).arg(&dir);
+    let status: Value = serde_json::from_str(&output(on(status))).unwrap();
+    assert_eq!((&status["boot"]["verified"], &status["keys"]["stand_in"]), (&true.into(), &true.into()));
+}
+
+#[test]
+fn a_device_booted_with_its_keys_in_a_tpm_leaves_no_plaintext_on_its_disk() {
+    let root = tempfile::tempdir().unwrap();
+    let tpm = SoftTpm::start(&root.path().join("tpm")).unwrap();
+    no_plaintext(root.path(), 66, &spec(&tpm), &|command| command);
+}
+
+#[test]
+fn a_device_booted_with_its_keys_in_a_token_leaves_no_plaintext_on_its_disk() {
+    let root = tempfile::tempdir().unwrap();
+    let token = Token::new(root.path());
+    no_plaintext(root.path(), 67, &token.spec, &|command| token.on(command));
 }
 
 fn no_key_in_a_file(folder: &Path) {

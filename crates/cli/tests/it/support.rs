@@ -1,5 +1,6 @@
 //! A server and devices as a person runs them: processes of the `vouch` binary, watched by their JSON lines.
 
+use std::ffi::OsString;
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -44,6 +45,12 @@ pub(crate) fn factory() -> &'static Path {
         dir
     });
     made.path()
+}
+
+/// What gives a device that image when it is provisioned.
+pub(crate) fn with_image() -> Vec<OsString> {
+    let options = [("--anchors", "anchors"), ("--image", "os.vouchos"), ("--content-key-file", "content-key")];
+    options.into_iter().flat_map(|(option, name)| [option.into(), factory().join(name).into()]).collect()
 }
 
 /// Runs a command to its end and returns its standard output; fails the test when it fails.
@@ -282,11 +289,9 @@ impl Server {
 
     /// Enrols a device in a new folder that boots the OS image.
     pub(crate) fn provision_to_boot(&self, dir: &Path, profile: &str, more: &[&str]) -> Value {
-        let factory = factory();
-        let file = |name: &str| factory.join(name).to_str().unwrap().to_owned();
-        let (anchors, image, key) = (file("anchors"), file("os.vouchos"), file("content-key"));
-        let boot = ["--anchors", &anchors, "--image", &image, "--content-key-file", &key];
-        self.provision(dir, profile, &[more, &boot].concat())
+        let mut command = self.provision_command(dir, "danger-software", profile, more);
+        command.args(with_image());
+        serde_json::from_str(&output(command)).unwrap()
     }
 
     /// Boots the device in a folder.
@@ -352,6 +357,33 @@ fn serve(
     let mut process = Watched::start("server", command);
     let serving = process.event("serving");
     (process, serving["http"].as_str().unwrap().to_owned())
+}
+
+/// A real proxy that wants a user and a password, on port 3128 of a loopback address.
+pub(crate) struct Tinyproxy(Child);
+
+impl Tinyproxy {
+    pub(crate) fn start(dir: &Path, address: &str, user: &str, password: &str) -> Tinyproxy {
+        let conf = dir.join("tinyproxy.conf");
+        let text = format!("Port 3128\nListen {address}\nTimeout 60\nMaxClients 20\nBasicAuth {user} {password}\n");
+        std::fs::write(&conf, text).unwrap();
+        let mut command = Command::new("tinyproxy");
+        command.args(["-d", "-c"]).arg(&conf).stdout(Stdio::null()).stderr(Stdio::null());
+        let proxy = Tinyproxy(command.spawn().expect("tinyproxy is installed (scripts/setup test)"));
+        let deadline = Instant::now() + PATIENCE;
+        while std::net::TcpStream::connect((address, 3128)).is_err() {
+            assert!(Instant::now() < deadline, "tinyproxy does not listen");
+            thread::sleep(Duration::from_millis(10));
+        }
+        proxy
+    }
+}
+
+impl Drop for Tinyproxy {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
 
 /// An HTTP request to an agent or to central: status and body.

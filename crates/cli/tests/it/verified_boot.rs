@@ -11,10 +11,10 @@ use release::floors::Floors;
 
 use crate::boot::{child_of, end, status};
 use crate::fixture;
-use crate::support::{Server, Watched, os_image, output};
+use crate::support::{Server, Tinyproxy, Watched, os_image, output};
 
 /// Words that stand in the program's read-only data, and nowhere else on a disk.
-const IN_THE_IMAGE: &[u8] = b"no server name; give a host name such as";
+pub(crate) const IN_THE_IMAGE: &[u8] = b"no server name; give a host name such as";
 
 struct Bench {
     server: Server,
@@ -84,6 +84,15 @@ fn holds(bytes: &[u8], word: &[u8]) -> bool {
     bytes.windows(word.len()).any(|window| window == word)
 }
 
+/// Looks for words in the raw bytes of every file below a folder.
+pub(crate) fn none_is_on_the_disk(below: &Path, words: &[&[u8]]) {
+    for (path, bytes) in files(below) {
+        for word in words {
+            assert!(!holds(&bytes, word), "{} holds {:?} in clear", path.display(), String::from_utf8_lossy(word));
+        }
+    }
+}
+
 /// The OS image with another label for the channel binding: it starts, and no server takes its proof.
 fn binds_to_another_channel() -> Vec<u8> {
     const LABEL: &[u8] = b"EXPORTER-Channel-Binding";
@@ -121,11 +130,7 @@ fn a_device_boots_its_image_from_sealed_and_locked_memory_and_no_plaintext_is_on
     assert!(holds(&std::fs::read(os_image()).unwrap(), IN_THE_IMAGE), "the word is one of the image");
     let words: [&[u8]; 6] =
         [IN_THE_IMAGE, b"a word of the device app", b"a word of its own", b"vouch.test", b"31314", b"danger-l1-only"];
-    for (path, bytes) in files(&bench.dir()) {
-        for word in words {
-            assert!(!holds(&bytes, word), "{} holds {:?} in clear", path.display(), String::from_utf8_lossy(word));
-        }
-    }
+    none_is_on_the_disk(&bench.dir(), &words);
 }
 
 #[test]
@@ -140,6 +145,40 @@ fn the_longest_pause_between_attempts_holds_below_a_parent() {
         assert!(pause <= 1_000, "{pause} ms");
     }
     end(device);
+}
+
+#[test]
+fn a_proxy_that_the_app_sets_is_dialled_by_a_new_process() {
+    let bench = Bench::new("127.79.9.1", &[]);
+    let proxy = Tinyproxy::start(bench.root.path(), "127.79.9.2", "clerk", "a-proxy-password");
+    bench.deploy(
+        r#"imp.setproxy(PROXY_TYPE_HTTP, "127.79.9.2", 3128, "clerk", "a-proxy-password");
+           server.log("the proxy is kept");
+           server.disconnect();
+           imp.wakeup(2, function() { server.connect(function(result) {}); });"#,
+    );
+    let mut device = bench.boot();
+    let direct = device.event("attempt");
+    assert!(direct["proxy"].is_null() && direct["result"]["is"] == "welcomed", "{direct}");
+    device.wait("the proxy to be kept", |event| event["text"] == "the proxy is kept");
+    device.event("ended");
+    device.event("booting");
+    // The app sets it again at each start, which changes nothing.
+    device.wait("the proxy to be kept", |event| event["text"] == "the proxy is kept");
+    let attempt = device.event("attempt");
+    assert_eq!(
+        (&attempt["proxy"]["port"], &attempt["proxy"]["credentials"]),
+        (&3128.into(), &true.into()),
+        "{attempt}"
+    );
+    assert_eq!(attempt["result"]["is"], "welcomed", "{attempt}");
+    for _ in 0..2 {
+        device.event("welcomed");
+    }
+    assert_eq!(device.seen().iter().filter(|event| event["event"] == "booting").count(), 2);
+    end(device);
+    drop(proxy);
+    none_is_on_the_disk(&bench.dir(), &[b"a-proxy-password", b"clerk", b"127.79.9.2"]);
 }
 
 #[test]

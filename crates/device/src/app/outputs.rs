@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use crate::app::saving::Saving;
 use crate::app::sending::{Outgoing, Sending};
 use crate::app::{AppRunner, Slot};
+use crate::config::{ProxyConfig, ProxyCredentials};
 use crate::events::{DeviceEvent, LogKind};
 
 impl AppRunner {
@@ -41,6 +42,7 @@ impl AppRunner {
                 Output::SaveUserConfiguration(bytes) => {
                     self.save(bytes);
                 }
+                Output::SetProxy(proxy) => self.set_proxy(proxy),
                 Output::Save(_) => self.input(Input::Saved(Err("a device app has no saved state".to_owned()))),
                 // Only agents tell of messages, have a URL and make requests.
                 Output::Handled(_) | Output::HttpResponse(_) | Output::HttpRequest(_) | Output::HttpCancel(_) => {}
@@ -53,6 +55,17 @@ impl AppRunner {
         let bytes = Some(bytes).filter(|bytes| !bytes.is_empty());
         self.user_configuration = bytes.clone().map(Secret::new);
         self.saving = Some(Saving::begin(&self.context.store, bytes, self.saving.take()));
+    }
+
+    /// Stores the proxy; it is for the next process, since this one can dial nothing else any more.
+    fn set_proxy(&mut self, proxy: Option<apphost::Proxy>) {
+        let proxy = proxy.map(|apphost::Proxy { host, port, credentials }| ProxyConfig {
+            host,
+            port,
+            credentials: credentials.map(|(user, password)| ProxyCredentials { user, password: password.into() }),
+        });
+        let (store, redirected, before) = (&self.context.store, &self.context.redirected, self.saving.take());
+        self.saving = Some(Saving::proxy(store, proxy, redirected, before));
     }
 
     fn log(&self, level: apphost::LogLevel, text: String) {

@@ -1,9 +1,11 @@
-//! The write of a user configuration, in the background, while the app that asked for it waits.
+//! The write of what an app sets, in the background, while the app that asked for it waits.
 
-use tokio::task::JoinHandle;
+use tokio::sync::watch;
+use tokio::task::{JoinHandle, spawn_blocking};
 use vault::Record;
 use zeroize::Zeroizing;
 
+use crate::config::ProxyConfig;
 use crate::store::{Store, StoreError};
 
 /// One write under way.
@@ -24,6 +26,29 @@ impl Saving {
                 let _ = before.task.await;
             }
             store.keep(Record::UserConfiguration, bytes.map(Zeroizing::new)).await
+        });
+        Saving { task, is_awaited: true }
+    }
+
+    /// Begins to store this proxy, or none; `redirected` is told when it is another than before.
+    pub(super) fn proxy(
+        store: &Store,
+        proxy: Option<ProxyConfig>,
+        redirected: &watch::Sender<bool>,
+        before: Option<Saving>,
+    ) -> Saving {
+        let (store, redirected) = (store.clone(), redirected.clone());
+        let write = move || {
+            if store.set_proxy(proxy)? {
+                redirected.send_replace(true);
+            }
+            Ok(())
+        };
+        let task = tokio::spawn(async move {
+            if let Some(before) = before {
+                let _ = before.task.await;
+            }
+            spawn_blocking(write).await.map_err(|_| StoreError::Interrupted)?
         });
         Saving { task, is_awaited: true }
     }

@@ -219,8 +219,8 @@ impl Life {
                     let saved = self.save(&bytes).await;
                     self.tell(Input::Saved(saved));
                 }
-                Output::SaveUserConfiguration(_) => {
-                    self.tell(Input::Saved(Err("an agent has no user configuration".to_owned())));
+                Output::SaveUserConfiguration(_) | Output::SetProxy(_) => {
+                    self.tell(Input::Saved(Err("an agent has no configuration".to_owned())));
                 }
                 // Only a device app connects and sleeps.
                 Output::Connect | Output::Disconnect | Output::Flush { .. } | Output::Sleep(_) => {}

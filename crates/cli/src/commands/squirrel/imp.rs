@@ -83,7 +83,7 @@ fn answer(output: Output) -> Result<Option<Input>> {
             None
         }
         Output::Send { .. } => Some(Input::Sent(Err(apphost::NotSent::NotConnected))),
-        Output::Save(_) | Output::SaveUserConfiguration(_) => Some(Input::Saved(Ok(()))),
+        Output::Save(_) | Output::SaveUserConfiguration(_) | Output::SetProxy(_) => Some(Input::Saved(Ok(()))),
         Output::HttpRequest(request) => {
             Some(Input::HttpAnswer { id: request.id, answer: Err(HttpFailure::NotReached) })
         }
