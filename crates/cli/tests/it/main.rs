@@ -18,6 +18,7 @@ mod lockdown;
 mod network;
 mod os_image;
 mod policies;
+mod proofs;
 mod releases;
 mod restart;
 mod squirrel;

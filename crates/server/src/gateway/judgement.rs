@@ -27,8 +27,13 @@ pub(super) async fn judge(edge: &Edge, found: &DeviceLogin, claims: &Eat) -> Res
         }
         Ok(Judged::Fell(before)) => {
             let shown = |proved: &Proved| proved.generation.map_or("none".to_owned(), |number| number.to_string());
+            let what = if proved.fell_behind(&before) {
+                "its vault is older than before"
+            } else {
+                "its vault was older than before, and nobody has accepted that"
+            };
             let text = format!(
-                "its vault is older than before (generation {}, was {}): its storage was put back or copied. If you know why, `vouch device accept-older-vault {}`",
+                "{what} (generation {}, was {}): its storage was put back or copied. If you know why, `vouch device accept-older-vault {}`",
                 shown(&proved),
                 shown(&before),
                 found.id

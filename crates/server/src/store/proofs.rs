@@ -15,7 +15,15 @@ use crate::fleet::proof::{layers_name, layers_named, level_name, level_named};
 use crate::fleet::{AlarmKind, Demand, GroupId, Proved};
 
 /// What was proved lately.
-pub(super) struct Proofs(Mutex<Cache<SpkiHash, Proved>>);
+pub(super) struct Proofs(Mutex<Cache<SpkiHash, Last>>);
+
+/// What a device proved last.
+#[derive(Clone, Copy)]
+struct Last {
+    proved: Proved,
+    /// An older vault came after that, and nobody has accepted it: whatever that one writes meanwhile must not let it catch up.
+    fell: bool,
+}
 
 /// What is to be done about a proof.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,7 +32,7 @@ pub enum Judged {
     Known,
     /// It says something new: [`Journal::proved`](super::Journal::proved) must have written it before the device is welcomed.
     New,
-    /// The vault is older than this one, which was proved before.
+    /// The vault is older than this one, which was proved before, or was when it came first.
     Fell(Proved),
 }
 
@@ -39,8 +47,16 @@ pub(super) struct Columns {
     generation: Option<i64>,
 }
 
+#[derive(FromRow)]
+struct LastRow {
+    #[sqlx(flatten)]
+    proof: Columns,
+    fell: bool,
+}
+
 const STORED: &str =
-    "SELECT r.at_ms AS proved_ms, r.attestation AS proved_attestation, r.boot, r.layers, r.memory_locked, r.generation
+    "SELECT r.at_ms AS proved_ms, r.attestation AS proved_attestation, r.boot, r.layers, r.memory_locked, r.generation,
+    EXISTS (SELECT 1 FROM alarms a WHERE a.spki = r.spki AND a.kind = $2) AS fell
     FROM proofs r WHERE r.spki = $1";
 
 impl Columns {
@@ -67,7 +83,7 @@ impl Proofs {
         Self(Mutex::new(Cache::new(bound)))
     }
 
-    fn lock(&self) -> MutexGuard<'_, Cache<SpkiHash, Proved>> {
+    fn lock(&self) -> MutexGuard<'_, Cache<SpkiHash, Last>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -78,19 +94,21 @@ impl Store {
     /// # Errors
     /// The state could not be read.
     pub async fn proved(&self, device: SpkiHash) -> Result<Option<Proved>, StoreError> {
-        let known = self.0.proofs.lock().get(&device);
-        match known {
-            Some(proved) => Ok(Some(proved)),
-            None => self.stored_proof(device).await,
-        }
+        Ok(self.last_proof(device).await?.map(|last| last.proved))
     }
 
-    async fn stored_proof(&self, device: SpkiHash) -> Result<Option<Proved>, StoreError> {
-        let row = sqlx::query_as::<_, Columns>(STORED)
+    async fn last_proof(&self, device: SpkiHash) -> Result<Option<Last>, StoreError> {
+        let known = self.0.proofs.lock().get(&device);
+        if known.is_some() {
+            return Ok(known);
+        }
+        let row = sqlx::query_as::<_, LastRow>(STORED)
             .bind(device.as_bytes().as_slice())
+            .bind(AlarmKind::VaultFell.as_str())
             .fetch_optional(self.readers())
             .await?;
-        Ok(row.map(Columns::proved).transpose()?.flatten())
+        let Some(LastRow { proof, fell }) = row else { return Ok(None) };
+        Ok(proof.proved()?.map(|proved| Last { proved, fell }))
     }
 
     /// Judges a proof by the last one and remembers it unless its vault fell behind.
@@ -98,18 +116,21 @@ impl Store {
     /// # Errors
     /// The state could not be read.
     pub async fn judge_proof(&self, device: SpkiHash, proved: &Proved) -> Result<Judged, StoreError> {
-        let before = self.proved(device).await?;
+        let before = self.last_proof(device).await?;
         let mut proofs = self.0.proofs.lock();
         // Another connection of the same device may have proved more meanwhile.
         let before = proofs.get(&device).or(before);
         let judged = match before {
-            Some(before) if proved.fell_behind(&before) => Judged::Fell(before),
-            Some(before) if proved.says_the_same(&before) => {
+            Some(before) if before.fell || proved.fell_behind(&before.proved) => {
+                proofs.put(device, Last { fell: true, ..before }, 1);
+                Judged::Fell(before.proved)
+            }
+            Some(before) if proved.says_the_same(&before.proved) => {
                 proofs.put(device, before, 1);
                 Judged::Known
             }
             Some(_) | None => {
-                proofs.put(device, *proved, 1);
+                proofs.put(device, Last { proved: *proved, fell: false }, 1);
                 Judged::New
             }
         };

@@ -72,6 +72,17 @@ async fn a_vault_that_fell_behind_is_refused_with_an_alarm_until_a_person_accept
     rig.store.dismiss_alarms(device.spki()).await.unwrap();
     device.vault = generation(8);
     assert_eq!(refused(&rig, &device).await, Some(Refusal::VaultFell));
+    // A refused device goes on writing, its diary for one: that is no way back in, also not through a server that has died since.
+    for number in [9, 10, 99] {
+        device.vault = generation(number);
+        assert_eq!(refused(&rig, &device).await, Some(Refusal::VaultFell), "{number}");
+    }
+    let other = Store::open(rig.dir.path(), AgentIdSecret::new(Secret::new(vec![7; 32])), &LIMITS).await.unwrap();
+    let proved = other.proved(device.spki()).await.unwrap().unwrap();
+    assert_eq!(proved.generation, generation(9));
+    let newer = Proved { generation: generation(99), ..proved };
+    assert_eq!(other.judge_proof(device.spki(), &newer).await.unwrap(), Judged::Fell(proved));
+    device.vault = generation(8);
     rig.store.accept_older_vault(device.spki()).await.unwrap();
     assert_eq!(refused(&rig, &device).await, None);
     assert!(alarms(&rig, &device).await.is_empty());
@@ -103,8 +114,6 @@ async fn what_a_device_was_welcomed_with_survives_the_death_of_the_server() {
     let other = Store::open(rig.dir.path(), secret, &LIMITS).await.unwrap();
     let proved = other.proved(device.spki()).await.unwrap().unwrap();
     assert_eq!((proved.generation, proved.boot, proved.memory_locked), (generation(41), Some([0xb0; 32]), Some(false)));
-    let older = Proved { generation: generation(40), ..proved };
-    assert_eq!(other.judge_proof(device.spki(), &older).await.unwrap(), Judged::Fell(proved));
     assert_eq!(
         other.judge_proof(device.spki(), &proved).await.unwrap(),
         Judged::Known,
@@ -112,6 +121,8 @@ async fn what_a_device_was_welcomed_with_survives_the_death_of_the_server() {
     );
     let newer = Proved { generation: generation(42), ..proved };
     assert_eq!(other.judge_proof(device.spki(), &newer).await.unwrap(), Judged::New);
+    let older = Proved { generation: generation(41), ..proved };
+    assert_eq!(other.judge_proof(device.spki(), &older).await.unwrap(), Judged::Fell(newer));
 }
 
 #[tokio::test(flavor = "multi_thread")]
