@@ -44,6 +44,8 @@ struct Inner {
     store: Store,
     keys: OnlineKeys,
     metadata: tokio::sync::Mutex<Metadata>,
+    /// Held by whoever changes roots and targets.
+    accepting: tokio::sync::Mutex<()>,
     log: ReleaseLog,
     /// [`Limits::approved_apps`].
     approved_apps: usize,
@@ -87,7 +89,14 @@ impl Repository {
         let keys = OnlineKeys::open(dir, name)?;
         let metadata = tokio::sync::Mutex::new(Metadata::read(&store).await?);
         let log = ReleaseLog::open(dir, &store, &keys.log).await?;
-        Ok(Self(Arc::new(Inner { store, keys, metadata, log, approved_apps: limits.approved_apps })))
+        Ok(Self(Arc::new(Inner {
+            store,
+            keys,
+            metadata,
+            accepting: tokio::sync::Mutex::default(),
+            log,
+            approved_apps: limits.approved_apps,
+        })))
     }
 
     /// The public halves of its keys.

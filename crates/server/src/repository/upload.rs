@@ -93,9 +93,9 @@ impl Repository {
     /// # Errors
     /// [`UploadError`]; nothing of it is kept then.
     pub async fn accept(&self, upload: NewOsImage, uploader: AccountId) -> Result<Accepted, UploadError> {
-        // One at a time, and nobody gets metadata meanwhile: what is compared here is what is there in the end.
-        let mut metadata = self.0.metadata.lock().await;
-        let (known_roots, known_targets) = metadata.known();
+        // One at a time: roots, targets and log that are compared here are those that are there in the end. Devices are answered meanwhile.
+        let _accepting = self.0.accepting.lock().await;
+        let (known_roots, known_targets) = self.0.metadata.lock().await.known();
         let inner = Arc::clone(&self.0);
         let checked = tokio::task::spawn_blocking(move || {
             let file = upload.open()?;
@@ -125,8 +125,10 @@ impl Repository {
         });
         let checked = kept.await.map_err(io::Error::other)??;
         let new = new_release(&checked, uploader);
+        let mut metadata = self.0.metadata.lock().await;
         let release = self.0.store.create_release(&new, &appending.entries, &checked.metadata).await?;
         checked.metadata.into_iter().for_each(|file| metadata.put(file));
+        drop(metadata);
         self.appended(appending).await?;
         Ok(Accepted { release, is_known: false })
     }
