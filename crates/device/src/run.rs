@@ -152,6 +152,9 @@ pub enum RunError {
          happens by itself)"
     )]
     Redirected,
+    /// Without it nothing can be signed, and its successor starts another child.
+    #[error("the parent process is gone")]
+    ParentGone,
     /// The task of the app ended, which it never does by itself.
     #[error("the app's task ended; this is a fault of the runtime, please report it")]
     AppTask,
@@ -196,6 +199,13 @@ pub async fn run(options: RunOptions, shutdown: impl Future<Output = ()>, observ
     let self_test = folder.store.read(Record::SelfTest).map_err(in_vault)?.map(|signed| signed.expose().to_vec());
     let diary = Diary::open(&folder.store, &options.limits).map_err(in_vault)?;
     let dns = folder.config.dns.clone();
+    let parent = options.parent.clone();
+    let parent_gone = async move {
+        match parent {
+            Some(parent) => parent.gone().await,
+            None => std::future::pending().await,
+        }
+    };
     let network = Network::begin(&folder.store, options.parent, dns, &options.limits).map_err(in_vault)?;
     let (stop, stopped) = watch::channel(false);
     let mut device = Device {
@@ -229,6 +239,7 @@ pub async fn run(options: RunOptions, shutdown: impl Future<Output = ()>, observ
         () = ask_to_stop => {}
         ended = Box::pin(keep_connected(device, dialer)) => ended?,
         () = Box::pin(runner.run()) => return Err(RunError::AppTask),
+        () = parent_gone => return Err(RunError::ParentGone),
     }
     observer.tell(DeviceEvent::Stopped);
     Ok(())

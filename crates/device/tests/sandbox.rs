@@ -1,15 +1,21 @@
 //! The sandbox in processes of its own: what it refuses to begin with, and that the attempts of a self-test bite.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
-use std::process::{Command, ExitCode};
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::process::{Child, Command, ExitCode, Stdio};
+use std::sync::mpsc::channel;
+use std::time::Duration;
 
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, apply_filter};
 use vouch_device::SelfTestOutcome;
+use vouch_device::limits::LIMITS;
+use vouch_device::parent::{self, Boot, BootError, BootEvent, ParentError, ParentLink};
 use vouch_device::sandbox::{Layer, Plan, SandboxError, enter};
 use vouch_device::self_test::{self, Surroundings};
 
 /// What must hold in a process of its own, by name. This file has no test harness: that would have threads.
-const TESTS: [(&str, fn()); 5] = [
+const TESTS: [(&str, fn()); 8] = [
     ("a_process_with_threads_is_refused", a_process_with_threads_is_refused),
     ("a_kernel_without_seccomp_is_refused", a_kernel_without_seccomp_is_refused),
     ("a_folder_that_is_not_there_is_no_way_out", a_folder_that_is_not_there_is_no_way_out),
@@ -18,12 +24,36 @@ const TESTS: [(&str, fn()); 5] = [
         what_a_self_test_tries_succeeds_where_nothing_is_locked_down,
     ),
     ("nothing_of_it_can_be_undone", nothing_of_it_can_be_undone),
+    (
+        "attack_a_child_does_not_outlive_a_parent_that_is_killed",
+        attack_a_child_does_not_outlive_a_parent_that_is_killed,
+    ),
+    ("a_child_of_another_parent_than_its_own_does_not_begin", a_child_of_another_parent_than_its_own_does_not_begin),
+    ("a_parent_locks_its_memory_or_says_why_not", a_parent_locks_its_memory_or_says_why_not),
+];
+
+/// What other processes of these tests do, by name.
+const ROLES: [(&str, fn()); 3] = [
+    ("parent", || drop(link_to(Command::new(std::env::current_exe().unwrap()).args(["inside", "child"])).wait())),
+    ("child", || {
+        let _link = ParentLink::from_standard_input(&LIMITS).unwrap();
+        enter(&plan()).unwrap();
+        println!("locked down");
+        loop {
+            std::thread::park();
+        }
+    }),
+    ("orphan", || {
+        let begun = ParentLink::from_standard_input(&LIMITS);
+        assert!(matches!(begun, Err(ParentError::Gone(_))), "{begun:?}");
+        println!("refused");
+    }),
 ];
 
 fn main() -> ExitCode {
     let mut arguments = std::env::args().skip(1);
     if let (Some("inside"), Some(name)) = (arguments.next().as_deref(), arguments.next()) {
-        TESTS.iter().find(|(known, _)| *known == name).unwrap().1();
+        TESTS.iter().chain(&ROLES).find(|(known, _)| *known == name).unwrap().1();
         return ExitCode::SUCCESS;
     }
     let wanted = std::env::args().skip(1).find(|argument| !argument.starts_with('-')).unwrap_or_default();
@@ -45,7 +75,7 @@ fn plan() -> Plan {
 }
 
 fn a_process_with_threads_is_refused() {
-    let (end, wait) = std::sync::mpsc::channel::<()>();
+    let (end, wait) = channel::<()>();
     let thread = std::thread::spawn(move || wait.recv());
     assert!(matches!(enter(&plan()), Err(SandboxError::Threads(2))));
     end.send(()).unwrap();
@@ -130,4 +160,55 @@ fn nothing_of_it_can_be_undone() {
         assert_eq!(result, Err(std::io::ErrorKind::PermissionDenied));
     }
     assert!(Command::new("true").status().is_err());
+}
+
+/// Starts a program with a link to this process as its standard input. The other end is never closed.
+fn link_to(program: &mut Command) -> Child {
+    let (own, childs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).unwrap();
+    std::mem::forget(own);
+    program.stdin(Stdio::from(childs)).spawn().unwrap()
+}
+
+fn attack_a_child_does_not_outlive_a_parent_that_is_killed() {
+    let mut parent = Command::new(std::env::current_exe().unwrap())
+        .args(["inside", "parent"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut output = BufReader::new(parent.stdout.take().unwrap());
+    let mut line = String::new();
+    output.read_line(&mut line).unwrap();
+    assert_eq!(line, "locked down\n");
+    parent.kill().unwrap();
+    parent.wait().unwrap();
+    // Both had this pipe: it ends with the last of them.
+    let (ended, wait) = channel();
+    std::thread::spawn(move || ended.send(output.read_to_end(&mut Vec::new()).unwrap()));
+    wait.recv_timeout(Duration::from_secs(20)).expect("the child lives on");
+}
+
+fn a_child_of_another_parent_than_its_own_does_not_begin() {
+    // The shell stands between: what made the socketpair is not the parent of what takes it.
+    let mut shell = Command::new("/bin/sh");
+    shell.args(["-c", "\"$0\" inside orphan; exit $?"]).arg(std::env::current_exe().unwrap());
+    assert!(link_to(&mut shell).wait().unwrap().success());
+}
+
+fn a_parent_locks_its_memory_or_says_why_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let boot = Boot {
+        dir: dir.path().to_owned(),
+        arguments: Vec::new(),
+        interface: None,
+        danger_unlocked_memory: false,
+        limits: LIMITS,
+    };
+    let told = std::cell::Cell::new(false);
+    let tell = |event| told.set(matches!(event, BootEvent::MemoryNotLocked { .. }));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let ended = runtime.block_on(parent::boot(boot, std::future::pending(), tell));
+    assert!(matches!(ended, Err(BootError::NoImage(_))), "{ended:?}");
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let locked = status.lines().find(|line| line.starts_with("VmLck:")).unwrap();
+    assert_eq!(locked.ends_with(" 0 kB"), told.get(), "{locked}");
 }

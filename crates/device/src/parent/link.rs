@@ -1,11 +1,13 @@
 //! The child's end of the socketpair: one question and one answer at a time, each with a bounded wait.
 //!
 //! The exchange blocks its thread, since rustls asks for the TLS key's signature synchronously. No thread that answers is
-//! waited for here: the parent is another process, and whoever holds the line gives it back when its own wait is over.
+//! waited for here: the parent is another process, and whoever holds the line gives it back when its own wait is over. While
+//! the parent installs an image it answers nothing else; a signature is refused at once then.
 
 use std::io;
 use std::os::unix::net::UnixDatagram;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
 use keys::cbor;
@@ -14,6 +16,8 @@ use keys::pki::CertDer;
 use keys::public::PublicKey;
 use protocol::reason::OsTrouble;
 use rustix::net::{AddressFamily, SocketType, sockopt};
+use rustix::process::{Signal, getppid, set_parent_process_death_signal};
+use tokio::sync::Notify;
 use vault::VaultKeys;
 use zeroize::Zeroizing;
 
@@ -25,10 +29,20 @@ use crate::network::StaticNetwork;
 
 /// How often a wait looks whether its time is over.
 const TICK: Duration = Duration::from_millis(250);
+/// How long a signature waits before it looks again whether the line is free.
+const LINE_PAUSE: Duration = Duration::from_millis(2);
 
 /// The child's end of the socketpair, shared by all that ask.
 #[derive(Clone, Debug)]
-pub struct ParentLink(Arc<Mutex<Line>>);
+pub struct ParentLink(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    line: Mutex<Line>,
+    /// The line is taken, or about to be, for as long as an installation lasts.
+    is_installing: AtomicBool,
+    gone: Notify,
+}
 
 #[derive(Debug)]
 struct Line {
@@ -69,6 +83,9 @@ pub enum ParentError {
     /// The parent did not answer in time.
     #[error("the parent process did not answer within {0:?}")]
     Silent(Duration),
+    /// The parent is busy for longer than a signature waits.
+    #[error("the parent process is installing an OS image")]
+    Installing,
     /// The parent's answer cannot be understood.
     #[error("the parent process answered something else than was asked for")]
     Strange,
@@ -78,16 +95,22 @@ pub enum ParentError {
 }
 
 impl ParentLink {
-    /// Takes the link that the parent gave this process as its standard input.
+    /// Takes the link that the parent gave this process as its standard input. From now on this process is killed when its
+    /// parent ends, however that ends: a successor would start another child on the same vault.
     ///
     /// # Errors
-    /// [`ParentError::NoParent`] when standard input is something else.
+    /// [`ParentError::NoParent`] when standard input is something else, [`ParentError::Gone`] when the parent has ended.
     pub fn from_standard_input(limits: &Limits) -> Result<ParentLink, ParentError> {
         let input = io::stdin();
         let is_packets = sockopt::socket_type(&input).is_ok_and(|kind| kind == SocketType::SEQPACKET);
         let is_local = sockopt::socket_domain(&input).is_ok_and(|family| family == AddressFamily::UNIX);
         if !is_packets || !is_local {
             return Err(ParentError::NoParent);
+        }
+        set_parent_process_death_signal(Some(Signal::KILL)).map_err(io::Error::from)?;
+        // Whoever made the socketpair; another parent than that took this process over before the signal was set.
+        if getppid() != Some(sockopt::socket_peercred(&input).map_err(io::Error::from)?.pid) {
+            return Err(ParentError::Gone(io::ErrorKind::NotConnected.into()));
         }
         let socket = rustix::io::fcntl_dupfd_cloexec(&input, 3).map_err(io::Error::from)?;
         let nothing = std::fs::File::open("/dev/null")?;
@@ -107,12 +130,22 @@ impl ParentLink {
             answer_most: limits.parent_message,
             number: 0,
         };
-        Ok(ParentLink(Arc::new(Mutex::new(line))))
+        Ok(ParentLink(Arc::new(Shared {
+            line: Mutex::new(line),
+            is_installing: AtomicBool::new(false),
+            gone: Notify::new(),
+        })))
+    }
+
+    /// Ends when a question found that there is no parent any more.
+    pub(crate) async fn gone(&self) {
+        self.0.gone.notified().await;
     }
 
     /// Asks who this device is, and what opens its vault.
     pub(crate) fn begin(&self) -> Result<Beginning, ParentError> {
-        let Answer::Start(start) = self.ask(Request::Start)? else { return Err(ParentError::Strange) };
+        let line = self.0.line.lock().unwrap_or_else(PoisonError::into_inner);
+        let Answer::Start(start) = self.ask(line, Request::Start)? else { return Err(ParentError::Strange) };
         let identity = PublicKey::from_spki_der(&start.identity_spki).map_err(|_| ParentError::Strange)?;
         Ok(Beginning {
             keys: ParentKeys { link: self.clone(), identity, level: start.attestation },
@@ -169,25 +202,48 @@ impl ParentLink {
     }
 
     fn done(&self, request: Request) -> Result<(), ParentError> {
-        match self.ask(request)? {
+        let is_install = matches!(request, Request::Install { .. });
+        if is_install {
+            self.0.is_installing.store(true, Ordering::SeqCst);
+        }
+        // Somebody who panicked left a number behind at most, and every question has its own.
+        let answer = self.ask(self.0.line.lock().unwrap_or_else(PoisonError::into_inner), request);
+        if is_install {
+            self.0.is_installing.store(false, Ordering::SeqCst);
+        }
+        match answer? {
             Answer::Done => Ok(()),
             _ => Err(ParentError::Strange),
         }
     }
 
+    /// Asked for by rustls on the thread on which all else runs: what holds the line for long is not waited for.
     fn signature(&self, request: Request) -> Result<Vec<u8>, ParentError> {
-        match self.ask(request)? {
+        let line = loop {
+            match self.0.line.try_lock() {
+                Ok(line) => break line,
+                Err(TryLockError::Poisoned(line)) => break line.into_inner(),
+                Err(TryLockError::WouldBlock) if self.0.is_installing.load(Ordering::SeqCst) => {
+                    return Err(ParentError::Installing);
+                }
+                Err(TryLockError::WouldBlock) => std::thread::sleep(LINE_PAUSE),
+            }
+        };
+        match self.ask(line, request)? {
             Answer::Signature(signature) => Ok(signature.into()),
             _ => Err(ParentError::Strange),
         }
     }
 
-    fn ask(&self, request: Request) -> Result<Answer, ParentError> {
-        // Somebody who panicked left a number behind at most, and every question has its own.
-        match self.0.lock().unwrap_or_else(PoisonError::into_inner).ask(request)? {
-            Answer::Failed(why) => Err(ParentError::Failed(why)),
-            Answer::NotInstalled { trouble, why } => Err(ParentError::NotInstalled { trouble, why }),
-            answer => Ok(answer),
+    fn ask(&self, mut line: MutexGuard<'_, Line>, request: Request) -> Result<Answer, ParentError> {
+        match line.ask(request) {
+            Ok(Answer::Failed(why)) => Err(ParentError::Failed(why)),
+            Ok(Answer::NotInstalled { trouble, why }) => Err(ParentError::NotInstalled { trouble, why }),
+            Err(error @ ParentError::Gone(_)) => {
+                self.0.gone.notify_one();
+                Err(error)
+            }
+            other => other,
         }
     }
 }
@@ -289,6 +345,31 @@ pub(crate) mod tests {
         assert!(matches!(link.done(Request::Remove), Err(ParentError::Silent(_))));
         drop(parent);
         assert!(matches!(link.done(Request::Remove), Err(ParentError::Gone(_))));
+    }
+
+    #[tokio::test]
+    async fn that_the_parent_is_gone_is_told_to_whoever_waits_for_it() {
+        let (link, parent) = pair();
+        drop(parent);
+        link.sign_tls(b"x").unwrap_err();
+        link.gone().await;
+    }
+
+    #[test]
+    fn a_signature_does_not_wait_for_an_installation() {
+        let (link, parent) = pair();
+        let installing = {
+            let link = link.clone();
+            let request = Request::Install { manifest: Vec::new().into(), content_key: Vec::new().into() };
+            std::thread::spawn(move || link.done(request))
+        };
+        let mut packet = [0; 1024];
+        let length = parent.recv(&mut packet).unwrap();
+        let Question { number, .. } = cbor::decode(&packet[..length]).unwrap();
+        assert!(matches!(link.sign_tls(b"x"), Err(ParentError::Installing)));
+        parent.send(&encode(&Reply { number, answer: Answer::Done })).unwrap();
+        installing.join().unwrap().unwrap();
+        assert!(matches!(link.sign_tls(b"x"), Err(ParentError::Silent(_))), "and asks again afterwards");
     }
 
     #[test]
