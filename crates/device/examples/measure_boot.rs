@@ -46,7 +46,7 @@ fn main() {
     let image = fixture::image("1.0.0", 0, &program);
     let source = Source {
         manifest: &image.manifest,
-        approval: None,
+        proof: None,
         image: &image.sealed[..],
         length: image.sealed.len() as u64,
         content_key: &image.content_key,

@@ -2,12 +2,13 @@
 //!
 //! # In the folder
 //! `boot/` is the parent process's alone. Its records are a vault of their own, under keys that no child is handed: the
-//! factory anchors, which nothing changes, and the control record. `slot-a` and `slot-b` hold an image each, encrypted again
-//! under a key that exists for one write on one device.
+//! factory anchors, of which a newer root that the custodians signed changes the keys and nothing else, the control record, and
+//! the floors. `slot-a` and `slot-b` hold an image each, encrypted again under a key that exists for one write on one device.
 //!
 //! # Layout
 //! - [`BootFolder`]: loads the image that boots, installs another, confirms it or goes back.
 //! - [`control`]: which slot boots, by rules without I/O.
+//! - `judge`: whether an image may be installed.
 //! - `slot`: the file of a slot.
 //! - `install`: from an encrypted image into a slot.
 //! - `memory`: the image in memory. The one file with `unsafe`.
@@ -16,12 +17,16 @@ pub mod control;
 #[cfg(test)]
 pub(crate) mod fixture;
 mod install;
+mod judge;
+#[cfg(test)]
+pub(crate) mod maker;
 mod memory;
 mod slot;
 
 use std::io;
 
 use keys::purpose::KeyPurpose;
+use keys::release_key;
 use keys::storage::{PurposeKey, StorageKeyError, StorageRoot};
 use release::anchors::{Anchors, AnchorsError};
 use release::floors::Floors;
@@ -30,7 +35,7 @@ use release::l1::{L1Error, verify_l1};
 use release::manifest::{Manifest, ManifestHash};
 use vault::{Change, Record, Vault, VaultError, VaultKeys};
 
-use crate::boot::control::{Control, Slot, State};
+use crate::boot::control::{Control, Installed, Slot, State};
 use crate::boot::memory::Memory;
 pub use crate::boot::memory::SealedProgram;
 pub use crate::boot::slot::SlotError;
@@ -39,6 +44,8 @@ pub use crate::folder::{BOOT_FOLDER, STAGED_IMAGE, STAGING_FOLDER};
 use crate::limits::Limits;
 use crate::storage::{Disk, DurableFiles};
 pub use install::{InstallError, Source};
+pub use judge::Proof;
+pub(crate) use judge::judge;
 
 /// The boot folder of one device.
 #[derive(Debug)]
@@ -47,7 +54,10 @@ pub struct BootFolder<D> {
     records: Vault<DurableFiles<D>>,
     slot_key: PurposeKey,
     anchors: Anchors,
+    /// What takes the place of the anchors when the image on trial is confirmed.
+    next_anchors: Option<Anchors>,
     control: Control,
+    floors: Floors,
     limits: Limits,
 }
 
@@ -125,28 +135,30 @@ impl<D: Disk + Clone> BootFolder<D> {
         let records = Vault::open(DurableFiles(disk.clone()), VaultKeys::derive_boot(root)?, None)?;
         let read = |record| records.read(record)?.ok_or(BootFolderError::Absent(record));
         let anchors = Anchors::from_cbor(read(Record::Anchors)?.expose())?;
+        let next_anchors = records.read(Record::NextAnchors)?;
+        let next_anchors = next_anchors.map(|next| Anchors::from_cbor(next.expose())).transpose()?;
         let control = Control::decode(read(Record::Control)?.expose());
+        let floors = Floors::from_cbor(read(Record::BootFloors)?.expose());
         Ok(BootFolder {
             control: control.map_err(|_| BootFolderError::Form(Record::Control))?,
+            floors: floors.map_err(|_| BootFolderError::Form(Record::BootFloors))?,
             disk,
             records,
             slot_key: root.purpose_key(KeyPurpose::BootSlot)?,
             anchors,
+            next_anchors,
             limits: *limits,
         })
     }
 
-    /// What the factory laid down.
+    /// What the factory laid down, with the root metadata that is in force.
     pub fn anchors(&self) -> &Anchors {
         &self.anchors
     }
 
-    /// The hash of a manifest that is signed for this device and not below the floors.
-    ///
-    /// # Errors
-    /// [`L1Error`].
-    pub fn manifest_hash(&self, signed: &[u8], floors: &Floors) -> Result<ManifestHash, L1Error> {
-        Ok(verify_l1(&self.anchors, floors, signed)?.hash())
+    /// Below which nothing is taken.
+    pub fn floors(&self) -> &Floors {
+        &self.floors
     }
 
     /// Which slot boots.
@@ -163,8 +175,7 @@ impl<D: Disk + Clone> BootFolder<D> {
     pub fn given_up(&self) -> Option<(ManifestHash, &str)> {
         let installed = self.control.slot(self.control.active.other())?;
         let State::Bad { why } = &installed.state else { return None };
-        let manifest = verify_l1(&self.anchors, &Floors::NONE, &installed.content.manifest).ok()?;
-        Some((manifest.hash(), why))
+        Some((manifest_of(installed)?.hash(), why))
     }
 
     /// Why the device last went back to an older image.
@@ -174,15 +185,17 @@ impl<D: Disk + Clone> BootFolder<D> {
 
     /// Counts a start of the active image and loads it, verified. An image on trial that has had its starts, or that cannot be
     /// started, is given up for the other one, where that is confirmed and not below the floors. So is a confirmed one that is
-    /// not what was installed; one that the disk did not give is passed over this time.
+    /// not what was installed; one that the disk did not give is passed over this time. `floors` are those that the
+    /// device's vault holds.
     ///
     /// # Errors
     /// [`BootFolderError`] when no image may be started.
     pub fn load(&mut self, floors: &Floors, danger_unlocked_memory: bool) -> Result<Loaded, BootFolderError> {
+        self.raise(self.floors.highest(floors))?;
         if self.control.count_start(self.limits.image_starts) {
-            self.store()?;
+            self.store(None)?;
         }
-        let error = match self.load_active(floors, danger_unlocked_memory) {
+        let error = match self.load_active(danger_unlocked_memory) {
             Ok(loaded) => return Ok(loaded),
             Err(error) => error,
         };
@@ -193,22 +206,40 @@ impl<D: Disk + Clone> BootFolder<D> {
         let instead = if self.control.active == before.active {
             Err(error)
         } else {
-            self.load_active(floors, danger_unlocked_memory).map_err(|_| error)
+            self.load_active(danger_unlocked_memory).map_err(|_| error)
         };
         match instead {
-            Ok(_) if lasting => self.store()?,
+            Ok(_) if lasting => self.store(None)?,
             Ok(_) => {}
             Err(_) => self.control = before,
         }
         instead
     }
 
-    /// The active image has opened an authenticated session: it stays.
+    /// The active image has opened an authenticated session: it stays, nothing older is taken, and the root metadata that spoke for it is in
+    /// force.
     ///
     /// # Errors
-    /// [`BootFolderError::Records`] when that cannot be stored.
+    /// [`BootFolderError`] when that cannot be stored; then nothing has changed.
     pub fn confirm(&mut self) -> Result<(), BootFolderError> {
-        if self.control.confirm() { self.store() } else { Ok(()) }
+        let mut control = self.control.clone();
+        if !control.confirm() {
+            return Ok(());
+        }
+        let manifest = control.slot(control.active).and_then(manifest_of);
+        let floors = self.floors.raise(&manifest.ok_or(BootFolderError::Form(Record::Control))?);
+        let (control_bytes, floors_bytes) = (control.encode(), floors.to_cbor());
+        let mut changes = vec![put(Record::Control, &control_bytes), put(Record::BootFloors, &floors_bytes)];
+        let anchors = self.next_anchors.as_ref().map(Anchors::to_cbor);
+        if let Some(anchors) = &anchors {
+            changes.extend([put(Record::Anchors, anchors), Change { record: Record::NextAnchors, to: None }]);
+        }
+        self.records.write(&changes)?;
+        (self.control, self.floors) = (control, floors);
+        if let Some(next) = self.next_anchors.take() {
+            self.anchors = next;
+        }
+        Ok(())
     }
 
     /// Gives up an image on trial, and goes back to the other one.
@@ -220,15 +251,18 @@ impl<D: Disk + Clone> BootFolder<D> {
             return Ok(());
         }
         self.control.give_up(why);
-        self.store()
+        self.store(None)
     }
 
-    fn load_active(&self, floors: &Floors, danger_unlocked_memory: bool) -> Result<Loaded, BootFolderError> {
+    fn load_active(&self, danger_unlocked_memory: bool) -> Result<Loaded, BootFolderError> {
         let slot = self.control.active;
         let fault = |fault: ImageFault| BootFolderError::Image { slot, fault };
         let installed = self.control.slot(slot).filter(|installed| !matches!(installed.state, State::Bad { .. }));
         let content = &installed.ok_or_else(|| fault(ImageFault::Empty))?.content;
-        let manifest = verify_l1(&self.anchors, floors, &content.manifest).map_err(|error| fault(error.into()))?;
+        // The image before the one on trial stays bootable also where a newer root revokes the key that signed it.
+        let next_anchors = self.next_anchors.as_ref().filter(|_| self.control.is_trying());
+        let anchors = next_anchors.unwrap_or(&self.anchors);
+        let manifest = verify_l1(anchors, &self.floors, &content.manifest).map_err(|error| fault(error.into()))?;
         let (inner, hash) = (Manifest::clone(&manifest), manifest.hash());
         let length =
             usize::try_from(content.length).map_err(|error| BootFolderError::Memory(io::Error::other(error)))?;
@@ -249,10 +283,42 @@ impl<D: Disk + Clone> BootFolder<D> {
         Ok(Loaded { program, manifest: inner, hash })
     }
 
-    fn store(&mut self) -> Result<(), BootFolderError> {
+    /// Stores the control record; with other anchors that belong to the image which is installed, these as well. When no image is installed
+    /// or tried any more, they are forgotten.
+    fn store(&mut self, installed_by: Option<&Anchors>) -> Result<(), BootFolderError> {
         let control = self.control.encode();
-        Ok(self.records.write(&[Change { record: Record::Control, to: Some(&control) }])?)
+        let next = match installed_by {
+            Some(anchors) => Some(anchors).filter(|anchors| **anchors != self.anchors).cloned(),
+            None => self.next_anchors.clone().filter(|_| self.control.is_trying()),
+        };
+        let next_bytes = next.as_ref().map(Anchors::to_cbor);
+        let mut changes = vec![put(Record::Control, &control)];
+        if next != self.next_anchors {
+            changes.push(Change { record: Record::NextAnchors, to: next_bytes.as_deref() });
+        }
+        self.records.write(&changes)?;
+        self.next_anchors = next;
+        Ok(())
     }
+
+    /// Stores floors that have risen.
+    fn raise(&mut self, floors: Floors) -> Result<(), BootFolderError> {
+        if floors != self.floors {
+            self.records.write(&[put(Record::BootFloors, &floors.to_cbor())])?;
+            self.floors = floors;
+        }
+        Ok(())
+    }
+}
+
+/// What is in a slot: the control record, which nobody else can write, vouches for it.
+fn manifest_of(installed: &Installed) -> Option<Manifest> {
+    let payload = release_key::danger_unverified(&installed.content.manifest).ok()?;
+    Manifest::from_cbor(&payload).ok()
+}
+
+fn put(record: Record, bytes: &[u8]) -> Change<'_> {
+    Change { record, to: Some(bytes) }
 }
 
 /// Whether this speaks against the active image: `Some(true)` where it lasts, `Some(false)` where the next start may find it

@@ -33,6 +33,9 @@ pub struct Booted {
     /// The image that is not tried again.
     #[n(7)]
     pub given_up: Option<GivenUp>,
+    /// The version of the root metadata that an image must be proved from, where the anchors demand that.
+    #[n(8)]
+    pub root_version: Option<u64>,
 }
 
 /// An image that ran and did not prove itself.

@@ -140,6 +140,12 @@ impl Device {
         }
     }
 
+    /// The image that runs, once it has proved itself.
+    pub(crate) fn confirmed_image(&self) -> Option<[u8; 32]> {
+        let booted = self.folder.booted.as_ref().filter(|booted| !booted.trying)?;
+        Some(*booted.manifest_sha256)
+    }
+
     /// The server wants this OS image on this device.
     pub(crate) fn os_offered(&mut self, os: OsRef) -> Offered {
         let Folder { booted, store, .. } = &self.folder;

@@ -28,6 +28,8 @@ use crate::parent::{Beginning, ParentError, ParentLink};
 use crate::store::{Store, StoreError};
 
 #[cfg(feature = "parent")]
+pub(crate) use unfinished::{Completed, Given};
+#[cfg(feature = "parent")]
 pub use unfinished::{Factory, FactoryImage, Unfinished};
 
 /// The vault: all that the device stores, encrypted.
@@ -38,6 +40,10 @@ pub const BOOT_FOLDER: &str = "boot";
 pub const STAGING_FOLDER: &str = "staging";
 /// The encrypted image in that folder.
 pub const STAGED_IMAGE: &str = "image";
+/// What proves that image: a `trust-map` of `docs/wire.cddl`.
+pub(crate) const STAGED_TRUST: &str = "trust";
+/// Which image is being fetched, and how much of it is there for sure.
+pub(crate) const STAGED_PROGRESS: &str = "progress";
 /// What the key store keeps, and the TLS certificate chain in a file named after its key's purpose.
 pub const KEYS_FOLDER: &str = "keys";
 /// The configuration of devices that were made before there was a vault.

@@ -71,6 +71,10 @@ pub struct Limits {
     pub install_wait: Duration,
     /// The longest question to the parent process and the longest answer, in bytes.
     pub parent_message: usize,
+    /// New root metadata that one update brings at most.
+    pub trust_roots: usize,
+    /// The longest file of metadata that is handed to the parent process, in bytes.
+    pub trust_file: usize,
     /// How many starts a new OS image may have to reach the server.
     pub image_starts: u8,
     /// How long a new OS image may take to reach the server.
@@ -122,6 +126,8 @@ pub const LIMITS: Limits = Limits {
     parent_wait: Duration::from_secs(10),
     install_wait: Duration::from_secs(600),
     parent_message: 32 * 1024,
+    trust_roots: 32,
+    trust_file: 4 * 1024 * 1024,
     image_starts: 3,
     image_trial: Duration::from_secs(600),
     slot_progress: 16,
@@ -136,3 +142,14 @@ impl Default for Limits {
         LIMITS
     }
 }
+
+/// What one answer of the server may hold beside roots: everything that proves an image, each part as long as it may be.
+const TRUST_PARTS: usize = {
+    let release = release::limits::LIMITS;
+    // The assignment is far shorter than a KiB.
+    release.timestamp + release.snapshot + release.targets + release.log_proof + 1024
+};
+const _: () = assert!(TRUST_PARTS <= protocol::limits::LIMITS.trust);
+const _: () = assert!(release::limits::LIMITS.metadata <= protocol::limits::LIMITS.trust);
+const _: () = assert!(LIMITS.trust_roots == release::limits::LIMITS.root_rotations as usize);
+const _: () = assert!(LIMITS.trust_roots * release::limits::LIMITS.metadata + TRUST_PARTS + 1024 <= LIMITS.trust_file);

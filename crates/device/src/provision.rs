@@ -1,6 +1,7 @@
 //! Provisioning: the device's keys are born here and the server that the token pins enrols them.
 
 pub(crate) mod enrol;
+mod first_image;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -10,19 +11,23 @@ use keys::keystore::{Keystore, KeystoreError, KeystoreSpec};
 use keys::pki::{CertDer, CertificateFacts, Credential, Csr, PkiError, RootsBundle};
 use keys::profile::Profile;
 use keys::signer::Signer;
-use keys::tls::{SeenServer, ServerName, TlsError, danger_client_enrolment};
+use keys::tls::{SeenServer, ServerName, SessionMaterial, TlsError, client_session, danger_client_enrolment};
 use protocol::enrol::{DeviceEnrolmentConfig, Enrolled, EnrolmentToken, TokenError};
 use protocol::reason::EnrolRefusal;
+use release::floors::Floors;
 use zeroize::Zeroizing;
 
+use crate::boot::{InstallError, judge};
 use crate::clock::DeviceClock;
 use crate::config::{ConfigError, DeviceConfig};
 use crate::connect::attempt::{Attempt, AttemptResult, ConnectionPurpose};
-use crate::connect::{Connection, Dialer, Security};
-use crate::events::{DeviceEvent, Observer};
-use crate::folder::{Factory, FolderError, Unfinished};
+use crate::connect::{Connection, Dialer, Round, Security};
+use crate::events::{DeviceEvent, Observer, Sha256Hex};
+use crate::folder::{Completed, Factory, FolderError, Given, Unfinished};
 use crate::limits::Limits;
 use crate::provision::enrol::{EnrolEnd, Enrolling};
+use crate::provision::first_image::Asking;
+pub use crate::provision::first_image::FirstImageError;
 
 /// What is needed to make a folder a device.
 #[derive(Debug)]
@@ -88,6 +93,20 @@ pub enum ProvisionError {
          Look there, remove it if it is listed, and try again with a new token"
     )]
     Uncertain(String),
+    /// The image at hand would never be installed.
+    #[error("the OS image is not installed, the token is not used up: {0}")]
+    Image(InstallError),
+    /// The device is enrolled, and its first image lacks something that the server has.
+    #[error(
+        "the OS image is not installed, and nothing of the device is left here: {why}\nThe server has enrolled it as {device_id}: \
+         remove it there (vouch device unassign {device_id}, then vouch device delete {device_id}), and provision again with a new token"
+    )]
+    FirstImage {
+        /// The device's id.
+        device_id: String,
+        /// Why.
+        why: FirstImageError,
+    },
 }
 
 /// Attempts, one a line.
@@ -108,6 +127,14 @@ struct Success {
     server: CertificateFacts,
 }
 
+/// The connections of one round, one after the other.
+struct Connections<'a> {
+    dialer: Dialer,
+    round: Option<Round>,
+    failed: Vec<Attempt>,
+    observer: &'a Observer,
+}
+
 /// One provisioning.
 struct Provisioning<'a> {
     options: &'a ProvisionOptions,
@@ -124,8 +151,13 @@ struct Provisioning<'a> {
 /// [`ProvisionError`]; each says what to do next.
 pub async fn provision(mut options: ProvisionOptions, observer: &Observer) -> Result<Provisioned, ProvisionError> {
     options.config.check()?;
-    let factory = std::mem::take(&mut options.factory);
+    let mut factory = std::mem::take(&mut options.factory);
     let token = EnrolmentToken::parse(&options.token)?;
+    let content_key = factory.image.as_mut().and_then(|image| image.content_key.take());
+    if let (Some(image), Some(_)) = (&factory.image, &content_key) {
+        let mut floors = Floors::NONE;
+        judge(&image.anchors, &mut floors, &image.manifest, None).map_err(ProvisionError::Image)?;
+    }
     let unfinished = Unfinished::begin(&options.dir)?;
     let profile = options.config.profile;
     let (spec, folder) = (options.keys.clone(), unfinished.keys_folder());
@@ -135,50 +167,48 @@ pub async fn provision(mut options: ProvisionOptions, observer: &Observer) -> Re
     let name = ServerName::try_from(server.clone()).map_err(|_| ConfigError::Server(server.clone()))?;
     let clock = Arc::new(DeviceClock::new(0));
     let provisioning = Provisioning { options: &options, token, keys, clock, name, observer };
-    provisioning.finish(unfinished, factory).await
+    let given = content_key.map(|content_key| Given { content_key, trust: None, judged_at: 0 });
+    Box::pin(provisioning.finish(unfinished, factory, given)).await
 }
 
 impl Provisioning<'_> {
-    async fn finish(self, unfinished: Unfinished, factory: Factory) -> Result<Provisioned, ProvisionError> {
+    async fn finish(
+        self,
+        unfinished: Unfinished,
+        factory: Factory,
+        given: Option<Given>,
+    ) -> Result<Provisioned, ProvisionError> {
         let Success { enrolled, roots, server } = self.enrol().await?;
         let chain = enrolled.tls_chain.into_iter().map(CertDer::from).collect();
-        let NewKeys { store, tls, .. } = self.keys;
-        let floor = self.clock.told_by(enrolled.unix_ms, &server).unwrap_or_else(|_| self.clock.floor_unix_ms());
+        let Provisioning { options, keys: NewKeys { store, tls, .. }, clock, observer, .. } = self;
+        let floor = clock.told_by(enrolled.unix_ms, &server).unwrap_or_else(|_| clock.floor_unix_ms());
         let identity_spki_sha256 = store.identity().spki_hash().to_string();
         let tls = Credential::new(tls, chain)?;
-        unfinished.finish(&self.options.config, &store, &tls, &roots, floor, factory)?;
-        Ok(Provisioned {
-            device_id: enrolled.device_id.to_string(),
-            identity_spki_sha256,
-            dir: self.options.dir.clone(),
-        })
+        let device_id = enrolled.device_id.to_string();
+        let given = match (&factory.image, given) {
+            (Some(image), None) => {
+                let dialer = session_dialer(options, &tls, &roots, &clock)?;
+                let (config, limits) = (&options.config, &options.limits);
+                let asking = Asking { config, keys: &store, clock: &clock, limits, observer, image };
+                let asked = ask_for(&asking, dialer, observer).await;
+                Some(asked.map_err(|why| ProvisionError::FirstImage { device_id: device_id.clone(), why })?)
+            }
+            (_, given) => given,
+        };
+        unfinished.finish(&options.config, &store, &tls, &roots, floor, Completed { factory, given })?;
+        Ok(Provisioned { device_id, identity_spki_sha256, dir: options.dir.clone() })
     }
 
     /// Goes through the places in the rule's order until one leads to the token's server.
     async fn enrol(&self) -> Result<Success, ProvisionError> {
-        let mut failed = Vec::new();
-        let mut dialer = self.dialer()?;
-        let mut round = match dialer.round().await {
-            Ok(round) => round,
-            Err(attempt) => {
-                self.observer.tell(DeviceEvent::Attempt(attempt.clone()));
-                return Err(ProvisionError::NotReached(AttemptList(vec![*attempt])));
-            }
-        };
-        while let Some(place) = round.next_place() {
-            match dialer.dial(&place, &round).await {
-                Err(attempt) => {
-                    self.observer.tell(DeviceEvent::Attempt(attempt.clone()));
-                    round.learn(&attempt);
-                    failed.push(*attempt);
-                }
-                Ok(connection) => match self.enrol_on(*connection).await? {
-                    Ok(success) => return Ok(success),
-                    Err(attempt) => failed.push(attempt),
-                },
+        let mut connections = Connections::of(self.dialer()?, self.observer).await;
+        while let Some(connection) = connections.next().await {
+            match self.enrol_on(connection).await? {
+                Ok(success) => return Ok(success),
+                Err(attempt) => connections.failed.push(attempt),
             }
         }
-        Err(ProvisionError::NotReached(AttemptList(failed)))
+        Err(ProvisionError::NotReached(AttemptList(connections.failed)))
     }
 
     /// Enrols on one connection. The inner error is an attempt that leaves the token untouched.
@@ -223,6 +253,58 @@ impl Provisioning<'_> {
         let security = Security { purpose: ConnectionPurpose::Enrolment, tls, seen, client_spki_sha256: None };
         Ok(Dialer::new(self.options.config.clone(), security, Arc::clone(&self.clock), self.options.limits))
     }
+}
+
+impl<'a> Connections<'a> {
+    async fn of(mut dialer: Dialer, observer: &'a Observer) -> Connections<'a> {
+        let (round, failed) = match dialer.round().await {
+            Ok(round) => (Some(round), Vec::new()),
+            Err(attempt) => {
+                observer.tell(DeviceEvent::Attempt(attempt.clone()));
+                (None, vec![*attempt])
+            }
+        };
+        Connections { dialer, round, failed, observer }
+    }
+
+    /// The next one on which TLS went well.
+    async fn next(&mut self) -> Option<Connection> {
+        let round = self.round.as_mut()?;
+        while let Some(place) = round.next_place() {
+            match self.dialer.dial(&place, round).await {
+                Ok(connection) => return Some(*connection),
+                Err(attempt) => {
+                    self.observer.tell(DeviceEvent::Attempt(attempt.clone()));
+                    round.learn(&attempt);
+                    self.failed.push(*attempt);
+                }
+            }
+        }
+        None
+    }
+}
+
+/// Asks the server for what the first image lacks, on the first connection that there is.
+async fn ask_for(asking: &Asking<'_>, dialer: Dialer, observer: &Observer) -> Result<Given, FirstImageError> {
+    let mut connections = Connections::of(dialer, observer).await;
+    match connections.next().await {
+        Some(connection) => asking.on(connection).await,
+        None => Err(FirstImageError::NotReached(AttemptList(connections.failed))),
+    }
+}
+
+fn session_dialer(
+    options: &ProvisionOptions,
+    credential: &Credential,
+    roots: &RootsBundle,
+    clock: &Arc<DeviceClock>,
+) -> Result<Dialer, TlsError> {
+    let (seen, time) = (Arc::new(SeenServer::default()), Arc::clone(clock));
+    let profile = options.config.profile;
+    let tls = client_session(SessionMaterial { profile, roots, credential, time, seen: Arc::clone(&seen) })?;
+    let client_spki_sha256 = Some(Sha256Hex(*credential.spki_hash().as_bytes()));
+    let security = Security { purpose: ConnectionPurpose::Session, tls, seen, client_spki_sha256 };
+    Ok(Dialer::new(options.config.clone(), security, Arc::clone(clock), options.limits))
 }
 
 impl NewKeys {

@@ -223,7 +223,7 @@ pub async fn run(options: RunOptions, shutdown: impl Future<Output = ()>, observ
         unusable: None,
         partial: None,
         network,
-        update: Update::new(&dir),
+        update: Update::new(&dir, &options.limits),
         redirected,
         stop: stopped,
     };

@@ -1,6 +1,7 @@
 //! The driver of one session: bytes between the connection and the protocol's machine, its events to those who act on them.
 
 mod handed;
+mod os;
 pub(crate) mod writer;
 
 use std::collections::VecDeque;
@@ -12,7 +13,7 @@ use std::time::Duration;
 use apphost::{Code, End};
 use keys::pki::CertificateFacts;
 use protocol::message::AppRef;
-use protocol::os::{OsRef, OsState};
+use protocol::os::OsState;
 use protocol::reason::{CloseReason, Refusal, RestartReason};
 use protocol::session::{DeviceEvent as Event, DeviceSession, DeviceSessionConfig, Welcomed};
 use protocol::sign::SignRequest;
@@ -31,7 +32,6 @@ use crate::device::{Device, stopped};
 use crate::events::{Base64, ChallengeRecord, DeviceEvent, Sha256Hex, Welcomed as WelcomeSeen};
 use crate::session::handed::Handed;
 use crate::session::writer::Writer;
-use crate::update::{Offered, Taken};
 
 /// The bytes read from the connection at once.
 const READ_BYTES: usize = 16 * 1024;
@@ -306,8 +306,7 @@ impl<'a> Session<'a> {
                         let _ = self.machine.os_state(image, state);
                     }
                 }
-                // An answer to a question that this device does not ask.
-                Event::Trust { .. } => {}
+                Event::Trust { subject, trust } => self.os_proved(subject, *trust),
                 Event::Refused { reason, retry_after_ms } => {
                     let retry_after = retry_after_ms.map(|ms| Duration::from_millis(ms.into()));
                     return Some(self.refused(reason, retry_after));
@@ -320,26 +319,6 @@ impl<'a> Session<'a> {
             }
         }
         None
-    }
-
-    /// An image that is to be installed is fetched, or it is said why not. A session that has ended has nobody to tell.
-    fn os_offered(&mut self, os: OsRef) {
-        let (image, length) = (os.image, os.len);
-        let _ = match self.device.os_offered(os) {
-            Offered::Say(state) => self.machine.os_state(image, state),
-            Offered::Fetch(from) => {
-                let began = self.machine.os_state(image, OsState::Downloading { received: from });
-                began.and_then(|()| self.machine.want_os(image, length, from, self.device.clock.now()))
-            }
-        };
-    }
-
-    fn os_chunk(&mut self, image: [u8; 32], offset: u32, data: &[u8]) {
-        let _ = match self.device.update.take(image, offset, data) {
-            Taken::Nothing => Ok(()),
-            Taken::Say(state) => self.machine.os_state(image, state),
-            Taken::Complete => self.machine.want_os_key(image, self.device.clock.now()),
-        };
     }
 
     /// Signing may be slow (a TPM takes most of a second), so it has a thread of its own.
@@ -366,6 +345,10 @@ impl<'a> Session<'a> {
         }
         self.device.network_reached();
         self.device.image_proved().await;
+        if let Some(image) = self.device.confirmed_image() {
+            // A roll-out that brought it counts that; the server knows it from earlier sessions, or not at all.
+            let _ = self.machine.os_state(image, OsState::Confirmed);
+        }
         self.device.time_told(welcome.unix_ms, &self.server);
         self.device.observer.tell(DeviceEvent::Welcomed(WelcomeSeen {
             device_id: welcome.device_id.to_string(),

@@ -219,7 +219,7 @@ impl Store {
     fn floors_record(&self, floors: Floors) -> Result<Vec<u8>, StoreError> {
         let time_floor_unix_ms = self.time_floor_unix_ms()?;
         let os = Some(const_hex::encode(floors.to_cbor()));
-        Ok(to_json(Record::Floors, &FloorsRecord { time_floor_unix_ms, os })?)
+        to_json(Record::Floors, &FloorsRecord { time_floor_unix_ms, os })
     }
 
     /// One record as it is.

@@ -302,9 +302,9 @@ impl KeyPurpose {
             KeyPurpose::BootAnchors => {
                 vault("its holder can change whose signatures an OS image of this one device needs, given its storage")
             }
-            KeyPurpose::BootControl => {
-                vault("its holder can choose between the OS images in the slots of this one device, given its storage")
-            }
+            KeyPurpose::BootControl => vault(
+                "its holder can choose between the OS images in the slots of this one device, and what is too old for it, given its storage",
+            ),
             KeyPurpose::BootSlot => vault(
                 "its holder can read the OS images of this one device; what boots is held against its signature as well",
             ),

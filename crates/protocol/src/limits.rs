@@ -103,7 +103,7 @@ pub const LIMITS: Limits = Limits {
     os_manifest: 8 * 1024,
     wrapped_key: 128,
     os_text: 512,
-    trust: 224 * 1024,
+    trust: 240 * 1024,
     trust_roots: 16,
     log_lines: 64,
     log_text: 8 * 1024,

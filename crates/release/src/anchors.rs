@@ -94,8 +94,8 @@ pub enum AdmissionError {
     /// The root in force names a log.
     #[error("this device demands proof that the OS image is in the transparency log")]
     NotLogged,
-    /// An approval that was verified from another root.
-    #[error("the custodians' approval was not verified from this device's root metadata")]
+    /// An approval under another root than the anchors'.
+    #[error("the custodians' approval was not given under this device's root metadata")]
     OtherRoot,
 }
 
@@ -187,7 +187,15 @@ impl Anchors {
         &self.layers
     }
 
-    /// Admits an image to be installed, for which its manifest needs every layer that these anchors demand.
+    /// The version of the root metadata, where the custodians' approval is demanded.
+    pub fn root_version(&self) -> Option<u64> {
+        let Layers::Quorum { root } = &self.layers else { return None };
+        // It was read when these anchors were made.
+        RootContent::from_file(root).ok().map(|content| content.version)
+    }
+
+    /// Admits an image to be installed, for which its manifest needs every layer that these anchors demand. An approval counts for the
+    /// anchors that have [advanced](Anchors::advance) to the root that was in force for it.
     ///
     /// # Errors
     /// [`AdmissionError`] when one is missing.

@@ -123,6 +123,16 @@ impl Floors {
             metadata: self.metadata,
         }
     }
+
+    /// Above both: of two records of one device, neither takes back what the other knows.
+    #[must_use]
+    pub fn highest(&self, other: &Floors) -> Floors {
+        Floors {
+            version: self.version.max(other.version),
+            security_epoch: self.security_epoch.max(other.security_epoch),
+            metadata: self.metadata.highest(&other.metadata),
+        }
+    }
 }
 
 impl MetadataFloors {
@@ -150,6 +160,19 @@ impl MetadataFloors {
         })
     }
 
+    /// Above both. Where the roots differ, timestamp and snapshot are those of the newer one, under which they may have begun again.
+    fn highest(&self, other: &MetadataFloors) -> MetadataFloors {
+        let (newer, older) = if self.root >= other.root { (self, other) } else { (other, self) };
+        let is_same = newer.root == older.root;
+        let at_least = |newer: u64, older: u64| if is_same { newer.max(older) } else { newer };
+        MetadataFloors {
+            timestamp: at_least(newer.timestamp, older.timestamp),
+            snapshot: at_least(newer.snapshot, older.snapshot),
+            targets: newer.targets.max(older.targets),
+            ..*newer
+        }
+    }
+
     /// The floors after this set, if none of it is below these.
     pub(crate) fn admit(&self, offered: &MetadataFloors) -> Result<MetadataFloors, BelowFloor> {
         let at_least = |role, offered, floor| {
@@ -163,5 +186,28 @@ impl MetadataFloors {
             at_least("snapshot", offered.snapshot, self.snapshot)?;
         }
         Ok(*offered)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn metadata(root: u64, timestamp: u64, targets: u64, keys: u8) -> MetadataFloors {
+        MetadataFloors { root, timestamp, snapshot: timestamp, targets, online_keys: [keys; 32] }
+    }
+
+    #[test]
+    fn of_two_records_neither_takes_back_what_the_other_knows() {
+        let floors = |version, security_epoch, metadata| Floors { version, security_epoch, metadata };
+        let one = floors(OsVersion::new(1, 2, 0), 3, metadata(1, 9, 4, 1));
+        let other = floors(OsVersion::new(1, 3, 0), 2, metadata(1, 7, 5, 1));
+        let both = floors(OsVersion::new(1, 3, 0), 3, metadata(1, 9, 5, 1));
+        assert_eq!((one.highest(&other), other.highest(&one)), (both, both));
+        // Under a newer root, with other online keys, timestamp and snapshot have begun again.
+        let newer = floors(OsVersion::new(1, 2, 0), 0, metadata(2, 1, 3, 2));
+        let both = floors(OsVersion::new(1, 2, 0), 3, metadata(2, 1, 4, 2));
+        assert_eq!((one.highest(&newer), newer.highest(&one)), (both, both));
+        assert_eq!(one.highest(&Floors::NONE), one);
     }
 }

@@ -34,7 +34,7 @@ pub struct Trusted {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Approval {
     pub(crate) manifest: ManifestHash,
-    /// SHA-256 of the root metadata that it was verified from.
+    /// SHA-256 of the root metadata that was in force.
     pub(crate) root: [u8; 32],
     /// Whether the root in force names a log, and no proof was checked yet.
     pub(crate) log_owed: bool,
@@ -100,6 +100,13 @@ pub enum TufError {
     /// A source that makes the reader wait, which no [`Source`] of this crate does.
     #[error("the source of metadata did not answer at once")]
     Pending,
+}
+
+impl TufError {
+    /// Whether nothing is wrong but the time: something has expired.
+    pub fn is_expired(&self) -> bool {
+        matches!(self, TufError::Refused(sigstore_tuf::Error::Expired { .. }))
+    }
 }
 
 /// The library's error with its causes.
@@ -196,7 +203,7 @@ impl Trusted {
         let entry = targets.and_then(|targets| targets.target(&os_target(manifest)));
         if entry.and_then(content).is_some_and(|content| content == content_of(&payload)) {
             let log_owed = self.content()?.log.is_some();
-            return Ok(Approval { manifest: hash, root: self.start, log_owed });
+            return Ok(Approval { manifest: hash, root: sha256(self.root()), log_owed });
         }
         Err(TufError::NotApproved {
             version: manifest.version.to_string(),

@@ -148,3 +148,12 @@ pub struct Limits {
     /// Longest wait for everything to end.
     pub shutdown: Duration,
 }
+
+const _: () = {
+    let (release, wire) = (release::limits::LIMITS, protocol::limits::LIMITS);
+    let both = release.timestamp + release.snapshot + release.targets;
+    // The last KiB is for an assignment, or a path.
+    assert!(both + release.log_proof + 1024 <= wire.trust, "all that proves an image fits into one answer");
+    assert!(both + release.app_approval + 1024 <= wire.trust, "and all that proves an app");
+    assert!(release.metadata <= wire.trust, "and so does each root, alone");
+};

@@ -45,7 +45,7 @@ pub const LIMITS: Limits = Limits {
     floors: 1024,
     diary: 128 * 1024,
     self_test: 8 * 1024,
-    anchors: 64 * 1024,
+    anchors: 112 * 1024,
     control: 32 * 1024,
     index: 4 * 1024,
     records: 32,

@@ -31,8 +31,12 @@ pub enum Record {
     SelfTest,
     /// What the factory laid down about OS images: whose signatures are demanded. In the vault of the boot folder.
     Anchors,
+    /// What takes the place of the anchors when the image on trial is confirmed. In the vault of the boot folder.
+    NextAnchors,
     /// Which OS image boots, and what is known of each. In the vault of the boot folder.
     Control,
+    /// Below which no OS image and no metadata about one is taken. In the vault of the boot folder.
+    BootFloors,
 }
 
 impl Record {
@@ -50,7 +54,7 @@ impl Record {
     ];
 
     /// Every record of the vault that the parent process keeps in the boot folder.
-    pub const BOOT: [Record; 2] = [Record::Anchors, Record::Control];
+    pub const BOOT: [Record; 4] = [Record::Anchors, Record::NextAnchors, Record::Control, Record::BootFloors];
 
     /// Its stable name: part of the format, and the stem of its files' names.
     pub fn name(self) -> &'static str {
@@ -65,7 +69,9 @@ impl Record {
             Record::Diary => "diary",
             Record::SelfTest => "self-test",
             Record::Anchors => "anchors",
+            Record::NextAnchors => "next-anchors",
             Record::Control => "control",
+            Record::BootFloors => "boot-floors",
         }
     }
 
@@ -79,8 +85,8 @@ impl Record {
             Record::App => KeyPurpose::VaultApp,
             Record::Floors => KeyPurpose::VaultFloors,
             Record::Diary | Record::SelfTest => KeyPurpose::VaultDiary,
-            Record::Anchors => KeyPurpose::BootAnchors,
-            Record::Control => KeyPurpose::BootControl,
+            Record::Anchors | Record::NextAnchors => KeyPurpose::BootAnchors,
+            Record::Control | Record::BootFloors => KeyPurpose::BootControl,
         }
     }
 
@@ -93,10 +99,10 @@ impl Record {
             Record::Proxy => LIMITS.proxy,
             Record::UserConfiguration => LIMITS.user_configuration,
             Record::App => LIMITS.app,
-            Record::Floors => LIMITS.floors,
+            Record::Floors | Record::BootFloors => LIMITS.floors,
             Record::Diary => LIMITS.diary,
             Record::SelfTest => LIMITS.self_test,
-            Record::Anchors => LIMITS.anchors,
+            Record::Anchors | Record::NextAnchors => LIMITS.anchors,
             Record::Control => LIMITS.control,
         }
     }

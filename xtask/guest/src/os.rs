@@ -39,7 +39,7 @@ impl OsImage {
     pub(crate) fn source(&self) -> Source<'_, &[u8]> {
         Source {
             manifest: &self.manifest,
-            approval: None,
+            proof: None,
             image: &self.sealed,
             length: self.sealed.len() as u64,
             content_key: &self.content_key,

@@ -13,14 +13,23 @@ pub(crate) const LIBRARY: &str = "/usr/lib/softhsm/libsofthsm2.so";
 
 pub(crate) struct Room {
     pub(crate) dir: PathBuf,
-    _temporary: tempfile::TempDir,
+    _temporary: Option<tempfile::TempDir>,
 }
 
 impl Room {
     /// A server, an HSM and cards that were just unpacked.
     pub(crate) fn new(custodians: &[&str]) -> Room {
         let temporary = tempfile::tempdir().unwrap();
-        let room = Room { dir: temporary.path().to_owned(), _temporary: temporary };
+        let mut init = vouch();
+        init.current_dir(&temporary).args(["init", "--dir", "server", "--name", "iot.example"]);
+        output(init);
+        let room = Room::beside_server(temporary.path(), custodians);
+        Room { _temporary: Some(temporary), ..room }
+    }
+
+    /// An HSM and cards that were just unpacked, in the folder that holds that of the server.
+    pub(crate) fn beside_server(dir: &Path, custodians: &[&str]) -> Room {
+        let room = Room { dir: dir.to_owned(), _temporary: None };
         fs::create_dir(room.dir.join("tokens")).unwrap();
         let conf = format!("directories.tokendir = {}\nlog.level = ERROR\n", room.dir.join("tokens").display());
         fs::write(room.dir.join("softhsm2.conf"), conf).unwrap();
@@ -31,7 +40,6 @@ impl Room {
             let made = room.run(&["ceremony", "prepare", &place, "--pin-file", &pin, "--so-pin-file", "so.pin"]);
             assert_eq!(made["token"], **name);
         }
-        room.run(&["init", "--dir", "server", "--name", "iot.example"]);
         room.run(&["release", "server-keys", "--dir", "server", "--out", "server-keys.json"]);
         room
     }

@@ -17,6 +17,7 @@ mod key_back_ends;
 mod lockdown;
 mod network;
 mod os_image;
+mod over_the_air;
 mod policies;
 mod proofs;
 mod releases;

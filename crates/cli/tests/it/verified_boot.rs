@@ -56,7 +56,7 @@ impl Bench {
         let mut boot = BootFolder::open(FolderDisk::new(&self.dir().join(BOOT_FOLDER)), &root, &LIMITS).unwrap();
         let source = Source {
             manifest: &image.manifest,
-            approval: None,
+            proof: None,
             image: &image.sealed[..],
             length: image.sealed.len() as u64,
             content_key: &image.content_key,

@@ -6,18 +6,20 @@ use keys::chunks::ContentKey;
 use keys::hashes::random;
 use keys::purpose::KeyPurpose;
 use keys::storage::{PurposeKey, StorageRoot};
-use release::anchors::{AdmissionError, Anchors};
+use protocol::reason::OsTrouble;
+use release::anchors::{AdmissionError, Anchors, AnchorsError};
+use release::assignment::AssignmentError;
 use release::floors::Floors;
 use release::image::{ImageChecker, ImageError, ProgramChecker};
-use release::l1::{L1Error, verify_l1};
+use release::l1::L1Error;
 use release::manifest::{Manifest, ManifestHash};
-use release::tuf::Approval;
-use release::verified::Verified;
-use vault::{Change, Record, Vault, VaultError, VaultKeys};
+use release::tuf::{TooMany, TufError};
+use vault::{Record, Vault, VaultError, VaultKeys};
 
 use super::control::{Content, Control, Slot};
+use super::judge::{Judged, Proof, judge};
 use super::slot::{SlotError, SlotReader, SlotWriter};
-use super::{BootFolder, BootFolderError};
+use super::{BootFolder, BootFolderError, put};
 use crate::limits::Limits;
 use crate::storage::{Disk, DurableFiles};
 
@@ -29,8 +31,8 @@ const READ_BYTES: usize = 256 * 1024;
 pub struct Source<'a, R> {
     /// The signed manifest (COSE_Sign1).
     pub manifest: &'a [u8],
-    /// What the custodians approved, where that is demanded.
-    pub approval: Option<Approval>,
+    /// What proves it beyond that signature, where more is demanded.
+    pub proof: Option<Proof<'a>>,
     /// The encrypted image: header and chunks.
     pub image: R,
     /// How many bytes that has.
@@ -48,6 +50,21 @@ pub enum InstallError {
     /// A layer beside the release key's signature.
     #[error(transparent)]
     Admission(#[from] AdmissionError),
+    /// The custodians' metadata and the server's: signatures, dates, versions, approval, log.
+    #[error(transparent)]
+    Metadata(#[from] TufError),
+    /// More metadata than may come together, or longer.
+    #[error(transparent)]
+    TooMuch(#[from] TooMany),
+    /// The root in force is none for this device.
+    #[error(transparent)]
+    Anchors(#[from] AnchorsError),
+    /// There is no assignment.
+    #[error("the server has not assigned this OS image to this device")]
+    NotAssigned,
+    /// The assignment.
+    #[error(transparent)]
+    Assignment(#[from] AssignmentError),
     /// The image's bytes.
     #[error(transparent)]
     Image(#[from] ImageError),
@@ -68,6 +85,32 @@ pub enum InstallError {
     OnTrial,
 }
 
+impl InstallError {
+    /// The same as a server counts it.
+    pub(crate) fn trouble(&self) -> OsTrouble {
+        match self {
+            InstallError::Manifest(L1Error::Signature(_) | L1Error::Manifest(_)) => OsTrouble::BadSignature,
+            InstallError::Manifest(L1Error::Product { .. } | L1Error::Model { .. }) => OsTrouble::OtherModel,
+            InstallError::Manifest(L1Error::BelowFloor(_)) | InstallError::Metadata(TufError::BelowFloor(_)) => {
+                OsTrouble::Rollback
+            }
+            InstallError::Admission(AdmissionError::NotLogged) | InstallError::Metadata(TufError::Log(_)) => {
+                OsTrouble::NotLogged
+            }
+            InstallError::Metadata(error) if error.is_expired() => OsTrouble::Stale,
+            InstallError::Assignment(AssignmentError::Expired) => OsTrouble::Stale,
+            InstallError::NotAssigned | InstallError::Assignment(_) => OsTrouble::NotAssigned,
+            InstallError::Admission(_)
+            | InstallError::Metadata(_)
+            | InstallError::Anchors(_)
+            | InstallError::TooMuch(_) => OsTrouble::NoQuorum,
+            InstallError::Image(_) => OsTrouble::Damaged,
+            InstallError::Read(_) | InstallError::Slot(_) | InstallError::Boot(_) => OsTrouble::NoRoom,
+            InstallError::Already(_) | InstallError::OnTrial => OsTrouble::Other,
+        }
+    }
+}
+
 impl<D: Disk + Clone> BootFolder<D> {
     /// Makes the boot folder of a new device: the factory's anchors, and its image in the first slot.
     ///
@@ -80,21 +123,24 @@ impl<D: Disk + Clone> BootFolder<D> {
         source: Source<'_, impl Read>,
         limits: &Limits,
     ) -> Result<(), InstallError> {
-        let manifest = verify_l1(anchors, &Floors::NONE, source.manifest)?;
-        let content = content_of(&manifest, source.manifest);
+        let mut floors = Floors::NONE;
+        let judged = judge(anchors, &mut floors, source.manifest, source.proof.as_ref())?;
+        let floors = floors.raise(&judged.manifest).to_cbor();
+        let content = content_of(&judged.manifest, source.manifest);
         let slot_key = root.purpose_key(KeyPurpose::BootSlot).map_err(BootFolderError::from)?;
         let target = Target { slot: Slot::A, content: &content, key: &slot_key, from: 0, limits };
-        target.fill(&mut disk, anchors, manifest, source, |_| Ok(()))?;
-        let (anchors, control) = (anchors.to_cbor(), Control::of_factory(content).encode());
-        let put = |record, bytes| Change { record, to: Some(bytes) };
-        let first = [put(Record::Anchors, &anchors), put(Record::Control, &control)];
+        let anchors = judged.anchors.to_cbor();
+        target.fill(&mut disk, judged, source, |_| Ok(()))?;
+        let control = Control::of_factory(content).encode();
+        let first = [put(Record::Anchors, &anchors), put(Record::Control, &control), put(Record::BootFloors, &floors)];
         let keys = VaultKeys::derive_boot(root).map_err(BootFolderError::from)?;
         Vault::create(DurableFiles(disk), keys, 0, &first).map_err(BootFolderError::from)?;
         Ok(())
     }
 
     /// Installs an image into the slot that is not active, and has it tried at the next start. After a power cut the same
-    /// call goes on where it was. Returns the hash of the image's manifest.
+    /// call goes on where it was. Returns the hash of the image's manifest. `floors` are those that the device's vault holds; what newer
+    /// metadata says counts from now on also when the image is refused.
     ///
     /// # Errors
     /// [`InstallError`]; the active image is not touched.
@@ -102,33 +148,36 @@ impl<D: Disk + Clone> BootFolder<D> {
         if self.control.is_trying() {
             return Err(InstallError::OnTrial);
         }
-        let manifest = verify_l1(&self.anchors, floors, source.manifest)?;
-        let (active, hash) = (self.control.active, manifest.hash());
+        let mut raised = self.floors.highest(floors);
+        let judged = judge(&self.anchors, &mut raised, source.manifest, source.proof.as_ref());
+        self.raise(raised)?;
+        let judged = judged?;
+        let (active, hash) = (self.control.active, judged.manifest.hash());
         if self.control.slot(active).is_some_and(|installed| *installed.content.manifest == *source.manifest) {
-            return Err(InstallError::Already(manifest.version));
+            return Err(InstallError::Already(judged.manifest.version));
         }
         let going_on = self.control.installing.take().filter(|going_on| *going_on.content.manifest == *source.manifest);
         let (content, from) = match going_on {
             Some(going_on) => (going_on.content, going_on.chunks),
-            None => (content_of(&manifest, source.manifest), 0),
+            None => (content_of(&judged.manifest, source.manifest), 0),
         };
         self.control.begin_install(content.clone(), from);
-        self.store()?;
+        self.store(Some(&judged.anchors))?;
         let target =
             Target { slot: active.other(), content: &content, key: &self.slot_key, from, limits: &self.limits };
         let (records, control) = (&mut self.records, &mut self.control);
-        let filled = target.fill(&mut self.disk, &self.anchors, manifest, source, |chunks| {
+        let anchors = judged.anchors.clone();
+        let filled = target.fill(&mut self.disk, judged, source, |chunks| {
             control.progress(chunks);
-            let control = control.encode();
-            records.write(&[Change { record: Record::Control, to: Some(&control) }])
+            records.write(&[put(Record::Control, &control.encode())])
         });
         if let Err(error) = filled {
             self.control.installing = None;
-            self.store()?;
+            self.store(None)?;
             return Err(error);
         }
         self.control.finish_install(self.limits.image_starts);
-        self.store()?;
+        self.store(Some(&anchors))?;
         Ok(hash)
     }
 }
@@ -153,13 +202,12 @@ impl Target<'_> {
     fn fill<D: Disk>(
         &self,
         disk: &mut D,
-        anchors: &Anchors,
-        manifest: Verified<Manifest>,
+        judged: Judged,
         source: Source<'_, impl Read>,
         progress: impl FnMut(u32) -> Result<(), VaultError>,
     ) -> Result<(), InstallError> {
-        let read_back = ProgramChecker::new(manifest.clone());
-        let checker = ImageChecker::new(anchors.admit(manifest, source.approval)?, source.length, source.content_key)?;
+        let read_back = ProgramChecker::new(judged.manifest);
+        let checker = ImageChecker::new(judged.admission, source.length, source.content_key)?;
         self.write(disk, checker, source.image, progress)?;
         self.read_back(disk, read_back)
     }

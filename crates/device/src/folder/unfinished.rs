@@ -1,7 +1,7 @@
 //! A device in the making: everything is written into a neighbour folder, which becomes the device in one step.
 
 use std::fs::{DirBuilder, File};
-use std::io::{self, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
@@ -9,12 +9,17 @@ use keys::chunks::ContentKey;
 use keys::keystore::Keystore;
 use keys::pki::{Credential, RootsBundle};
 use keys::private_file::Existing;
+use keys::public::SpkiHash;
+use keys::release_key;
 use keys::storage::StorageRoot;
+use protocol::os::Trust;
 use release::anchors::Anchors;
+use release::l1::L1Error;
+use release::manifest::Manifest;
 
 use super::{FolderError, KEYS_FOLDER, VAULT_FOLDER, holds_device, io_error, lock, store_error};
 use crate::board::BOARD_FILE;
-use crate::boot::{BOOT_FOLDER, BootFolder, InstallError, STAGING_FOLDER, Source};
+use crate::boot::{BOOT_FOLDER, BootFolder, InstallError, Proof, STAGING_FOLDER, Source};
 use crate::config::DeviceConfig;
 use crate::limits::LIMITS;
 use crate::storage::FolderDisk;
@@ -38,24 +43,52 @@ pub struct FactoryImage {
     pub anchors: Anchors,
     /// The signed manifest (COSE_Sign1).
     pub manifest: Vec<u8>,
-    /// The encrypted image.
+    /// A file that is to be read from where the encrypted image begins.
     pub image: File,
-    /// The key that it is encrypted with.
-    pub content_key: ContentKey,
+    /// How many bytes that has.
+    pub length: u64,
+    /// The key that it is encrypted with; without it, the server is asked for the key and for all that the anchors demand.
+    pub content_key: Option<ContentKey>,
+}
+
+/// What a first image needs to be installed.
+#[derive(Debug)]
+pub(crate) struct Given {
+    /// Its key.
+    pub(crate) content_key: ContentKey,
+    /// What proves it, where more than the release key's signature is demanded.
+    pub(crate) trust: Option<Trust>,
+    /// As of when, in Unix seconds.
+    pub(crate) judged_at: u64,
+}
+
+/// What the factory gives a device, with what its image needs.
+#[derive(Debug)]
+pub(crate) struct Completed {
+    pub(crate) factory: Factory,
+    pub(crate) given: Option<Given>,
 }
 
 impl FactoryImage {
-    fn install(self, dir: &Path, root: &StorageRoot) -> Result<(), FolderError> {
+    /// What the image says that it is; nobody's signature is checked.
+    ///
+    /// # Errors
+    /// [`InstallError`] when there is no manifest.
+    pub(crate) fn danger_unverified_manifest(&self) -> Result<Manifest, InstallError> {
+        let payload = release_key::danger_unverified(&self.manifest).map_err(L1Error::Signature)?;
+        Ok(Manifest::from_cbor(&payload).map_err(L1Error::from)?)
+    }
+
+    fn install(self, given: &Given, dir: &Path, root: &StorageRoot, identity: SpkiHash) -> Result<(), FolderError> {
         DirBuilder::new().mode(0o700).create(dir).map_err(|source| io_error(dir, source))?;
         let staging = dir.join(STAGING_FOLDER);
         DirBuilder::new().mode(0o700).create(&staging).map_err(|source| io_error(&staging, source))?;
-        let length = self.image.metadata().map_err(InstallError::Read)?.len();
         let source = Source {
             manifest: &self.manifest,
-            approval: None,
-            image: self.image,
-            length,
-            content_key: &self.content_key,
+            proof: given.trust.as_ref().map(|trust| Proof { trust, identity, now: given.judged_at }),
+            image: self.image.take(self.length),
+            length: self.length,
+            content_key: &given.content_key,
         };
         Ok(BootFolder::create(FolderDisk::new(dir), root, &self.anchors, source, &LIMITS)?)
     }
@@ -100,15 +133,15 @@ impl Unfinished {
         self.dir.join(KEYS_FOLDER)
     }
 
-    /// Writes everything down and makes it a device in one step.
-    pub fn finish(
+    /// Writes everything down and makes it a device in one step. The factory's image needs what was given for it.
+    pub(crate) fn finish(
         self,
         config: &DeviceConfig,
         keys: &Keystore,
         tls: &Credential,
         roots: &RootsBundle,
         time_floor_unix_ms: i64,
-        factory: Factory,
+        Completed { factory, given }: Completed,
     ) -> Result<(), FolderError> {
         let dir = &self.dir;
         let folder = self.keys_folder();
@@ -120,8 +153,8 @@ impl Unfinished {
         let root = keys.storage_root()?;
         let store = Store::create(&vault, &root, epoch, config, roots, time_floor_unix_ms, factory.diskless);
         store.map_err(|source| store_error(dir, source))?;
-        if let Some(image) = factory.image {
-            image.install(&dir.join(BOOT_FOLDER), &root)?;
+        if let Some((image, given)) = factory.image.zip(given) {
+            image.install(&given, &dir.join(BOOT_FOLDER), &root, keys.identity().spki_hash())?;
         }
         if let Some(board) = factory.board {
             let file = dir.join(BOARD_FILE);

@@ -67,7 +67,8 @@ pub(super) enum Request {
     /// This image has opened an authenticated session: it stays.
     #[n(6)]
     Confirm,
-    /// Judge the image in the staging folder, and install it. When it is done this child is ended and the image is tried.
+    /// Judge the image in the staging folder, with what is there to prove it, and install it. When it is done this child is ended and the
+    /// image is tried.
     #[n(7)]
     Install {
         /// The signed manifest (COSE_Sign1).

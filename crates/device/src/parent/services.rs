@@ -7,11 +7,13 @@ use std::path::{Path, PathBuf};
 use keys::cbor;
 use keys::chunks::ContentKey;
 use keys::content_key::{ContentKeyError, WrappedContentKey};
+use keys::hashes::sha256;
 use keys::keystore::Keystore;
 use keys::pki::Credential;
+use keys::release_key;
+use protocol::os::Trust;
 use protocol::reason::OsTrouble;
 use release::floors::Floors;
-use release::l1::L1Error;
 use vault::VaultKeys;
 use zeroize::Zeroizing;
 
@@ -19,13 +21,14 @@ use super::message::{Answer, KeyBytes, Question, Reply, Request, Start, encode};
 use super::rtnetlink::Interface;
 use super::supervisor::BootError;
 use crate::boot::{
-    BOOT_FOLDER, BootFolder, BootFolderError, InstallError, Loaded, STAGED_IMAGE, STAGING_FOLDER, SealedProgram, Source,
+    BOOT_FOLDER, BootFolder, BootFolderError, Loaded, Proof, STAGED_IMAGE, STAGING_FOLDER, SealedProgram, Source,
 };
 use crate::booted::{Booted, GivenUp, demanded};
-use crate::folder::{FolderError, Parts, VAULT_FOLDER};
+use crate::clock::DeviceClock;
+use crate::folder::{FolderError, Parts, STAGED_TRUST, VAULT_FOLDER};
 use crate::limits::Limits;
 use crate::storage::{Disk as _, FolderDisk};
-use crate::store::Store;
+use crate::store::{Store, StoreError};
 
 /// What the parent holds for its child.
 #[derive(Debug)]
@@ -38,8 +41,8 @@ pub(super) struct Services {
     interface: Option<Interface>,
     boot: BootFolder<FolderDisk>,
     booted: Option<Booted>,
-    /// Below which no image is taken, as the vault said when the image was loaded.
-    floors: Floors,
+    /// The time floor that the vault held when the image was loaded.
+    time_floor_unix_ms: i64,
     /// Another image is to be started than the one that runs.
     restart_due: bool,
     diskless: bool,
@@ -72,7 +75,7 @@ impl Services {
             interface,
             boot,
             booted: None,
-            floors: Floors::NONE,
+            time_floor_unix_ms: 0,
             restart_due: false,
             diskless: store.is_diskless(),
             vault,
@@ -86,12 +89,18 @@ impl Services {
     /// # Errors
     /// [`BootError`] when no image may be started.
     pub(super) fn load(&mut self, danger_unlocked_memory: bool) -> Result<SealedProgram, BootError> {
-        let store = Store::open(&self.vault, self.vault_keys.clone(), self.counter);
-        let floors = store.and_then(|store| store.os_floors());
-        let floors = floors.map_err(|source| FolderError::Store { folder: self.vault.clone(), source })?;
-        self.floors = floors;
+        let in_vault = |source| FolderError::Store { folder: self.vault.clone(), source };
+        let store = self.store().map_err(in_vault)?;
+        let floors = store.os_floors().map_err(in_vault)?;
+        self.time_floor_unix_ms = store.time_floor_unix_ms().map_err(in_vault)?;
         self.restart_due = false;
         let Loaded { program, manifest, hash } = self.boot.load(&floors, danger_unlocked_memory)?;
+        // The boot folder holds against a child that lowers them, the vault, which the counter guards, against an older boot folder.
+        // Version and epoch are the child's to raise there: it steps the counter with them.
+        let kept = Floors { metadata: self.boot.floors().metadata, ..floors };
+        if !self.diskless && kept != floors {
+            store.set_os_floors(kept).map_err(in_vault)?;
+        }
         if self.booted.as_ref().is_none_or(|booted| *booted.manifest_sha256 != hash.0) {
             self.keys.measure(&hash.0).map_err(FolderError::from)?;
         }
@@ -107,8 +116,21 @@ impl Services {
                 .boot
                 .given_up()
                 .map(|(hash, why)| GivenUp { manifest_sha256: hash.0.into(), why: why.to_owned() }),
+            root_version: self.boot.anchors().root_version(),
         });
         Ok(program)
+    }
+
+    fn store(&self) -> Result<Store, StoreError> {
+        Store::open(&self.vault, self.vault_keys.clone(), self.counter)
+    }
+
+    /// Unix seconds, by the clock and never before the time floor.
+    fn now(&self) -> u64 {
+        // The child keeps it current, and may be writing it at this moment.
+        let newest = self.store().and_then(|store| store.time_floor_unix_ms()).unwrap_or_default();
+        let now = DeviceClock::new(newest.max(self.time_floor_unix_ms)).now();
+        u64::try_from(now.unix_ms / 1000).unwrap_or_default()
     }
 
     /// What was loaded last.
@@ -138,11 +160,11 @@ impl Services {
         let Ok(Question { number, request }) = cbor::decode(packet) else {
             return encode(&refused("no question that this parent answers"));
         };
-        let answer = self.act(request).unwrap_or_else(Answer::Failed);
+        let answer = self.act(request, limits).unwrap_or_else(Answer::Failed);
         encode(&Reply { number, answer })
     }
 
-    fn act(&mut self, request: Request) -> Result<Answer, String> {
+    fn act(&mut self, request: Request, limits: &Limits) -> Result<Answer, String> {
         match request {
             Request::Start => Ok(Answer::Start(Box::new(self.start()?))),
             Request::Confirm => self.boot.confirm().map_err(told).map(|()| Answer::Done),
@@ -154,7 +176,7 @@ impl Services {
                 let signature = self.tls.key().sign_handshake(&message);
                 Ok(Answer::Signature(signature.map_err(told)?.into()))
             }
-            Request::Install { manifest, content_key } => match self.install(&manifest, &content_key) {
+            Request::Install { manifest, content_key } => match self.install(&manifest, &content_key, limits) {
                 Ok(()) => Ok(Answer::Done),
                 Err((trouble, why)) => Ok(Answer::NotInstalled { trouble, why }),
             },
@@ -179,29 +201,33 @@ impl Services {
     }
 
     /// Judges what the child has downloaded, with every layer that the anchors demand, and installs it.
-    fn install(&mut self, manifest: &[u8], content_key: &[u8]) -> Result<(), (OsTrouble, String)> {
+    fn install(&mut self, manifest: &[u8], content_key: &[u8], limits: &Limits) -> Result<(), (OsTrouble, String)> {
         let other = |why: &str| (OsTrouble::Other, why.to_owned());
         if self.diskless {
             return Err(other("a diskless device installs nothing"));
         }
-        let booted = self.booted.as_ref().ok_or_else(|| other("nothing was booted"))?;
-        // The child raises the floors when its image is confirmed; until the next start they are known from that.
-        let floors = Floors {
-            version: self.floors.version.max(booted.version),
-            security_epoch: self.floors.security_epoch.max(booted.security_epoch),
-            ..self.floors
-        };
-        let judged = self.boot.manifest_hash(manifest, &floors);
-        let measured = judged.map_err(|error| (trouble_of(&error), error.to_string()))?;
+        // A key that is wrapped for another manifest than this one does not open; who signed it is judged below.
+        let payload = release_key::danger_unverified(manifest);
+        let named = sha256(&payload.map_err(|error| (OsTrouble::BadSignature, error.to_string()))?);
         let bad_key = |error: ContentKeyError| (OsTrouble::BadKey, error.to_string());
         let wrapped = WrappedContentKey::from_bytes(content_key).map_err(bad_key)?;
-        let key = ContentKey::new(self.keys.open_content_key(&wrapped, measured.0).map_err(bad_key)?);
+        let key = ContentKey::new(self.keys.open_content_key(&wrapped, named).map_err(bad_key)?);
         let no_room = |error: io::Error| (OsTrouble::NoRoom, error.to_string());
-        let staged = FolderDisk::new(&self.staging).look(STAGED_IMAGE).map_err(no_room)?;
+        let staging = FolderDisk::new(&self.staging);
+        let staged = staging.look(STAGED_IMAGE).map_err(no_room)?;
         let image = staged.ok_or_else(|| other(&format!("no image is in {}", self.staging.display())))?;
         let length = image.metadata().map_err(no_room)?.len();
-        let source = Source { manifest, approval: None, image, length, content_key: &key };
-        self.boot.install(&floors, source).map_err(|error| (trouble_of_install(&error), error.to_string()))?;
+        let mut trust = None;
+        if self.boot.anchors().root_version().is_some() {
+            let staged = staging.read(STAGED_TRUST, limits.trust_file).map_err(no_room)?;
+            trust = staged.map(|bytes| read_trust(&bytes, limits)).transpose()?;
+        }
+        let (identity, now) = (self.keys.identity().spki_hash(), self.now());
+        let proof = trust.as_ref().map(|trust| Proof { trust, identity, now });
+        let source = Source { manifest, proof, image, length, content_key: &key };
+        // The floors of the vault were taken in when the image was loaded.
+        let installed = self.boot.install(&Floors::NONE, source);
+        installed.map_err(|error| (error.trouble(), error.to_string()))?;
         self.restart_due = true;
         Ok(())
     }
@@ -233,22 +259,13 @@ impl Services {
     }
 }
 
-fn trouble_of(error: &L1Error) -> OsTrouble {
-    match error {
-        L1Error::Signature(_) | L1Error::Manifest(_) => OsTrouble::BadSignature,
-        L1Error::Product { .. } | L1Error::Model { .. } => OsTrouble::OtherModel,
-        L1Error::BelowFloor(_) => OsTrouble::Rollback,
+/// Reads what a child laid down; nothing of it is believed.
+fn read_trust(bytes: &[u8], limits: &Limits) -> Result<Trust, (OsTrouble, String)> {
+    let strange = || (OsTrouble::Other, "what is staged to prove the image is no metadata".to_owned());
+    if bytes.len() > limits.trust_file {
+        return Err(strange());
     }
-}
-
-fn trouble_of_install(error: &InstallError) -> OsTrouble {
-    match error {
-        InstallError::Manifest(error) => trouble_of(error),
-        InstallError::Admission(_) => OsTrouble::NoQuorum,
-        InstallError::Image(_) => OsTrouble::Damaged,
-        InstallError::Read(_) | InstallError::Slot(_) | InstallError::Boot(_) => OsTrouble::NoRoom,
-        InstallError::Already(_) | InstallError::OnTrial => OsTrouble::Other,
-    }
+    cbor::decode(bytes).map_err(|_| strange())
 }
 
 fn told(error: impl std::fmt::Display) -> String {
@@ -258,7 +275,8 @@ fn told(error: impl std::fmt::Display) -> String {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use crate::boot::fixture;
+    use crate::boot::fixture::{self, Image};
+    use crate::boot::maker::{self, Maker};
     use crate::limits::LIMITS;
     use crate::parent::message::SignFor;
     use crate::store::tests::store_of;
@@ -268,6 +286,7 @@ pub(super) mod tests {
     use keys::pki::{Authority, AuthorityKind, Csr};
     use keys::profile::Profile;
     use keys::purpose::KeyPurpose;
+    use minicbor::bytes::ByteVec;
     use protocol::eat::DemandedLayers;
     use std::time::Duration;
 
@@ -282,7 +301,7 @@ pub(super) mod tests {
             let image = fixture::image("1.1.0", 0, program);
             let source = Source {
                 manifest: &image.manifest,
-                approval: None,
+                proof: None,
                 image: &image.sealed[..],
                 length: image.sealed.len() as u64,
                 content_key: &image.content_key,
@@ -306,7 +325,7 @@ pub(super) mod tests {
         let (image, disk) = (fixture::image("1.0.0", 0, b"program"), FolderDisk::new(dir.path()));
         let source = Source {
             manifest: &image.manifest,
-            approval: None,
+            proof: None,
             image: &image.sealed[..],
             length: image.sealed.len() as u64,
             content_key: &image.content_key,
@@ -325,8 +344,9 @@ pub(super) mod tests {
                 trying: false,
                 fell_back: None,
                 given_up: None,
+                root_version: None,
             }),
-            floors: Floors::NONE,
+            time_floor_unix_ms: 0,
             restart_due: false,
             diskless: false,
             vault,
@@ -453,12 +473,12 @@ pub(super) mod tests {
         let update = fixture::image("1.1.0", 0, b"the next program");
         let staging = bench.services.staging.clone();
         std::fs::create_dir(&staging).unwrap();
-        let hash = bench.services.boot.manifest_hash(&update.manifest, &Floors::NONE).unwrap();
+        let hash = sha256(&release_key::danger_unverified(&update.manifest).unwrap());
         let wrap = |manifest_sha256| {
             let info = ContentKeyInfo { manifest_sha256, identity: bench.services.keys.identity().spki_hash() };
             content_key::wrap(update.content_key.expose(), bench.services.keys.agreement(), &info).unwrap()
         };
-        let (good, other) = (wrap(hash.0), wrap([7; 32]));
+        let (good, other) = (wrap(hash), wrap([7; 32]));
         let install = |services: &mut Services, key: &WrappedContentKey| {
             let (manifest, content_key) = (update.manifest.clone().into(), key.as_bytes().to_vec().into());
             asked(services, Request::Install { manifest, content_key })
@@ -476,5 +496,76 @@ pub(super) mod tests {
         assert!(services.is_restart_due() && services.is_trying());
         assert_eq!(asked(services, Request::Confirm), Answer::Done);
         assert!(!services.is_trying());
+    }
+
+    /// The parent of a device that demands the custodians' approval, with an update in its staging folder.
+    fn quorum_bench(maker: &mut Maker, update: &Image) -> (Bench, ByteVec) {
+        let mut bench = bench();
+        let services = &mut bench.services;
+        let device = services.keys.identity().spki_hash();
+        let first = fixture::image("1.0.0", 0, b"program");
+        let trust = maker.approve(&[&first]).trust(device, &first);
+        let source = Source {
+            manifest: &first.manifest,
+            proof: Some(Proof { trust: &trust, identity: device, now: maker.now }),
+            image: &first.sealed[..],
+            length: first.sealed.len() as u64,
+            content_key: &first.content_key,
+        };
+        let (root, folder) = (services.keys.storage_root().unwrap(), bench._dir.path().join("quorum"));
+        std::fs::create_dir_all(&services.staging).unwrap();
+        std::fs::create_dir(&folder).unwrap();
+        BootFolder::create(FolderDisk::new(&folder), &root, &maker.anchors(), source, &LIMITS).unwrap();
+        services.boot = BootFolder::open(FolderDisk::new(&folder), &root, &LIMITS).unwrap();
+        std::fs::write(services.staging.join(STAGED_IMAGE), &update.sealed).unwrap();
+        let info = ContentKeyInfo { manifest_sha256: maker::manifest_of(update).hash().0, identity: device };
+        let key = content_key::wrap(update.content_key.expose(), services.keys.agreement(), &info).unwrap();
+        (bench, key.as_bytes().to_vec().into())
+    }
+
+    #[test]
+    fn an_update_is_proved_by_what_the_child_lays_down_and_refused_with_the_reason_that_the_server_counts() {
+        let mut maker = Maker::new();
+        let update = fixture::image("1.1.0", 0, b"the next program");
+        let (mut bench, key) = quorum_bench(&mut maker, &update);
+        let services = &mut bench.services;
+        let device = services.keys.identity().spki_hash();
+        let staged = services.staging.join(STAGED_TRUST);
+        let install = |services: &mut Services, trust: Option<&Trust>| {
+            match trust {
+                Some(trust) => std::fs::write(&staged, cbor::encode(trust)).unwrap(),
+                None => drop(std::fs::remove_file(&staged)),
+            }
+            let (manifest, content_key) = (update.manifest.clone().into(), key.clone());
+            asked(services, Request::Install { manifest, content_key })
+        };
+        let refused = |answer: Answer| match answer {
+            Answer::NotInstalled { trouble, .. } => trouble,
+            other => panic!("{other:?}"),
+        };
+        let old = maker.trust(device, &update);
+        let trust = maker.approve(&[&update]).trust(device, &update);
+        let unassigned = Trust { assignment: None, ..trust.clone() };
+        let stale = Trust { assignment: Some(maker.assignment(device, &update, maker.now).into()), ..trust.clone() };
+        assert_eq!(refused(install(services, None)), OsTrouble::NoQuorum);
+        assert_eq!(refused(install(services, Some(&old))), OsTrouble::NoQuorum);
+        assert_eq!(refused(install(services, Some(&unassigned))), OsTrouble::NotAssigned);
+        assert_eq!(refused(install(services, Some(&stale))), OsTrouble::Stale);
+        assert_eq!(refused(install(services, Some(&old))), OsTrouble::Rollback);
+        services.time_floor_unix_ms = i64::try_from((maker.now + maker::DAY + 1) * 1000).unwrap();
+        assert_eq!(refused(install(services, Some(&trust))), OsTrouble::Stale, "the time floor counts");
+        services.time_floor_unix_ms = 0;
+        assert!(!services.is_restart_due() && !services.is_trying());
+        assert_eq!(install(services, Some(&trust)), Answer::Done);
+        assert!(services.is_restart_due() && services.is_trying());
+    }
+
+    #[test]
+    fn what_proves_an_update_has_its_longest_length() {
+        let trust = |length| cbor::encode(&Trust { targets: Some(vec![0; length].into()), ..Trust::default() });
+        let overhead = trust(LIMITS.trust_file).len() - LIMITS.trust_file;
+        assert!(read_trust(&trust(LIMITS.trust_file - overhead), &LIMITS).is_ok());
+        assert!(read_trust(&trust(LIMITS.trust_file - overhead + 1), &LIMITS).is_err());
+        assert!(read_trust(b"{}", &LIMITS).is_err());
     }
 }

@@ -325,7 +325,7 @@ fn program(number: u8) -> Vec<u8> {
 
 fn source(image: &Image) -> Source<'_, &[u8]> {
     let length = image.sealed.len() as u64;
-    Source { manifest: &image.manifest, approval: None, image: &image.sealed, length, content_key: &image.content_key }
+    Source { manifest: &image.manifest, proof: None, image: &image.sealed, length, content_key: &image.content_key }
 }
 
 /// What a start of the parent loads, told by the first byte of the program.

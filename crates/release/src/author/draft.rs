@@ -11,6 +11,9 @@ use sigstore_tuf::{Metadata, Root};
 use crate::limits::LIMITS;
 use crate::root::{RootContent, RootError, key_id};
 
+/// What signatures, one of each custodian, and line ends in keys add at most to the bytes that are signed.
+const SIGNATURES: usize = 8 * 1024;
+
 /// Metadata with the signatures that it has so far. Its content never changes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Draft {
@@ -87,7 +90,7 @@ impl Draft {
 
     pub(super) fn new(signed: Value) -> Result<Draft, DraftError> {
         let canonical = to_canonical_bytes(&signed)?;
-        if canonical.len() > LIMITS.targets / 2 {
+        if canonical.len() + SIGNATURES > LIMITS.targets {
             return Err(DraftError::Bound("the metadata would be longer than devices take it; drop older releases"));
         }
         Ok(Draft { signed, canonical, signatures: BTreeMap::new() })

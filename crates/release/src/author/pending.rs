@@ -254,7 +254,7 @@ impl Pending {
         write(&file, &text)
     }
 
-    /// The approvals in the folder whose signatures hold under this root, and the metadata with all of them.
+    /// The approvals in the folder whose signatures hold under this root, by the custodians' names, and the metadata with all of them.
     ///
     /// # Errors
     /// [`PendingError`] when a file is no approval of this release.
@@ -278,6 +278,7 @@ impl Pending {
             }
             approvals.push(Approval { custodian, compared });
         }
+        approvals.sort_by(|a, b| a.custodian.cmp(&b.custodian));
         Ok((approvals, all))
     }
 

@@ -9,6 +9,7 @@ use release::anchors::{AdmissionError, Anchors, AnchorsError, Layers, ReleaseKey
 use release::author::{Draft, DraftError, TargetsSpec};
 use release::floors::{BelowFloor, Floors, MetadataFloors};
 use release::l1::{L1Error, verify_l1};
+use release::limits::LIMITS;
 use release::manifest::Manifest;
 use release::tuf::{Cache, Files, Trusted, TufError, verify};
 use release::version::OsVersion;
@@ -318,13 +319,17 @@ fn metadata_files_are_bounded() {
         files.insert(&format!("{at}"), vec![]).unwrap();
     }
     assert!(files.insert("128", vec![]).is_err());
-    assert!(files.insert("127", vec![0; 512 * 1024]).is_ok(), "in place of one that is there");
-    assert!(files.insert("127", vec![0; 512 * 1024 + 1]).is_err());
+    assert!(files.insert("127", vec![0; 96 * 1024]).is_ok(), "in place of one that is there");
+    assert!(files.insert("127", vec![0; 96 * 1024 + 1]).is_err());
     let mut site = Site::new();
     let mut files = site.approve(&[]).files();
     let padded = [files.get("timestamp.json").unwrap(), &[b' '; 16 * 1024]].concat();
     files.insert("timestamp.json", padded).unwrap();
     assert!(refused(fresh(&site, files)).contains("longer than 16384 bytes"));
+    // Targets of the longest length are verified like any others.
+    let sound = signed_by(site.targets.draft().unwrap(), &[&site.cards[0], &site.cards[1]]).to_json();
+    let longest = [&sound[..], &vec![b' '; LIMITS.targets - sound.len()]].concat();
+    assert!(fresh(&site, site.files_with(&longest)).is_ok());
 }
 
 /// A cache that outlives one verification.

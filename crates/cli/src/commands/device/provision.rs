@@ -1,10 +1,11 @@
 //! `vouch device provision`: keys are born, the server enrols them, and the folder is a device.
 
 use std::fs;
+use std::io::{BufReader, Seek as _, SeekFrom};
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use clap::Args;
 use device::ProvisionOptions;
 use device::board::plan::Plan as Board;
@@ -17,6 +18,7 @@ use keys::chunks::{ContentKey, KEY_BYTES};
 use keys::keystore::KeystoreSpec;
 use keys::profile::Profile;
 use release::anchors::Anchors;
+use release::bundle::Bundle;
 use serde_json::json;
 use zeroize::Zeroizing;
 
@@ -82,11 +84,13 @@ pub(crate) struct Provision {
     #[arg(long, requires = "image", value_name = "FILE")]
     anchors: Option<PathBuf>,
 
-    /// The encrypted OS image that the device boots; its signed manifest is beside it, in FILE.manifest.
-    #[arg(long, requires = "anchors", requires = "content_key_file", value_name = "FILE")]
+    /// The release bundle (.vouchos) with the OS image that the device boots. The server gives the image's key and what proves it in the
+    /// device's first session, so a roll-out of this release must run in the device's group.
+    #[arg(long, requires = "anchors", value_name = "FILE")]
     image: Option<PathBuf>,
 
-    /// The file that holds the key which the OS image is encrypted with: 32 hex digits.
+    /// For development, with anchors that are danger-l1-only: the file that holds the key which the OS image is encrypted with, 32 hex
+    /// digits. --image is then an encrypted image alone, its signed manifest beside it in FILE.manifest, and the server is not asked.
     #[arg(long, requires = "image", value_name = "FILE")]
     content_key_file: Option<PathBuf>,
 
@@ -148,20 +152,34 @@ impl Provision {
     }
 
     fn factory_image(&self) -> Result<Option<FactoryImage>> {
-        let (Some(anchors), Some(image), Some(key)) = (&self.anchors, &self.image, &self.content_key_file) else {
-            return Ok(None);
-        };
-        let manifest = image.with_added_extension("manifest");
-        let read = |path: &PathBuf| fs::read(path).with_context(|| format!("cannot read {}", path.display()));
-        let not_a_key = || format!("{} holds no content key: it must be 32 hex digits", key.display());
-        let mut content_key = Zeroizing::new([0; KEY_BYTES]);
-        const_hex::decode_to_slice(&*password::read_secret(key)?, &mut *content_key).with_context(not_a_key)?;
-        Ok(Some(FactoryImage {
-            anchors: Anchors::from_cbor(&read(anchors)?).with_context(|| anchors.display().to_string())?,
-            manifest: read(&manifest)?,
-            image: fs::File::open(image).with_context(|| format!("cannot read {}", image.display()))?,
-            content_key: ContentKey::new(content_key),
-        }))
+        let (Some(anchors), Some(path)) = (&self.anchors, &self.image) else { return Ok(None) };
+        let unreadable = |path: &Path| format!("cannot read {}", path.display());
+        let read = |path: &Path| fs::read(path).with_context(|| unreadable(path));
+        let anchors = Anchors::from_cbor(&read(anchors)?).with_context(|| anchors.display().to_string())?;
+        let image = fs::File::open(path).with_context(|| unreadable(path))?;
+        if let Some(key) = &self.content_key_file {
+            let not_a_key = || format!("{} holds no content key: it must be 32 hex digits", key.display());
+            let mut content_key = Zeroizing::new([0; KEY_BYTES]);
+            const_hex::decode_to_slice(&*password::read_secret(key)?, &mut *content_key).with_context(not_a_key)?;
+            let manifest = read(&path.with_added_extension("manifest"))?;
+            let length = image.metadata().with_context(|| unreadable(path))?.len();
+            let content_key = Some(ContentKey::new(content_key));
+            return Ok(Some(FactoryImage { anchors, manifest, image, length, content_key }));
+        }
+        self.bundled(anchors, image).with_context(|| path.display().to_string()).map(Some)
+    }
+
+    /// The image for this device's model out of a bundle.
+    fn bundled(&self, anchors: Anchors, mut file: fs::File) -> Result<FactoryImage> {
+        let model = anchors.model();
+        ensure!(model == self.model, "the anchors are for the model {model}, this device is to be a {}", self.model);
+        let bundle = Bundle::read(&mut BufReader::new(&file))?;
+        let place = bundle.find(model).and_then(|at| Some((bundle.images.get(at)?, bundle.place(at)?)));
+        let (image, (begin, length)) =
+            place.with_context(|| format!("the release has no image for the model {model}"))?;
+        file.seek(SeekFrom::Start(begin))?;
+        let manifest = image.signed_manifest.clone();
+        Ok(FactoryImage { anchors, manifest, image: file, length, content_key: None })
     }
 
     fn config(&self) -> Result<DeviceConfig> {

@@ -1,0 +1,162 @@
+//! A release from the ceremony to a device that demands it: provisioned from the bundle, updated over the air, its settings kept.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::boot::end;
+use crate::ceremony::{Room, words};
+use crate::support::{PATIENCE, Server, Watched, os_image, output, vouch};
+
+const CUSTODIANS: [&str; 3] = ["ada", "ben", "cleo"];
+/// It says which settings of its own it finds, and leaves some.
+const APP: &str = r#"
+local found = imp.getuserconfiguration();
+server.log("found " + (found == null ? "nothing" : found.tostring()));
+imp.setuserconfiguration("a setting of its own");
+"#;
+
+struct Bench {
+    server: Server,
+    address: &'static str,
+    room: Room,
+    root: tempfile::TempDir,
+}
+
+impl Bench {
+    /// A server, and a maker who has held the founding ceremony.
+    fn new(address: &'static str) -> Bench {
+        let root = tempfile::tempdir().unwrap();
+        let server = Server::start(root.path(), &[address]);
+        let room = Room::beside_server(root.path(), &CUSTODIANS);
+        room.found(&CUSTODIANS, "2");
+        room.run(&["ceremony", "anchors", "--dir", "ceremony", "--model", "till-1", "--out", "anchors"]);
+        fs::copy(os_image(), root.path().join("image")).unwrap();
+        Bench { server, address, room, root }
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.root.path().join(name).to_str().unwrap().to_owned()
+    }
+
+    fn value(&self, arguments: &[&str]) -> Value {
+        let printed = output(self.server.command(&[&["--json"], arguments].concat()));
+        serde_json::from_str(printed.lines().last().unwrap_or("null")).unwrap()
+    }
+
+    /// Two of three custodians make a release of this version, and it is uploaded.
+    fn release(&self, version: &str) {
+        let (out, bundle) = (format!("release-{version}"), self.path(&format!("{version}.vouchos")));
+        self.room.build(version, &out);
+        for name in ["ada", "cleo"] {
+            self.room.run(&words(&self.room.approve(name, &out, None)));
+        }
+        self.room.run(&words(&self.room.sign(&out, &["ben", "cleo"])));
+        self.room.run(&["release", "assemble", &out, "--ceremony", "ceremony", "--out", &bundle]);
+        output(self.server.command(&["release", "upload", &bundle]));
+    }
+
+    fn provision(&self, dir: &str) -> Command {
+        fs::write(self.path("token"), output(self.server.command(&["enrolment-token"]))).unwrap();
+        let mut command = vouch();
+        command.args(["--json", "device", "provision", "--server", "vouch.test", "--address", self.address]);
+        command.args(["--model", "till-1", "--keys", "danger-software", "--token-file", &self.path("token")]);
+        command.args(["--anchors", &self.path("anchors"), "--image", &self.path("1.0.0.vouchos")]);
+        command.args(["--dir", &self.path(dir)]);
+        command
+    }
+
+    fn boot(&self) -> Watched {
+        self.server.boot_device(Path::new(&self.path("device")), &["--trial", "60", "--retry-max", "1"])
+    }
+
+    fn roll_out(&self, version: &str) -> String {
+        let begun = self.value(&["rollout", "start", version, "--phases", "100%"]);
+        begun["id"].as_str().unwrap().to_owned()
+    }
+
+    /// Waits until the fleet's owner sees one device that runs this version, and no other.
+    fn wait_for_skew(&self, version: &str) {
+        let expected = json!([{ "model": "till-1", "os_version": version, "devices": 1 }]);
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let skew = self.value(&["fleet", "skew"]);
+            if skew["versions"] == expected {
+                return;
+            }
+            assert!(Instant::now() < deadline, "{skew}");
+            thread::sleep(Duration::from_millis(100));
+        }
+    }
+}
+
+#[test]
+fn a_device_that_demands_custodians_is_provisioned_from_a_bundle_and_updated_over_the_air_and_keeps_its_settings() {
+    let bench = Bench::new("127.81.1.1");
+    bench.release("1.0.0");
+
+    // Without a roll-out the server gives neither proof nor key: it says what to do, and nothing is left.
+    let refused = bench.provision("device").output().unwrap();
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(!refused.status.success() && said.contains("vouch rollout start 1.0.0"), "{said}");
+    let left: Vec<_> = fs::read_dir(bench.root.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert!(left.iter().all(|name| !name.to_string_lossy().contains("device")), "{left:?}");
+    let stranded = bench.value(&["device", "list"]);
+    let id = stranded[0]["id"].as_str().unwrap();
+    assert!(said.contains(&format!("vouch device delete {id}")), "{said}");
+    output(bench.server.command(&["device", "unassign", id]));
+    output(bench.server.command(&["device", "delete", id]));
+
+    bench.roll_out("1.0.0");
+    let provisioned: Value = serde_json::from_str(&output(bench.provision("device"))).unwrap();
+    let (device, agent) = (bench.path("device.nut"), bench.path("agent.nut"));
+    fs::write(&device, APP).unwrap();
+    fs::write(&agent, "").unwrap();
+    bench.server.deploy_files(Path::new(&device), Path::new(&agent));
+    let mut device = bench.boot();
+    let booting = device.event("booting");
+    assert_eq!((&booting["version"], &booting["layers"]), (&json!("1.0.0"), &json!("l1+l2")));
+    device.event("welcomed");
+    device.wait("the first start of the app", |event| event.to_string().contains("found nothing"));
+    bench.wait_for_skew("1.0.0");
+
+    bench.release("1.1.0");
+    let rollout = bench.roll_out("1.1.0");
+    let booting = device.wait("the update", |event| event["event"] == "booting");
+    assert_eq!((&booting["version"], &booting["trying"]), (&json!("1.1.0"), &json!(true)));
+    // The stored app starts before the server is reached.
+    device.wait("the app with its settings", |event| event.to_string().contains("found a setting of its own"));
+    device.event("welcomed");
+    output(bench.server.command(&["rollout", "show", &rollout, "--follow"]));
+    let shown = bench.value(&["rollout", "show", &rollout]);
+    assert_eq!((&shown["attributes"]["confirmed"], &shown["attributes"]["failed"]), (&json!(1), &json!(0)));
+    bench.wait_for_skew("1.1.0");
+    end(device);
+
+    let mut device = bench.boot();
+    let booting = device.event("booting");
+    assert_eq!((&booting["version"], &booting["trying"]), (&json!("1.1.0"), &json!(false)));
+    device.event("welcomed");
+    end(device);
+    assert_eq!(bench.value(&["device", "list"])[0]["id"], provisioned["device_id"]);
+}
+
+#[test]
+fn attack_a_bundle_whose_image_has_no_approval_of_the_anchors_custodians_makes_no_device() {
+    let bench = Bench::new("127.81.2.1");
+    bench.release("1.0.0");
+    bench.roll_out("1.0.0");
+    // The anchors of another maker: other custodians, another release key, the same product and model.
+    let other = Room::new(&CUSTODIANS);
+    other.found(&CUSTODIANS, "2");
+    other.run(&["ceremony", "anchors", "--dir", "ceremony", "--model", "till-1", "--out", "anchors"]);
+    fs::copy(other.dir.join("anchors"), bench.path("anchors")).unwrap();
+    let refused = bench.provision("device").output().unwrap();
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(!refused.status.success() && said.contains("is not installed"), "{said}");
+    assert!(!Path::new(&bench.path("device")).exists());
+}
