@@ -13,6 +13,7 @@ mod libraries;
 mod limits;
 mod logs;
 mod products;
+mod proofs;
 mod release_log;
 mod releases;
 mod rig;
