@@ -91,6 +91,9 @@ pub(crate) struct Installing {
     /// How many chunks have durably reached the slot.
     #[n(1)]
     pub(crate) chunks: u32,
+    /// The SHA-256 of the content key: what goes on under another one could be other bytes under the slot's key.
+    #[n(2)]
+    pub(crate) content_key: ByteArray<32>,
 }
 
 /// The longest reason that is kept, in bytes.
@@ -196,10 +199,10 @@ impl Control {
     }
 
     /// Begins to write the slot that is not active at a chunk; what it held does not count any more.
-    pub(crate) fn begin_install(&mut self, content: Content, chunks: u32) {
+    pub(crate) fn begin_install(&mut self, installing: Installing) {
         let inactive = self.active.other();
         *self.slot_mut(inactive) = None;
-        self.installing = Some(Installing { content, chunks });
+        self.installing = Some(installing);
     }
 
     #[cfg(test)]
@@ -232,9 +235,13 @@ mod tests {
         Content { manifest: vec![number].into(), salt: [number; 16].into(), length: 7 }
     }
 
+    fn installing(number: u8) -> Installing {
+        Installing { content: content(number), chunks: 0, content_key: [number; 32].into() }
+    }
+
     fn updated() -> Control {
         let mut control = Control::of_factory(content(1));
-        control.begin_install(content(2), 0);
+        control.begin_install(installing(2));
         control.finish_install(2);
         control
     }
@@ -268,7 +275,7 @@ mod tests {
         let mut control = updated();
         assert!(control.count_start(2) && control.confirm() && !control.confirm());
         assert!(!control.is_trying() && !control.count_start(2));
-        control.begin_install(content(3), 0);
+        control.begin_install(installing(3));
         assert_eq!((control.active, control.slot(Slot::A)), (Slot::B, None));
         control.finish_install(2);
         assert_eq!((control.active, &control.slot(Slot::A).unwrap().content), (Slot::A, &content(3)));

@@ -3,7 +3,7 @@
 use std::io::{self, Read};
 
 use keys::chunks::ContentKey;
-use keys::hashes::random;
+use keys::hashes::{random, sha256};
 use keys::purpose::KeyPurpose;
 use keys::storage::{PurposeKey, StorageRoot};
 use protocol::reason::OsTrouble;
@@ -16,7 +16,7 @@ use release::manifest::{Manifest, ManifestHash};
 use release::tuf::{TooMany, TufError};
 use vault::{Record, Vault, VaultError, VaultKeys};
 
-use super::control::{Content, Control, Slot};
+use super::control::{Content, Control, Installing, Slot};
 use super::judge::{Judged, Proof, judge};
 use super::slot::{SlotError, SlotReader, SlotWriter};
 use super::{BootFolder, BootFolderError, put};
@@ -156,12 +156,17 @@ impl<D: Disk + Clone> BootFolder<D> {
         if self.control.slot(active).is_some_and(|installed| *installed.content.manifest == *source.manifest) {
             return Err(InstallError::Already(judged.manifest.version));
         }
-        let going_on = self.control.installing.take().filter(|going_on| *going_on.content.manifest == *source.manifest);
-        let (content, from) = match going_on {
-            Some(going_on) => (going_on.content, going_on.chunks),
-            None => (content_of(&judged.manifest, source.manifest), 0),
-        };
-        self.control.begin_install(content.clone(), from);
+        // Where other bytes were written than now, a key must not be used again. Under one content key there are no others.
+        let content_key = sha256(source.content_key.expose()).into();
+        let is_same =
+            |before: &Installing| *before.content.manifest == *source.manifest && before.content_key == content_key;
+        let installing = self.control.installing.take().filter(is_same).unwrap_or_else(|| Installing {
+            content: content_of(&judged.manifest, source.manifest),
+            chunks: 0,
+            content_key,
+        });
+        let (content, from) = (installing.content.clone(), installing.chunks);
+        self.control.begin_install(installing);
         self.store(Some(&judged.anchors))?;
         let target =
             Target { slot: active.other(), content: &content, key: &self.slot_key, from, limits: &self.limits };

@@ -294,6 +294,42 @@ fn attack_an_image_by_another_key_for_another_model_or_with_other_bytes_is_not_i
     assert_eq!(device.boots().unwrap(), 1, "the active image is not touched");
 }
 
+/// An image of which nothing can be read. It keeps the folder as a power cut at this moment would leave it.
+struct PowerCut<'a> {
+    device: &'a Path,
+    kept: &'a Path,
+}
+
+impl io::Read for PowerCut<'_> {
+    fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+        copy(self.device, self.kept);
+        Ok(0)
+    }
+}
+
+#[test]
+fn attack_what_goes_on_under_another_content_key_is_not_written_under_the_same_slot_key() {
+    let device = Device::new();
+    let (update, other) = (image("1.1.0", 0, &program(2)), image("1.1.0", 0, &program(3)));
+    // What identifies the write that a power cut interrupts.
+    let cut = |content_key| {
+        let kept = tempfile::tempdir().unwrap();
+        let cut = PowerCut { device: device.dir.path(), kept: kept.path() };
+        let Source { manifest, proof, length, .. } = source(&update);
+        let source = Source { manifest, proof, length, image: cut, content_key };
+        device.open().unwrap().install(&Floors::NONE, source).unwrap_err();
+        copy(kept.path(), device.dir.path());
+        device.open().unwrap().control.installing.unwrap().content.salt
+    };
+    let first = cut(&update.content_key);
+    assert_eq!(cut(&update.content_key), first, "it goes on");
+    let forged = cut(&other.content_key);
+    assert_ne!(forged, first);
+    assert_ne!(cut(&update.content_key), forged);
+    device.open().unwrap().install(&Floors::NONE, source(&update)).unwrap();
+    assert_eq!(device.boots().unwrap(), 2);
+}
+
 #[test]
 fn no_update_changes_what_is_demanded() {
     let device = Device::new();
