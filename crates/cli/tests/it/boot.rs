@@ -110,7 +110,7 @@ fn a_static_network_is_put_in_force_and_taken_out_by_a_parent_with_that_one_priv
             assert!(
                 bench
                     .ip("-4 route show default")
-                    .starts_with(&format!("default via {SERVER_ADDRESS} dev wire1 proto static metric 10"))
+                    .starts_with(&format!("default via {SERVER_ADDRESS} dev wire1 proto 118 metric 10"))
             );
             let shown = bench.network("");
             assert_eq!(shown["confirmed"]["address"], "10.77.0.9");
@@ -168,7 +168,7 @@ fn a_static_network_of_ipv6_reaches_the_server() {
         let mut device = bench.boot();
         device.event("welcomed");
         assert!(bench.ip("-6 address show dev wire1").contains("inet6 fd77::9/64"));
-        assert!(bench.ip("-6 route show default").starts_with("default via fd77::1 dev wire1 proto static metric 10"));
+        assert!(bench.ip("-6 route show default").starts_with("default via fd77::1 dev wire1 proto 118 metric 10"));
         end(device);
         assert!(!bench.ip("-6 address show dev wire1").contains("fd77::9"));
     });

@@ -65,6 +65,8 @@ impl Services {
         let root = keys.storage_root().map_err(FolderError::from)?;
         let counter = keys.counter().map_err(FolderError::from)?;
         let boot = BootFolder::open(FolderDisk::new(&folder), &root, limits)?;
+        // Now that no other parent uses this device. An interface that is not there holds nothing, and a device starts without.
+        let _ = interface.as_ref().map(Interface::remove_marked);
         let vault_keys = VaultKeys::derive(&root).map_err(BootFolderError::from)?;
         let vault = dir.join(VAULT_FOLDER);
         Ok(Services {
