@@ -235,6 +235,7 @@ fn a_device_writes_its_state_in_one_place() {
         "crates/device/src/storage.rs",
         "crates/device/src/folder/unfinished.rs",
         "crates/device/src/boot/tests.rs",
+        "crates/device/src/parent/services/tests.rs",
         "crates/device/src/board",
         "crates/device/src/self_test/attempts.rs",
     ];

@@ -1,0 +1,296 @@
+//! What a parent does for its child, and what it refuses.
+
+use super::*;
+use crate::boot::fixture::{self, Image};
+use crate::boot::maker::{self, Maker};
+use crate::limits::LIMITS;
+use crate::parent::message::SignFor;
+use crate::store::tests::store_of;
+use keys::content_key::{self, ContentKeyInfo};
+use keys::cose::{self, CosePurpose};
+use keys::keystore::KeystoreSpec;
+use keys::pki::{Authority, AuthorityKind, Csr};
+use keys::profile::Profile;
+use keys::purpose::KeyPurpose;
+use minicbor::bytes::ByteVec;
+use protocol::eat::DemandedLayers;
+use std::time::Duration;
+
+pub(in super::super) struct Bench {
+    pub(in super::super) services: Services,
+    _dir: tempfile::TempDir,
+}
+
+impl Bench {
+    /// Installs version 1.1.0, which is tried then.
+    pub(in super::super) fn install(&mut self, program: &[u8]) {
+        let image = fixture::image("1.1.0", 0, program);
+        let source = Source {
+            manifest: &image.manifest,
+            proof: None,
+            image: &image.sealed[..],
+            length: image.sealed.len() as u64,
+            content_key: &image.content_key,
+        };
+        self.services.boot.install(&Floors::NONE, source).unwrap();
+    }
+}
+
+pub(in super::super) fn bench() -> Bench {
+    let dir = tempfile::tempdir().unwrap();
+    let keys = Keystore::create(&KeystoreSpec::DangerSoftware, &dir.path().join("keys"), Profile::Modern).unwrap();
+    let now = keys::time::Now { mono_ms: 0, unix_ms: crate::clock::BUILD_FLOOR_UNIX_MS };
+    let authority = Authority::create(AuthorityKind::Device, Profile::Modern, "Test", now).unwrap();
+    let tls = keys.tls_key(Profile::Modern).unwrap();
+    let csr = Csr::parse_and_verify(&Csr::create(&tls).unwrap()).unwrap();
+    let leaf = authority.issue_device(&csr, keys.identity().device_id(), now, Duration::from_secs(60)).unwrap();
+    let root = keys.storage_root().unwrap();
+    let vault = dir.path().join(VAULT_FOLDER);
+    std::fs::create_dir(&vault).unwrap();
+    store_of(&vault, &root);
+    let (image, disk) = (fixture::image("1.0.0", 0, b"program"), FolderDisk::new(dir.path()));
+    let source = Source {
+        manifest: &image.manifest,
+        proof: None,
+        image: &image.sealed[..],
+        length: image.sealed.len() as u64,
+        content_key: &image.content_key,
+    };
+    BootFolder::create(disk.clone(), &root, &fixture::anchors(), source, &LIMITS).unwrap();
+    let mut boot = BootFolder::open(disk, &root, &LIMITS).unwrap();
+    let hash = boot.load(&Floors::NONE, false).unwrap().hash;
+    let services = Services {
+        boot,
+        booted: Some(Booted {
+            manifest_sha256: hash.0.into(),
+            version: "1.0.0".parse().unwrap(),
+            security_epoch: 0,
+            layers: DemandedLayers::DangerL1Only,
+            danger_unlocked_memory: false,
+            trying: false,
+            fell_back: None,
+            given_up: None,
+            root_version: None,
+        }),
+        time_floor_unix_ms: 0,
+        restart_due: false,
+        diskless: false,
+        vault,
+        staging: dir.path().join(STAGING_FOLDER),
+        vault_keys: VaultKeys::derive(&root).unwrap(),
+        tls: Credential::new(tls, vec![leaf]).unwrap(),
+        keys,
+        counter: None,
+        interface: Some(Interface::new("none")),
+        _lock: File::open(dir.path()).unwrap(),
+    };
+    Bench { services, _dir: dir }
+}
+
+fn asked(services: &mut Services, request: Request) -> Answer {
+    let packet = encode(&Question { number: 7, request });
+    let reply: Reply = cbor::decode(&services.answer(&packet, &LIMITS)).unwrap();
+    assert_eq!(reply.number, 7);
+    reply.answer
+}
+
+fn refused(services: &mut Services, packet: &[u8]) -> String {
+    let reply: Reply = cbor::decode(&services.answer(packet, &LIMITS)).unwrap();
+    match reply.answer {
+        Answer::Failed(why) => why,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn everything_but_the_questions_is_refused() {
+    let mut bench = bench();
+    let remove = encode(&Question { number: 1, request: Request::Remove });
+    let longer = [&remove[..], &[0]].concat();
+    // A purpose that no child asks for (enrolment), and one that does not exist.
+    let mut enrolment = encode(&Question {
+        number: 1,
+        request: Request::Sign { purpose: SignFor::Challenge, payload: Vec::new().into() },
+    });
+    let at = enrolment.iter().rposition(|byte| *byte == 1).unwrap();
+    enrolment[at] = 0;
+    for packet in [&b""[..], b"{}", b"\xff", &remove[..remove.len() - 1], &longer, &enrolment] {
+        assert!(refused(&mut bench.services, packet).contains("no question"), "{packet:?}");
+    }
+}
+
+#[test]
+fn a_question_has_its_longest_length() {
+    let mut bench = bench();
+    let sign = |length: usize| {
+        let payload = vec![b' '; length].into();
+        encode(&Question { number: 1, request: Request::Sign { purpose: SignFor::SelfTest, payload } })
+    };
+    let overhead = sign(LIMITS.parent_message).len() - LIMITS.parent_message;
+    let longest = sign(LIMITS.parent_message - overhead);
+    assert_eq!(longest.len(), LIMITS.parent_message);
+    let reply: Reply = cbor::decode(&bench.services.answer(&longest, &LIMITS)).unwrap();
+    assert!(matches!(reply.answer, Answer::Signature(_)));
+    assert!(refused(&mut bench.services, &sign(LIMITS.parent_message - overhead + 1)).contains("too long"));
+}
+
+#[test]
+fn attack_a_child_obtains_no_signature_over_bytes_of_its_own() {
+    let mut bench = bench();
+    // The payload that it hands in is signed inside a Sig_structure of the purpose that it names, whatever it looks like.
+    let forged = cose::to_be_signed(CosePurpose::Enrolment, b"mine");
+    let request = Request::Sign { purpose: SignFor::Challenge, payload: forged.clone().into() };
+    let Answer::Signature(signature) = asked(&mut bench.services, request) else { panic!("no signature") };
+    let signature: [u8; 64] = signature.to_vec().try_into().unwrap();
+    let identity = bench.services.keys.identity().clone();
+    assert!(identity.verify(&forged, &signature).is_err());
+    let signed = cose::assemble(&forged, signature);
+    assert_eq!(cose::verify(CosePurpose::Challenge, &identity, &signed).unwrap(), forged);
+    assert!(cose::verify(CosePurpose::Enrolment, &identity, &signed).is_err());
+    let tls = asked(&mut bench.services, Request::SignTls(forged.into()));
+    assert!(matches!(tls, Answer::Failed(why) if why.contains("handshake")));
+}
+
+#[test]
+fn a_child_learns_its_identity_and_the_keys_of_its_vault_alone() {
+    let mut bench = bench();
+    let Answer::Start(start) = asked(&mut bench.services, Request::Start) else { panic!("no start") };
+    assert_eq!(&*start.identity_spki, bench.services.keys.identity().spki_der());
+    assert!(VaultKeys::from_exposed(&start.vault_keys.0).is_ok());
+    let root = bench.services.keys.storage_root().unwrap();
+    for purpose in [KeyPurpose::BootAnchors, KeyPurpose::BootControl, KeyPurpose::BootSlot, KeyPurpose::BootIndex] {
+        let key = *root.purpose_key(purpose).unwrap().expose();
+        assert!(!start.vault_keys.0.chunks(16).any(|handed| handed == key), "{purpose}");
+    }
+}
+
+#[test]
+fn without_a_counter_none_is_stepped() {
+    let mut bench = bench();
+    let answer = asked(&mut bench.services, Request::StepCounter { to: 1 });
+    assert!(matches!(answer, Answer::Failed(why) if why.contains("no counter")));
+    bench.services.counter = Some(5);
+    for to in [0, 4, 5, 7, u64::MAX] {
+        let answer = asked(&mut bench.services, Request::StepCounter { to });
+        assert!(matches!(answer, Answer::Failed(why) if why.contains("stands at 5")), "{to}");
+    }
+}
+
+#[test]
+fn a_network_that_would_strand_the_device_is_refused_before_anything_is_changed() {
+    let mut bench = bench();
+    let network = |gateway: &str| {
+        let text = format!(r#"{{"address":"192.0.2.7","prefix":24,"gateway":"{gateway}","dns":["192.0.2.53"]}}"#);
+        Request::Apply(serde_json::from_str(&text).unwrap())
+    };
+    let answer = asked(&mut bench.services, network("192.0.3.1"));
+    assert!(matches!(answer, Answer::Failed(why) if why.contains("192.0.3.1")));
+    let answer = asked(&mut bench.services, network("192.0.2.1"));
+    assert!(matches!(answer, Answer::Failed(why) if why.contains("no interface none")));
+    bench.services.interface = None;
+    let answer = asked(&mut bench.services, network("192.0.2.1"));
+    assert!(matches!(answer, Answer::Failed(why) if why.contains("--interface")));
+    assert_eq!(asked(&mut bench.services, Request::Remove), Answer::Done);
+}
+
+#[test]
+fn a_staged_image_is_judged_with_its_wrapped_key_and_installed() {
+    let mut bench = bench();
+    let update = fixture::image("1.1.0", 0, b"the next program");
+    let staging = bench.services.staging.clone();
+    std::fs::create_dir(&staging).unwrap();
+    let hash = sha256(&release_key::danger_unverified(&update.manifest).unwrap());
+    let wrap = |manifest_sha256| {
+        let info = ContentKeyInfo { manifest_sha256, identity: bench.services.keys.identity().spki_hash() };
+        content_key::wrap(update.content_key.expose(), bench.services.keys.agreement(), &info).unwrap()
+    };
+    let (good, other) = (wrap(hash), wrap([7; 32]));
+    let install = |services: &mut Services, key: &WrappedContentKey| {
+        let (manifest, content_key) = (update.manifest.clone().into(), key.as_bytes().to_vec().into());
+        asked(services, Request::Install { manifest, content_key })
+    };
+    let services = &mut bench.services;
+    assert!(matches!(install(services, &good), Answer::NotInstalled { why, .. } if why.contains("no image is in")));
+    std::fs::write(staging.join(STAGED_IMAGE), &update.sealed).unwrap();
+    let refused = install(services, &other);
+    assert!(matches!(refused, Answer::NotInstalled { trouble: OsTrouble::BadKey, .. }), "{refused:?}");
+    services.diskless = true;
+    assert!(matches!(install(services, &good), Answer::NotInstalled { why, .. } if why.contains("diskless")));
+    services.diskless = false;
+    assert!(!services.is_restart_due());
+    assert_eq!(install(services, &good), Answer::Done);
+    assert!(services.is_restart_due() && services.is_trying());
+    assert_eq!(asked(services, Request::Confirm), Answer::Done);
+    assert!(!services.is_trying());
+}
+
+/// The parent of a device that demands the custodians' approval, with an update in its staging folder.
+fn quorum_bench(maker: &mut Maker, update: &Image) -> (Bench, ByteVec) {
+    let mut bench = bench();
+    let services = &mut bench.services;
+    let device = services.keys.identity().spki_hash();
+    let first = fixture::image("1.0.0", 0, b"program");
+    let trust = maker.approve(&[&first]).trust(device, &first);
+    let source = Source {
+        manifest: &first.manifest,
+        proof: Some(Proof { trust: &trust, identity: device, now: maker.now }),
+        image: &first.sealed[..],
+        length: first.sealed.len() as u64,
+        content_key: &first.content_key,
+    };
+    let (root, folder) = (services.keys.storage_root().unwrap(), bench._dir.path().join("quorum"));
+    std::fs::create_dir_all(&services.staging).unwrap();
+    std::fs::create_dir(&folder).unwrap();
+    BootFolder::create(FolderDisk::new(&folder), &root, &maker.anchors(), source, &LIMITS).unwrap();
+    services.boot = BootFolder::open(FolderDisk::new(&folder), &root, &LIMITS).unwrap();
+    std::fs::write(services.staging.join(STAGED_IMAGE), &update.sealed).unwrap();
+    let info = ContentKeyInfo { manifest_sha256: maker::manifest_of(update).hash().0, identity: device };
+    let key = content_key::wrap(update.content_key.expose(), services.keys.agreement(), &info).unwrap();
+    (bench, key.as_bytes().to_vec().into())
+}
+
+#[test]
+fn an_update_is_proved_by_what_the_child_lays_down_and_refused_with_the_reason_that_the_server_counts() {
+    let mut maker = Maker::new();
+    let update = fixture::image("1.1.0", 0, b"the next program");
+    let (mut bench, key) = quorum_bench(&mut maker, &update);
+    let services = &mut bench.services;
+    let device = services.keys.identity().spki_hash();
+    let staged = services.staging.join(STAGED_TRUST);
+    let install = |services: &mut Services, trust: Option<&Trust>| {
+        match trust {
+            Some(trust) => std::fs::write(&staged, cbor::encode(trust)).unwrap(),
+            None => drop(std::fs::remove_file(&staged)),
+        }
+        let (manifest, content_key) = (update.manifest.clone().into(), key.clone());
+        asked(services, Request::Install { manifest, content_key })
+    };
+    let refused = |answer: Answer| match answer {
+        Answer::NotInstalled { trouble, .. } => trouble,
+        other => panic!("{other:?}"),
+    };
+    let old = maker.trust(device, &update);
+    let trust = maker.approve(&[&update]).trust(device, &update);
+    let unassigned = Trust { assignment: None, ..trust.clone() };
+    let stale = Trust { assignment: Some(maker.assignment(device, &update, maker.now).into()), ..trust.clone() };
+    assert_eq!(refused(install(services, None)), OsTrouble::NoQuorum);
+    assert_eq!(refused(install(services, Some(&old))), OsTrouble::NoQuorum);
+    assert_eq!(refused(install(services, Some(&unassigned))), OsTrouble::NotAssigned);
+    assert_eq!(refused(install(services, Some(&stale))), OsTrouble::Stale);
+    assert_eq!(refused(install(services, Some(&old))), OsTrouble::Rollback);
+    services.time_floor_unix_ms = i64::try_from((maker.now + maker::DAY + 1) * 1000).unwrap();
+    assert_eq!(refused(install(services, Some(&trust))), OsTrouble::Stale, "the time floor counts");
+    services.time_floor_unix_ms = 0;
+    assert!(!services.is_restart_due() && !services.is_trying());
+    assert_eq!(install(services, Some(&trust)), Answer::Done);
+    assert!(services.is_restart_due() && services.is_trying());
+}
+
+#[test]
+fn what_proves_an_update_has_its_longest_length() {
+    let trust = |length| cbor::encode(&Trust { targets: Some(vec![0; length].into()), ..Trust::default() });
+    let overhead = trust(LIMITS.trust_file).len() - LIMITS.trust_file;
+    assert!(read_trust(&trust(LIMITS.trust_file - overhead), &LIMITS).is_ok());
+    assert!(read_trust(&trust(LIMITS.trust_file - overhead + 1), &LIMITS).is_err());
+    assert!(read_trust(b"{}", &LIMITS).is_err());
+}
