@@ -168,7 +168,8 @@ pub fn pin(cpu: usize) -> Result<()> {
 pub fn serve(kind: Kind, dir: PathBuf, addr: SocketAddr) -> Result<()> {
     pin(SERVER_CPU)?;
     // One worker on one CPU, for both kinds.
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    let runtime = builder.worker_threads(1).event_interval(server::TASKS_BEFORE_IO).enable_all().build()?;
     let addr = match kind {
         Kind::Bare => runtime.block_on(bare::serve(&dir))?,
         Kind::Gateway => {

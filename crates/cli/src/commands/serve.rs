@@ -15,7 +15,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::json;
 use server::gateway::{GatewayEvent, GatewayLimits, Listen};
 use server::status::Troubles;
-use server::{KEEPALIVE_S, LIMITS, Running, Server, ServerConfig};
+use server::{KEEPALIVE_S, LIMITS, Running, Server, ServerConfig, TASKS_BEFORE_IO};
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 use tracing_subscriber::filter::LevelFilter;
@@ -115,8 +115,8 @@ impl Serve {
             limits: LIMITS,
             troubles,
         };
-        let runtime =
-            tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start the runtime")?;
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().event_interval(TASKS_BEFORE_IO).build();
+        let runtime = runtime.context("cannot start the runtime")?;
         let mut printer = None;
         let ended = runtime.block_on(async {
             let places = config.gateway.connections;
