@@ -12,6 +12,8 @@ use release::author::Encryptor;
 use release::manifest::Description;
 use release::version::OsVersion;
 
+use super::maker::Maker;
+
 /// The model of the demonstration's devices.
 pub(super) const MODEL: &str = "demo-1";
 const PRODUCT: &str = "demo";
@@ -20,15 +22,23 @@ const PRODUCT: &str = "demo";
 pub(super) struct Factory {
     pub(super) anchors: PathBuf,
     pub(super) image: PathBuf,
-    pub(super) content_key: PathBuf,
+    /// For an image with the release key's signature alone; of a release bundle the server gives each device its own.
+    pub(super) content_key: Option<PathBuf>,
 }
 
 impl Factory {
-    /// Encrypts and signs this program in a folder, unless an earlier run did.
-    pub(super) fn make(dir: &Path, program: &Path) -> Result<Factory> {
+    /// What the maker has released.
+    pub(super) fn of(maker: &Maker) -> Factory {
+        Factory { anchors: maker.anchors(), image: maker.newest(), content_key: None }
+    }
+
+    /// Where there is no HSM: encrypts this program in a folder and signs it with a key of its own, unless an earlier run did.
+    pub(super) fn danger_l1_only(dir: &Path, program: &Path) -> Result<Factory> {
         let file = |name: &str| dir.join(name);
-        let factory = Factory { anchors: file("anchors"), image: file("os.vouchos"), content_key: file("content-key") };
-        if factory.content_key.exists() {
+        let content_key_file = file("content-key");
+        let factory =
+            Factory { anchors: file("anchors"), image: file("image"), content_key: Some(content_key_file.clone()) };
+        if content_key_file.exists() {
             return Ok(factory);
         }
         fs::create_dir_all(dir).with_context(|| format!("cannot make {}", dir.display()))?;
@@ -64,7 +74,7 @@ impl Factory {
         write(&factory.image, &sealed)?;
         write(&factory.image.with_added_extension("manifest"), &manifest)?;
         let content_key = const_hex::encode(built.content_key.expose());
-        private_file::write(&factory.content_key, content_key.as_bytes(), Existing::Refuse)?;
+        private_file::write(&content_key_file, content_key.as_bytes(), Existing::Refuse)?;
         Ok(factory)
     }
 }

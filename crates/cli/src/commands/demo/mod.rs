@@ -3,11 +3,13 @@
 mod back_end;
 mod evidence;
 mod image;
+mod maker;
 mod probe;
 mod process;
 mod stage;
 mod tampered;
 mod thermostat;
+mod update;
 
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -33,7 +35,7 @@ const ANY_PORT: &str = "127.0.0.1:0";
 /// How long each stretch of the demonstration may take.
 const STRETCH: Duration = Duration::from_secs(30);
 /// How long a verified demonstration may take in all.
-const WHOLE: Duration = Duration::from_secs(110);
+const WHOLE: Duration = Duration::from_secs(240);
 /// How long to wait for the next line of one device before looking at the other.
 const GLANCE: Duration = Duration::from_millis(150);
 
@@ -98,6 +100,7 @@ fn live(
     let mut stage = Stage::raise(dir, http, os_image, interrupted, output, Instant::now() + WHOLE)?;
     show(&mut stage, output)?;
     thermostat::begin(&mut stage, output, Instant::now() + STRETCH)?;
+    ship(&mut stage, output, Instant::now() + WHOLE)?;
     invite(&stage, is_temporary, output);
     follow(&mut stage, output)
 }
@@ -111,13 +114,14 @@ fn once(dir: &Path, os_image: Option<&Path>, interrupted: Arc<AtomicBool>, outpu
         Ok(mut stage) => {
             facts.extend(stage.facts().map(|(name, fact)| (name.to_owned(), fact)));
             let steps = evidence::gather(&mut stage, output, deadline);
-            match thermostat::begin(&mut stage, output, deadline) {
-                Ok(readings) => {
-                    facts.insert("readings".to_owned(), readings);
-                    (steps, None)
-                }
-                Err(error) => (steps, Some(error)),
-            }
+            let mut acts = || -> Result<()> {
+                facts.insert("readings".to_owned(), thermostat::begin(&mut stage, output, deadline)?);
+                facts.insert("update".to_owned(), ship(&mut stage, output, deadline)?);
+                Ok(())
+            };
+            // What failed is shown alone.
+            let failure = if evidence::is_complete(&steps) { acts().err() } else { None };
+            (steps, failure)
         }
     };
     let ok = failure.is_none() && evidence::is_complete(&steps);
@@ -136,6 +140,14 @@ fn once(dir: &Path, os_image: Option<&Path>, interrupted: Arc<AtomicBool>, outpu
         if ok { paint(Tone::Good, "every step was verified") } else { paint(Tone::Bad, "not every step was verified") };
     output.result(&Value::Object(facts), &verdict);
     if ok { Ok(()) } else { Err(Said.into()) }
+}
+
+/// Ships an OS update where there is a maker; what was seen of it.
+fn ship(stage: &mut Stage, output: &Output, deadline: Instant) -> Result<Value> {
+    let Some(maker) = stage.maker.take() else { return Ok(Value::Null) };
+    let seen = update::ship(stage, &maker, output, deadline);
+    stage.maker = Some(maker);
+    seen
 }
 
 fn line(step: &Step) -> String {

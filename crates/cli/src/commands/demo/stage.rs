@@ -19,6 +19,7 @@ use serde_json::{Value, json};
 
 use super::back_end::BackEnd;
 use super::image::{Factory, MODEL};
+use super::maker::{Maker, Place};
 use super::process::Process;
 use crate::central::{Central, LoginFile};
 use crate::commands::password;
@@ -80,6 +81,8 @@ pub(super) struct Stage {
     pub(super) account: &'static str,
     pub(super) password_file: PathBuf,
     pub(super) login_file: PathBuf,
+    /// Who makes the devices' OS releases; none where there is no image, or no HSM.
+    pub(super) maker: Option<Maker>,
     pub(super) interrupted: Arc<AtomicBool>,
 }
 
@@ -107,21 +110,44 @@ impl Stage {
         let password_file = server_dir.join(server::FIRST_PASSWORD_FILE);
         step(output, "operator", "makes roots of its own (a server CA and a device CA, RSA-2048 and P-256 each)");
         make_server(&server_dir)?;
-        let factory = os_image.map(|program| Factory::make(&dir.join("release"), program)).transpose()?;
-        let errand = Errand { dir, places, factory: factory.as_ref(), interrupted: &interrupted, deadline };
+        let mut errand = Errand { dir, places, factory: None, interrupted: &interrupted, deadline };
         let (server, central) = errand.serve(&server_dir, http)?;
         step(output, "server", &format!("gateway on {} ports {:?}; central on {central}", places.open, places.ports));
         let account = server::FIRST_ACCOUNT;
         let login = LoginFile::at(&login_file);
         let mut client = Central::log_in(&login, &central, None, account, &password::read(Some(&password_file))?)?;
         deploy(&mut client, &HELLO, output)?;
+        let (maker, factory) = match os_image {
+            Some(program) => {
+                let (server_dir, login_file, interrupted) = (&server_dir, &login_file, &interrupted);
+                let place = Place { dir: &dir.join("maker"), server_dir, login_file, program, interrupted };
+                release(&place, output)?
+            }
+            None => (None, None),
+        };
+        errand.factory = factory.as_ref();
         let mut actors = Vec::new();
         for (profile, first_port_closed) in [("modern", false), ("classic", true)] {
             actors.push(errand.device(&mut client, profile, first_port_closed, output)?);
         }
         let dir = dir.to_owned();
-        Ok(Stage { actors, server, places, dir, central, account, password_file, login_file, interrupted })
+        Ok(Stage { actors, server, places, dir, central, account, password_file, login_file, maker, interrupted })
     }
+}
+
+/// Makes the first OS release: by a ceremony where SoftHSM is installed, with one key in a file otherwise.
+fn release(place: &Place<'_>, output: &Output) -> Result<(Option<Maker>, Option<Factory>)> {
+    let Some(maker) = Maker::find(place) else {
+        step(
+            output,
+            "maker",
+            "softhsm2 is not installed: no ceremony and no updates; one key in a file signs the OS image (danger-l1-only)",
+        );
+        return Ok((None, Some(Factory::danger_l1_only(place.dir, place.program)?)));
+    };
+    maker.begin(output)?;
+    let factory = Factory::of(&maker);
+    Ok((Some(maker), Some(factory)))
 }
 
 /// What a person reads of a boot.
@@ -324,7 +350,9 @@ impl Errand<'_> {
         ];
         if let Some(Factory { anchors, image, content_key }) = self.factory {
             arguments.extend(["--anchors", text(anchors)?, "--image", text(image)?]);
-            arguments.extend(["--content-key-file", text(content_key)?]);
+            if let Some(content_key) = content_key {
+                arguments.extend(["--content-key-file", text(content_key)?]);
+            }
         }
         let name = format!("{}-provision", device_dir.file_name().and_then(|name| name.to_str()).unwrap_or("device"));
         let mut process = Process::start(self.dir, &name, &arguments, self.interrupted.clone())?;
