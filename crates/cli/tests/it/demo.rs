@@ -127,6 +127,13 @@ fn every_claim_is_verified_for_both_devices_and_an_outsider_can_check_the_challe
         assert_eq!(result["keys"][device]["back_end"], "danger-software");
         assert!(result["keys"][device]["meaning"].as_str().unwrap().contains("swtpm is not installed"));
     }
+    let update = &result["update"];
+    assert_eq!((&update["version"], &update["settings_kept"]), (&"1.1.0".into(), &true.into()), "{update:#}");
+    assert_eq!(update["skew_before"]["versions"][0]["os_version"], "1.0.0");
+    assert_eq!(update["skew_after"]["versions"][0]["os_version"], "1.1.0");
+    for device in ["modern", "classic"] {
+        assert_eq!(result["boots"][device]["layers"], "l1+l2");
+    }
     let attempts = |device: &str| step(result, "C02", device).unwrap()["measured"]["attempts"].clone();
     assert_eq!(attempts("modern").as_array().unwrap().len(), 1);
     assert_eq!(attempts("classic")[0]["result"], "tcp_refused");
