@@ -1,0 +1,72 @@
+//! Two virtual cards in two readers: what a custodian's card does for our own PKCS#11 code, through OpenSC. Start it with `./run`.
+#![allow(missing_docs)]
+
+mod rig;
+
+use std::path::Path;
+
+use aws_lc_rs::agreement::{ECDH_P256, PrivateKey, UnparsedPublicKey, agree};
+use keys::pkcs11::{KeyId, Module, Pin, Token, TokenError};
+use keys::secret::Secret;
+
+use crate::rig::{Cards, PIN};
+
+const OPENSC: &str = "/usr/lib/x86_64-linux-gnu/opensc-pkcs11.so";
+
+/// The ids that OpenSC gives to the keys of a PIV card: 9C signs, 9D agrees (SP 800-73-4).
+fn key(slot: u8) -> KeyId {
+    KeyId::new(&[slot - 0x9A]).unwrap()
+}
+
+fn secret(text: &str) -> Secret {
+    Secret::from(text.to_owned())
+}
+
+/// One test, since there is one daemon for all cards of a machine.
+#[test]
+fn two_cards_sign_and_agree_and_no_pin_is_tried_twice() {
+    let cards = Cards::insert();
+    let module = Module::load(Path::new(OPENSC)).unwrap();
+    let present = module.tokens().unwrap();
+    println!("{present:#?}");
+    assert_eq!(present.len(), 2);
+    let tokens: Vec<Token> =
+        present.iter().map(|token| Token::open(&module, &token.label, Pin::Typed(secret(PIN))).unwrap()).collect();
+
+    let mut publics = Vec::new();
+    for token in &tokens {
+        // 9C asks for the PIN at each signature: a login for this one use, with the PIN that was typed.
+        let signing = token.public(&key(0x9C)).unwrap();
+        for message in [&b"a release"[..], b"another"] {
+            let signature = token.sign(&key(0x9C), &signing, message).unwrap();
+            signing.verify(message, &signature).unwrap();
+            signing.verify(b"something else", &signature).unwrap_err();
+        }
+        // 9D agrees with a key that is elsewhere; both sides come to the same.
+        let agreeing = token.public(&key(0x9D)).unwrap();
+        let ours = PrivateKey::generate(&ECDH_P256).unwrap();
+        let shared = token.agree(&key(0x9D), ours.compute_public_key().unwrap().as_ref()).unwrap();
+        let theirs = UnparsedPublicKey::new(&ECDH_P256, rig::point(&agreeing));
+        let expected = agree(&ours, theirs, (), |shared| Ok(Secret::new(shared.to_vec()))).unwrap();
+        assert!(shared.ct_eq(expected.expose()));
+        assert_eq!(token.public(&KeyId::new(&[9]).unwrap()), Err(TokenError::NoKey(KeyId::new(&[9]).unwrap())));
+        publics.extend([signing, agreeing]);
+    }
+    for (at, public) in publics.iter().enumerate() {
+        assert!(!publics[..at].contains(public), "the virtual cards were born with the same keys");
+    }
+    assert_eq!(publics, cards.publics, "OpenSC shows the keys that the cards made");
+
+    // A signature of one card is none of the other.
+    let signature = tokens[0].sign(&key(0x9C), &publics[0], b"a release").unwrap();
+    publics[2].verify(b"a release", &signature).unwrap_err();
+    assert!(matches!(tokens[1].sign(&key(0x9C), &publics[0], b"a release"), Err(TokenError::BadSignature(_))));
+    drop(tokens);
+
+    // A wrong PIN costs one of the three tries, and no more: after two of them the right one opens.
+    for _ in 0..2 {
+        let wrong = Token::open(&module, &present[0].label, Pin::Typed(secret("654321")));
+        assert_eq!(wrong.unwrap_err(), TokenError::WrongPin);
+    }
+    Token::open(&module, &present[0].label, Pin::Typed(secret(PIN))).unwrap();
+}
