@@ -32,6 +32,11 @@ bench:
 	cargo run --release --locked --package vouch-benches --bin vouch-bench -- storm
 	cargo run --release --locked --package vouch-benches --bin vouch-bench -- storm 19000 --one-address
 	cargo run --release --locked --package vouch-benches --bin vouch-bench -- restart
+	cargo run --release --locked --package vouch-benches --bin vouch-bench -- updates
+	cargo run --release --locked --package vouch-device --features parent --example measure_boot
+	cargo build --release --locked --package vouch
+	python3 benches/power_on.py target/release/vouch "$$(scripts/os-image)"
+	benches/ceremony.sh target/release/vouch
 	cargo build --release --locked --package vouch-squirrel --examples
 	cargo run --release --locked --package vouch-squirrel --example measure
 	python3 benches/squirrel/run.py
