@@ -160,10 +160,11 @@ impl MetadataFloors {
         })
     }
 
-    /// Above both. Where the roots differ, timestamp and snapshot are those of the newer one, under which they may have begun again.
+    /// Above both. Where a newer root names other online keys, timestamp and snapshot are those of the newer one, under which they may have
+    /// begun again.
     fn highest(&self, other: &MetadataFloors) -> MetadataFloors {
         let (newer, older) = if self.root >= other.root { (self, other) } else { (other, self) };
-        let is_same = newer.root == older.root;
+        let is_same = newer.root == older.root || newer.online_keys == older.online_keys;
         let at_least = |newer: u64, older: u64| if is_same { newer.max(older) } else { newer };
         MetadataFloors {
             timestamp: at_least(newer.timestamp, older.timestamp),
@@ -208,6 +209,10 @@ mod tests {
         let newer = floors(OsVersion::new(1, 2, 0), 0, metadata(2, 1, 3, 2));
         let both = floors(OsVersion::new(1, 2, 0), 3, metadata(2, 1, 4, 2));
         assert_eq!((one.highest(&newer), newer.highest(&one)), (both, both));
+        // Under a newer root with the same ones they have not: nothing is lowered by saying that there is one.
+        let said = floors(OsVersion::new(1, 2, 0), 3, metadata(2, 0, 0, 1));
+        let both = floors(OsVersion::new(1, 2, 0), 3, metadata(2, 9, 4, 1));
+        assert_eq!((one.highest(&said), said.highest(&one)), (both, both));
         assert_eq!(one.highest(&Floors::NONE), one);
     }
 }

@@ -76,7 +76,7 @@ pub struct RootContent {
 #[error("the root is not usable: {0}")]
 pub struct RootError(pub String);
 
-fn wrong(what: impl Into<String>) -> RootError {
+pub(crate) fn wrong(what: impl Into<String>) -> RootError {
     RootError(what.into())
 }
 
@@ -335,12 +335,12 @@ pub fn time(unix_s: i64) -> Result<String, RootError> {
     Ok(time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string())
 }
 
-fn from_time(value: &Value) -> Result<i64, RootError> {
+pub(crate) fn from_time(value: &Value) -> Result<i64, RootError> {
     let time = value.as_str().and_then(|text| text.parse::<Timestamp>().ok());
     Ok(time.ok_or_else(|| wrong("it has no time at which it expires"))?.as_second())
 }
 
-fn from_key_object(value: &Value) -> Result<PublicKey, RootError> {
+pub(crate) fn from_key_object(value: &Value) -> Result<PublicKey, RootError> {
     let pem = value["keyval"]["public"].as_str().unwrap_or_default();
     let text: String =
         pem.strip_prefix(PEM_BEGIN).and_then(|pem| pem.strip_suffix(PEM_END)).unwrap_or_default().split('\n').collect();

@@ -279,7 +279,8 @@ fn config() -> UpdaterConfig {
     config.timestamp_max_length = LIMITS.timestamp as u64;
     config.snapshot_max_length = LIMITS.snapshot as u64;
     config.targets_max_length = LIMITS.targets as u64;
-    config.max_root_rotations = LIMITS.root_rotations;
+    // The library counts the look for a root behind the last one as well.
+    config.max_root_rotations = LIMITS.root_rotations + 1;
     config.max_delegations = LIMITS.delegations;
     config
 }

@@ -106,7 +106,7 @@ mod tests {
     }
 
     fn log(entries: Vec<Entry>) -> Log {
-        Log { sector: SECTOR, entries }
+        Log { entries }
     }
 
     #[test]

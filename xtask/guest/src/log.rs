@@ -20,8 +20,6 @@ const MARK: u64 = 8;
 /// All that happened to a disk.
 #[derive(Debug)]
 pub(crate) struct Log {
-    /// Bytes that a disk writes whole or not at all.
-    pub(crate) sector: usize,
     pub(crate) entries: Vec<Entry>,
 }
 
@@ -47,7 +45,7 @@ pub(crate) fn parse(mut log: impl Read) -> Result<Log> {
     ensure!((512..=65536).contains(&sector) && sector.is_power_of_two(), "sectors of {sector} bytes");
     bytes(&mut log, sector - SUPERBLOCK)?;
     let entries = (0..count).map(|number| entry(&mut log, sector).with_context(|| format!("entry {number}")));
-    Ok(Log { sector, entries: entries.collect::<Result<_>>()? })
+    Ok(Log { entries: entries.collect::<Result<_>>()? })
 }
 
 fn entry(log: &mut impl Read, sector: usize) -> Result<Entry> {
@@ -106,7 +104,6 @@ pub(crate) mod tests {
     fn every_request_comes_back_in_order_with_its_place_and_its_flags() {
         let data = [7; 2 * SECTOR];
         let log = parse(&logged(&[(3, 0, &data), (0, FLUSH, &[]), (1, FORCED, &data[..SECTOR])])[..]).unwrap();
-        assert_eq!(log.sector, SECTOR);
         let [write, flush, forced] = &log.entries[..] else { panic!("{log:?}") };
         assert_eq!(*write, Entry { at: 3 * SECTOR, bytes: data.to_vec(), flushes: false, is_forced: false });
         assert!(flush.flushes && flush.bytes.is_empty());

@@ -164,6 +164,33 @@ fn a_release_is_built_approved_signed_assembled_and_verified_by_anybody() {
 }
 
 #[test]
+fn attack_whoever_builds_a_release_has_the_custodians_sign_more_than_its_manifests() {
+    let room = Room::new(&["ada", "ben"]);
+    room.found(&["ada", "ben"], "2");
+    room.file("image", &[7; 100]);
+    room.build("1.0.0", "release");
+    let file = room.dir.join("release/targets.json");
+    let honest: Value = serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();
+    let changed = |change: &dyn Fn(&mut Value)| {
+        let mut metadata = honest.clone();
+        change(&mut metadata["signed"]);
+        fs::write(&file, metadata.to_string()).unwrap();
+        room.refused(&words(&room.approve("ada", "release", None)))
+    };
+    // No later release would ever be accepted.
+    assert!(changed(&|signed| signed["version"] = (i64::MAX).into()).contains("somebody has changed it"));
+    assert!(changed(&|signed| signed["expires"] = "9999-01-01T00:00:00Z".into()).contains("more than 3650 days"));
+    // An owner's quorum gone, or one more approver of apps; a member that nobody shows.
+    assert!(
+        changed(&|signed| signed["delegations"]["roles"][0]["paths"] = serde_json::json!(["*"])).contains("not those")
+    );
+    assert!(changed(&|signed| signed["x"] = 1.into()).contains("not those"));
+    assert!(changed(&|signed| signed["_type"] = "root".into()).contains("not those"));
+    fs::write(&file, honest.to_string()).unwrap();
+    room.run(&words(&room.approve("ada", "release", None)));
+}
+
+#[test]
 fn a_manifest_changed_after_approval_and_an_approval_for_another_release_are_refused() {
     let room = Room::new(&["ada", "ben"]);
     room.found(&["ada", "ben"], "2");

@@ -204,26 +204,20 @@ impl Pending {
         Ok(Pending { dir: dir.to_owned(), facts, manifests, targets })
     }
 
-    /// Compares every encrypted image with its manifest, and the metadata with all manifests.
+    /// Compares every encrypted image with its manifest, and the metadata with what these manifests make of them: nothing else may be
+    /// signed with them. Gives what they say.
     ///
     /// # Errors
     /// [`PendingError`] for the first that differs: nobody should sign then.
-    pub fn check(&self) -> Result<(), PendingError> {
-        let listed = &self.targets.content()["targets"];
-        let names: Vec<String> = self.manifests.iter().map(crate::tuf::os_target).collect();
-        let is_listed = |(name, manifest): (&String, &Manifest)| {
-            let bytes = manifest.to_cbor();
-            listed[name]["length"] == bytes.len()
-                && listed[name]["hashes"]["sha256"] == const_hex::encode(sha256(&bytes))
-        };
-        let all = names.iter().zip(&self.manifests).all(is_listed);
-        if !all || listed.as_object().map(serde_json::Map::len) != Some(names.len()) {
-            return Err(PendingError::OtherTargets);
-        }
+    pub fn check(&self) -> Result<TargetsSpec, PendingError> {
+        let spec = TargetsSpec::read(self.targets.content(), self.manifests.clone()).ok();
+        let spec =
+            spec.filter(|spec| spec.draft().is_ok_and(|same| same.to_be_signed() == self.targets.to_be_signed()));
+        let spec = spec.ok_or(PendingError::OtherTargets)?;
         for (at, manifest) in self.manifests.iter().enumerate() {
             compare(&self.image(at), &manifest.models, &manifest.sealed.sha256)?;
         }
-        Ok(())
+        Ok(spec)
     }
 
     /// Compares a plain image, as somebody has built it, with the manifest for this model.

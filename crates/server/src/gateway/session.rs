@@ -152,8 +152,9 @@ impl Session {
         let edge = &*caller.edge;
         let end = if self.leave_by.is_some() { End::Server(CloseReason::Drain) } else { end };
         let last_words = self.machine.poll_transmit();
-        let Self { mut socket, ticket, inbox, report, id, .. } = *self;
-        drop((ticket, inbox));
+        let Self { mut socket, ticket, inbox, report, id, busy, .. } = *self;
+        // What waits for its turn gives it up.
+        drop((ticket, inbox, busy));
         let reason = match &end {
             End::Device(detail) => detail.clone(),
             End::Server(reason) => reason.to_string(),

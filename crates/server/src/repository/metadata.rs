@@ -131,7 +131,7 @@ impl Metadata {
         let snapshot_file = match kept {
             Some(file) => file,
             None => {
-                let version = next(self.snapshot.as_ref());
+                let version = next(self.snapshot.as_ref(), now);
                 let expires = now.saturating_add(SNAPSHOT_VALID_S);
                 let online: Vec<_> = roles.iter().map(online).collect();
                 let file = finish(snapshot(version, date(expires), &online)?, &keys.snapshot)?;
@@ -144,7 +144,7 @@ impl Metadata {
         let timestamp_file = match kept {
             Some(file) => file,
             None => {
-                let version = next(self.timestamp.as_ref());
+                let version = next(self.timestamp.as_ref(), now);
                 let expires = now.saturating_add(TIMESTAMP_VALID_S);
                 let draft = timestamp(version, date(expires), snapshot_file.version, &snapshot_file.file)?;
                 let file = finish(draft, &keys.timestamp)?;
@@ -188,7 +188,7 @@ impl Metadata {
             self.approved.looked_at = looked_at;
             return Ok(None);
         }
-        let (version, expires) = (next(known), now.saturating_add(SNAPSHOT_VALID_S));
+        let (version, expires) = (next(known, now), now.saturating_add(SNAPSHOT_VALID_S));
         let file = finish(approved_apps(version, date(expires), &apps)?, &keys.apps)?;
         let file = MetadataFile { role: SERVER_ROLE.to_owned(), version, expires, file };
         Ok(Some((file, Approved { looked_at, apps: Some(apps) })))
@@ -215,8 +215,10 @@ fn is_old(file: &MetadataFile, valid: u64, now: u64) -> bool {
     now.saturating_add(valid / 2) >= file.expires
 }
 
-fn next(file: Option<&MetadataFile>) -> u64 {
-    file.map_or(1, |file| file.version.saturating_add(1))
+/// The version after this file's, and never below the time in Unix seconds: a database that was put back does not begin below what devices
+/// have verified.
+fn next(file: Option<&MetadataFile>, now: u64) -> u64 {
+    file.map_or(1, |file| file.version.saturating_add(1)).max(now)
 }
 
 fn date(unix: u64) -> i64 {
@@ -260,12 +262,14 @@ mod tests {
             let fresh = metadata.fresh(&store, &keys, 9, now).await.unwrap().unwrap();
             (version(&fresh.timestamp), version(&fresh.snapshot))
         };
+        let (half_a_day, half_a_week) = (TIMESTAMP_VALID_S / 2, SNAPSHOT_VALID_S / 2);
         assert_eq!(at(&mut metadata, 0).await, (1, 1));
-        assert_eq!(at(&mut metadata, TIMESTAMP_VALID_S / 2 - 1).await, (1, 1));
-        assert_eq!(at(&mut metadata, TIMESTAMP_VALID_S / 2).await, (2, 1));
-        assert_eq!(at(&mut metadata, SNAPSHOT_VALID_S / 2).await, (3, 2));
+        assert_eq!(at(&mut metadata, half_a_day - 1).await, (1, 1));
+        assert_eq!(at(&mut metadata, half_a_day).await, (half_a_day, 1));
+        assert_eq!(at(&mut metadata, half_a_week).await, (half_a_week, half_a_week));
         metadata.put(targets(2));
-        assert_eq!(at(&mut metadata, SNAPSHOT_VALID_S / 2).await, (4, 3), "new targets are in a new snapshot at once");
+        let newest = at(&mut metadata, half_a_week).await;
+        assert_eq!(newest, (half_a_week + 1, half_a_week + 1), "new targets are in a new snapshot at once");
         metadata.put(targets(1));
         let fresh = metadata.fresh(&store, &keys, 9, SNAPSHOT_VALID_S / 2).await.unwrap().unwrap();
         assert_eq!(fresh.targets, b"targets 2", "older targets take no place");
@@ -273,7 +277,12 @@ mod tests {
         let mut again = Metadata::read(&store).await.unwrap();
         assert!(again.targets.is_none(), "the upload keeps these");
         again.put(targets(2));
-        let (timestamp, snapshot) = at(&mut again, SNAPSHOT_VALID_S / 2).await;
-        assert!(timestamp > 4 && snapshot > 3, "after a restart versions go on: {timestamp} {snapshot}");
+        let (timestamp, snapshot) = at(&mut again, half_a_week).await;
+        assert!(timestamp > newest.0 && snapshot > newest.1, "after a restart versions go on: {timestamp} {snapshot}");
+        // A database from before all this.
+        let mut put_back = Metadata::default();
+        put_back.put(targets(2));
+        let (later, snapshot_later) = at(&mut put_back, half_a_week + 60).await;
+        assert!(later > timestamp && snapshot_later > snapshot, "{later} {snapshot_later}");
     }
 }

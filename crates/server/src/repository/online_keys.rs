@@ -12,6 +12,8 @@ use keys::private_file::Existing;
 use keys::purpose::KeyPurpose;
 use keys::signer::{KeyError, Signer, file_name};
 
+use super::log::CHECKPOINT_FILE;
+
 /// The folder in the server's folder.
 pub const ONLINE_KEYS_FOLDER: &str = "online-keys";
 
@@ -69,8 +71,9 @@ impl OnlineKeys {
             let path = folder.join(file_name(purpose));
             Signer::load(&folder, purpose).map_err(|error| OnlineKeysError::Key { path, error })
         };
-        // Written last: without it nobody has seen the key.
-        let log = if folder.join(VERIFIER_FILE).exists() {
+        // Written last: without it nobody has seen the key, unless the log has signed something.
+        let verifier = folder.join(VERIFIER_FILE);
+        let log = if verifier.exists() || dir.join(CHECKPOINT_FILE).exists() {
             NoteSigner::load(&folder)
         } else {
             NoteSigner::create(&folder, &format!("{name}/log"))
@@ -82,7 +85,7 @@ impl OnlineKeys {
             director: load(KeyPurpose::ReleaseDirector)?,
             apps: load(KeyPurpose::AppApproval)?,
             log: log.map_err(|error| OnlineKeysError::Key {
-                path: folder.join(file_name(KeyPurpose::ReleaseLog)),
+                path: if verifier.exists() { folder.join(file_name(KeyPurpose::ReleaseLog)) } else { verifier },
                 error,
             })?,
         })
@@ -141,6 +144,16 @@ mod tests {
         for file in files {
             assert_eq!(file.metadata().unwrap().permissions().mode() & 0o777, 0o600);
         }
+        // A log that has signed something keeps its key.
+        let (verifier, log_key) = (folder.join(VERIFIER_FILE), folder.join(file_name(KeyPurpose::ReleaseLog)));
+        let before = fs::read(&log_key).unwrap();
+        fs::write(dir.path().join(CHECKPOINT_FILE), "signed").unwrap();
+        let public = fs::read(&verifier).unwrap();
+        fs::remove_file(&verifier).unwrap();
+        let error = OnlineKeys::open(dir.path(), "server.example").unwrap_err();
+        assert!(matches!(error, OnlineKeysError::Key { path, .. } if path == verifier));
+        assert_eq!(fs::read(&log_key).unwrap(), before);
+        fs::write(&verifier, public).unwrap();
         let director = folder.join(file_name(KeyPurpose::ReleaseDirector));
         fs::remove_file(&director).unwrap();
         let error = OnlineKeys::open(dir.path(), "server.example").unwrap_err();

@@ -8,11 +8,13 @@ use clap::Args;
 use jiff::Timestamp;
 use release::author::ceremony::state::{Folder, LastRelease};
 use release::author::pending::{Approval, Pending};
+use release::author::{Delegation, Quorum, TargetsSpec};
 use release::manifest::Manifest;
 use serde_json::json;
 
-use super::build::ModelImage;
+use super::build::{APPROVAL_DAYS_MAX, ModelImage};
 use crate::commands::ceremony::cards::CustodianCard;
+use crate::commands::ceremony::in_days;
 use crate::moment;
 use crate::output::{Output, Tone, paint};
 
@@ -47,7 +49,7 @@ impl Approve {
     pub(super) fn run(self, output: &Output) -> Result<()> {
         let folder = Folder::open(&self.ceremony)?;
         let pending = Pending::open(&self.dir)?;
-        pending.check()?;
+        let spec = checked(&pending, &folder)?;
         let mut compared = vec![false; pending.manifests.len()];
         for ModelImage { models, file } in &self.images {
             for model in models {
@@ -63,6 +65,7 @@ impl Approve {
             ensure!(first.product == folder.state.product, "this is a release of another product: {}", first.product);
             output.say(&changes(folder.state.last.as_ref(), first, &pending.manifests));
         }
+        output.say(&terms(&spec)?);
         let compared = compared.iter().all(|compared| *compared);
         if !compared {
             output.say(&paint(Tone::Bad, "contents not checked: no build of your own was given for every image"));
@@ -100,6 +103,41 @@ impl Approve {
         stdin().read_line(&mut answer)?;
         if answer.trim() == "yes" { Ok(()) } else { bail!("not approved; nothing was signed") }
     }
+}
+
+/// What the metadata say, if they are those of the release and of this ceremony, and no more.
+pub(super) fn checked(pending: &Pending, folder: &Folder) -> Result<TargetsSpec> {
+    let spec = pending.check()?;
+    ensure!(spec.version > folder.state.targets_version, "release {} was signed before; build a new one", spec.version);
+    ensure!(
+        spec.version == folder.state.targets_version + 1,
+        "the release says that it is number {}, but {} is the next of this ceremony: somebody has changed it, or this folder of the \
+         ceremony is not the newest. Build it anew",
+        spec.version,
+        folder.state.targets_version + 1
+    );
+    ensure!(
+        spec.expires <= in_days(APPROVAL_DAYS_MAX),
+        "the approval would be valid for more than {APPROVAL_DAYS_MAX} days: build the release anew"
+    );
+    Ok(spec)
+}
+
+/// What is signed beside the manifests.
+fn terms(spec: &TargetsSpec) -> Result<String> {
+    let until = Timestamp::from_second(spec.expires)?.strftime("%Y-%m-%d");
+    let mut lines = format!("  approval        release {}, until {until}", spec.version);
+    for delegation in &spec.apps {
+        let line = match delegation {
+            Delegation::Server { .. } => "the server's key, for all other owners".to_owned(),
+            Delegation::Owner { owner, quorum: Quorum { keys, threshold } } => {
+                let keys: Vec<_> = keys.iter().map(|key| key.spki_hash().to_string()).collect();
+                format!("owner {owner}: {threshold} of {} keys ({})", keys.len(), keys.join(", "))
+            }
+        };
+        lines.push_str(&format!("\n  apps            {line}"));
+    }
+    Ok(lines)
 }
 
 fn shown(manifest: &Manifest, compared: bool) -> Result<String> {

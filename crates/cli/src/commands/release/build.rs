@@ -22,6 +22,9 @@ use serde_json::json;
 use crate::commands::ceremony::in_days;
 use crate::output::{Output, Tone, paint};
 
+/// The longest that an approval is valid.
+pub(super) const APPROVAL_DAYS_MAX: u32 = 3650;
+
 /// Encrypt the images of one release, one for each model, and write what the custodians will approve.
 #[derive(Args, Debug)]
 pub(crate) struct Build {
@@ -58,7 +61,7 @@ pub(crate) struct Build {
     app_owners: Option<PathBuf>,
 
     /// For how many days the approval is valid.
-    #[arg(long, default_value_t = 365, value_name = "DAYS", value_parser = clap::value_parser!(u32).range(1..=3650))]
+    #[arg(long, default_value_t = 365, value_name = "DAYS", value_parser = clap::value_parser!(u32).range(1..=i64::from(APPROVAL_DAYS_MAX)))]
     days: u32,
 
     /// The folder to make.

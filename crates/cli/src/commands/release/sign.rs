@@ -11,6 +11,7 @@ use release::author::ceremony::state::{Folder, LastRelease};
 use release::author::pending::Pending;
 use serde_json::json;
 
+use super::approve::checked;
 use super::verify::{report_json, report_text};
 use crate::commands::ceremony::cards::{CustodianCard, TokenPlace, open};
 use crate::commands::ceremony::{circumstances, tell};
@@ -44,7 +45,7 @@ impl Sign {
     pub(super) fn run(self, output: &Output) -> Result<()> {
         let mut folder = Folder::open(&self.ceremony)?;
         let pending = Pending::open(&self.dir)?;
-        pending.check()?;
+        let spec = checked(&pending, &folder)?;
         let root = folder.roots.last().cloned().unwrap_or_default();
         let (approvals, all) = pending.approvals(&root)?;
         let progress = all.progress(&root, "targets")?;
@@ -56,11 +57,7 @@ impl Sign {
             folder.root.custodians.len(),
             progress.threshold
         );
-        let targets_version = all.version().context("the metadata have no version")?;
-        ensure!(
-            targets_version > folder.state.targets_version,
-            "release {targets_version} was signed before; build a new one"
-        );
+        let targets_version = spec.version;
         let cards = open(&self.custodians, false, output)?;
         let module = Module::load(&self.hsm.module).context("the HSM")?;
         let mut watch = tell(output);
