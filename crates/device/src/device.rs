@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use apphost::{Code, End, Unreached};
 use keys::pki::CertificateFacts;
-use protocol::os::{OsRef, OsState};
+use protocol::os::{OsRef, OsState, Trust};
 use protocol::reason::OsTrouble;
 use protocol::report::{AppState, LogLevel, LogLine};
 use protocol::session::PartialApp;
@@ -16,6 +16,7 @@ use zeroize::Zeroizing;
 use crate::app::logs::LogRing;
 use crate::app::wish::Wish;
 use crate::app::{Assigned, ToApp, When};
+use crate::approval::{AppRefused, judge_app};
 use crate::clock::DeviceClock;
 use crate::connect::Dialer;
 use crate::connect::attempt::{Attempt, AttemptResult};
@@ -51,6 +52,8 @@ pub(crate) struct Device {
     pub(crate) running: Option<[u8; 32]>,
     /// An app that came whole and cannot be run; it is not fetched again.
     pub(crate) unusable: Option<[u8; 32]>,
+    /// An app that is not approved; it is not fetched again in this session.
+    pub(crate) refused: Option<[u8; 32]>,
     /// The beginning of an app whose download was cut off.
     pub(crate) partial: Option<PartialApp>,
     pub(crate) network: Network,
@@ -183,6 +186,24 @@ impl Device {
             Err(error) => self.app_unusable(sha256, error.to_string()),
         }
         Ok(())
+    }
+
+    /// Judges an app by what came to prove it, and gives its image back; the floors are on the disk before. Nothing is demanded where there is
+    /// no root to verify from.
+    pub(crate) async fn approve_app(&self, image: Vec<u8>, trust: Trust) -> Result<Vec<u8>, AppRefused> {
+        let Some(root) = self.folder.root.clone() else { return Ok(image) };
+        let store = self.folder.store.clone();
+        let now = u64::try_from(self.clock.now().unix_ms / 1000).unwrap_or_default();
+        let judging = tokio::task::spawn_blocking(move || {
+            let before = store.app_floors()?;
+            let mut floors = before.clone();
+            let judged = judge_app(&root, &mut floors, &trust, &image, now);
+            if floors != before {
+                store.set_app_floors(&floors)?;
+            }
+            judged.map(|()| image)
+        });
+        judging.await.map_err(|_| StoreError::Interrupted)?
     }
 
     /// Stores the app that runs from now on, or that none does.

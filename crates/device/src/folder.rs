@@ -71,6 +71,8 @@ pub struct Folder {
     pub store: Store,
     /// What its parent has booted; nothing where it runs without one.
     pub booted: Option<Booted>,
+    /// The root metadata that apps are verified from, where the anchors demand that.
+    pub(crate) root: Option<Vec<u8>>,
     has_counter: bool,
     _lock: Option<File>,
 }
@@ -172,14 +174,14 @@ impl Folder {
 
     /// The device of this process's parent, which holds the keys and keeps other processes from using it.
     pub fn below_parent(dir: &Path, link: ParentLink) -> Result<Folder, FolderError> {
-        let Beginning { keys, tls_chain, vault_keys, counter, booted } = link.begin()?;
+        let Beginning { keys, tls_chain, vault_keys, counter, booted, root } = link.begin()?;
         let in_vault = |source| store_error(dir, source);
         let store = Store::open(&dir.join(VAULT_FOLDER), vault_keys, counter).map_err(in_vault)?;
         let config = store.config().map_err(in_vault)?;
         let tls = Credential::held(KeyPurpose::device_tls(config.profile), tls_chain, Arc::new(ParentTlsKey(link)));
         let tls = tls.map_err(|source| FolderError::Credential { folder: dir.to_owned(), source })?;
         let folder = Folder::of(dir, DeviceKeys::Parent(keys), tls, store, config, None)?;
-        Ok(Folder { booted: Some(booted), has_counter: counter.is_some(), ..folder })
+        Ok(Folder { booted: Some(booted), root, has_counter: counter.is_some(), ..folder })
     }
 
     fn of(
@@ -200,6 +202,7 @@ impl Folder {
             config,
             store,
             booted: None,
+            root: None,
             has_counter: false,
             _lock: lock,
         })

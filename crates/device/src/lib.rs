@@ -19,12 +19,14 @@
 //! - [`sandbox`]: what the process gives up for good before it touches the network.
 //! - [`self_test`]: it tries everything that it must not be able to do.
 //! - [`host`]: what the system below is set to.
+//! - `approval`: who must have approved an app.
 //! - `update`: OS updates, fetched for the parent.
 //! - [`clock`]: the time, with a floor.
 //! - [`events`]: what the runtime tells whoever watches.
 //! - [`limits`]: every bound.
 
 pub mod app;
+mod approval;
 pub mod board;
 #[cfg(feature = "parent")]
 pub mod boot;

@@ -69,8 +69,10 @@ pub struct Limits {
     pub parent_wait: Duration,
     /// How long the parent process may take to judge and install an OS image.
     pub install_wait: Duration,
-    /// The longest question to the parent process and the longest answer, in bytes.
+    /// The longest question to the parent process, in bytes.
     pub parent_message: usize,
+    /// The longest answer of it: root metadata may be in it.
+    pub parent_answer: usize,
     /// New root metadata that one update brings at most.
     pub trust_roots: usize,
     /// The longest file of metadata that is handed to the parent process, in bytes.
@@ -126,6 +128,7 @@ pub const LIMITS: Limits = Limits {
     parent_wait: Duration::from_secs(10),
     install_wait: Duration::from_secs(600),
     parent_message: 32 * 1024,
+    parent_answer: 128 * 1024,
     trust_roots: 32,
     trust_file: 4 * 1024 * 1024,
     image_starts: 3,
@@ -149,7 +152,14 @@ const TRUST_PARTS: usize = {
     // The assignment is far shorter than a KiB.
     release.timestamp + release.snapshot + release.targets + release.log_proof + 1024
 };
+const _: () = assert!(release::limits::LIMITS.metadata + LIMITS.parent_message <= LIMITS.parent_answer);
 const _: () = assert!(TRUST_PARTS <= protocol::limits::LIMITS.trust);
+/// What proves an app, without roots.
+const APP_TRUST_PARTS: usize = {
+    let release = release::limits::LIMITS;
+    release.timestamp + release.snapshot + release.targets + release.app_approval + release.file_name
+};
+const _: () = assert!(APP_TRUST_PARTS <= protocol::limits::LIMITS.trust);
 const _: () = assert!(release::limits::LIMITS.metadata <= protocol::limits::LIMITS.trust);
 const _: () = assert!(LIMITS.trust_roots == release::limits::LIMITS.root_rotations as usize);
 const _: () = assert!(LIMITS.trust_roots * release::limits::LIMITS.metadata + TRUST_PARTS + 1024 <= LIMITS.trust_file);

@@ -221,6 +221,7 @@ pub async fn run(options: RunOptions, shutdown: impl Future<Output = ()>, observ
         wish: app.wish,
         running: None,
         unusable: None,
+        refused: None,
         partial: None,
         network,
         update: Update::new(&dir, &options.limits),

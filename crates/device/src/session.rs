@@ -1,5 +1,6 @@
 //! The driver of one session: bytes between the connection and the protocol's machine, its events to those who act on them.
 
+mod app;
 mod handed;
 mod os;
 pub(crate) mod writer;
@@ -10,9 +11,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use apphost::{Code, End};
 use keys::pki::CertificateFacts;
-use protocol::message::AppRef;
 use protocol::os::OsState;
 use protocol::reason::{CloseReason, Refusal, RestartReason};
 use protocol::session::{DeviceEvent as Event, DeviceSession, DeviceSessionConfig, Welcomed};
@@ -24,12 +23,13 @@ use tokio_rustls::client::TlsStream;
 
 use crate::app::sending::FromApp;
 use crate::app::wish::unwanted;
-use crate::app::{Assigned, ToApp, When};
+use crate::app::{ToApp, When};
 use crate::connect::attempt::{Attempt, AttemptResult};
 use crate::connect::wire::Wire;
 use crate::connect::{Connection, tls_result};
 use crate::device::{Device, stopped};
-use crate::events::{Base64, ChallengeRecord, DeviceEvent, Sha256Hex, Welcomed as WelcomeSeen};
+use crate::events::{Base64, ChallengeRecord, DeviceEvent, Welcomed as WelcomeSeen};
+use crate::session::app::Judging;
 use crate::session::handed::Handed;
 use crate::session::writer::Writer;
 
@@ -110,8 +110,9 @@ pub(crate) struct Session<'a> {
     state_told: bool,
     self_test_told: bool,
     handed: Handed,
-    /// An app is being fetched.
+    /// An app is being fetched, or waits for what proves it.
     fetching: bool,
+    judging: Option<Judging>,
     /// Whether the app that runs is asked when it makes room for the one that is fetched.
     when: When,
     /// Until when the session lasts though the app wants none; past, unless it is there to look for updates.
@@ -164,6 +165,7 @@ impl<'a> Session<'a> {
             self_test_told: false,
             handed: Handed::default(),
             fetching: false,
+            judging: None,
             when: When::Ready,
             visit_until: if is_visit { Instant::now() + visit } else { Instant::now() },
         }
@@ -306,6 +308,7 @@ impl<'a> Session<'a> {
                         let _ = self.machine.os_state(image, state);
                     }
                 }
+                Event::Trust { subject, trust } if self.is_judging(subject) => self.app_proved(*trust).await,
                 Event::Trust { subject, trust } => self.os_proved(subject, *trust),
                 Event::Refused { reason, retry_after_ms } => {
                     let retry_after = retry_after_ms.map(|ms| Duration::from_millis(ms.into()));
@@ -356,6 +359,7 @@ impl<'a> Session<'a> {
             keepalive_s: welcome.keepalive_s,
             agent_url: welcome.agent_url.unwrap_or_default(),
         }));
+        self.device.refused = None;
         self.device.logs.begin();
         self.device.diary.begin();
         let (session, from_app) = mpsc::channel(1);
@@ -374,48 +378,6 @@ impl<'a> Session<'a> {
             self.when = when;
         } else {
             self.to_app.push_back(ToApp::Restart(when));
-        }
-    }
-
-    /// The server says which app is to run. The one that runs stays until its successor is complete.
-    async fn assigned(&mut self, app: Option<AppRef>) {
-        self.when = When::Ready;
-        self.fetching = false;
-        let Some(app) = app else {
-            self.device.running = None;
-            self.to_app.push_back(ToApp::Remove);
-            self.device.keep_app(None).await;
-            return;
-        };
-        let known = [self.device.running, self.device.unusable].contains(&Some(app.sha256));
-        if known {
-            return;
-        }
-        self.device.observer.tell(DeviceEvent::AppNamed { sha256: Sha256Hex(app.sha256), len: app.len.into() });
-        let kept = self.device.partial.take();
-        self.fetching = true;
-        if let Err(error) = self.machine.want_app(app, kept, self.device.clock.now()) {
-            self.fetching = false;
-            self.device.app_unusable(app.sha256, format!("it cannot be fetched: {error}"));
-        }
-    }
-
-    async fn downloaded(&mut self, app: AppRef, image: Vec<u8>) {
-        self.fetching = false;
-        let sha256 = Sha256Hex(keys::hashes::sha256(&image));
-        let bytes = self.machine.app_bytes_received();
-        self.device.observer.tell(DeviceEvent::AppDownloaded { sha256, bytes });
-        match Code::from_image(&image, End::Device) {
-            Ok(code) => {
-                self.device.keep_app(Some(image)).await;
-                self.device.running = Some(app.sha256);
-                let app = Assigned { sha256: app.sha256, code };
-                self.to_app.push_back(ToApp::Run { app, when: self.when });
-            }
-            Err(error) => {
-                self.device.unusable = Some(app.sha256);
-                self.device.app_unusable(app.sha256, error.to_string());
-            }
         }
     }
 

@@ -4,6 +4,7 @@ use std::io;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use keys::cbor;
 use keys::pki::RootsBundle;
 use keys::secret::Secret;
 use keys::storage::StorageKeyError;
@@ -15,6 +16,7 @@ pub use vault::Record;
 use vault::{Change, Vault, VaultError, VaultKeys};
 use zeroize::Zeroizing;
 
+use crate::approval::AppFloors;
 use crate::config::{ConfigError, ConfigRecord, DeviceConfig, ProxyConfig};
 use crate::storage::{DurableFiles, FolderDisk, Overlay};
 
@@ -83,6 +85,9 @@ struct FloorsRecord {
     /// Of the last confirmed OS image: `release::floors::Floors` as CBOR in hex.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     os: Option<String>,
+    /// Of the apps: [`AppFloors`] as CBOR in hex.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    app: Option<String>,
 }
 
 impl From<StorageKeyError> for StoreError {
@@ -104,7 +109,7 @@ impl Store {
         diskless: bool,
     ) -> Result<Store, StoreError> {
         let configuration = to_json(Record::Configuration, &ConfigRecord::of_factory(config, diskless))?;
-        let floors = to_json(Record::Floors, &FloorsRecord { time_floor_unix_ms, os: None })?;
+        let floors = to_json(Record::Floors, &FloorsRecord { time_floor_unix_ms, os: None, app: None })?;
         let (roots, proxy) = (roots.to_cbor(), config.proxy.as_ref().map(ProxyConfig::to_record));
         let first = [
             put(Record::Configuration, &configuration),
@@ -199,16 +204,13 @@ impl Store {
 
     /// Keeps this time floor.
     pub fn set_time_floor_unix_ms(&self, time_floor_unix_ms: i64) -> Result<(), StoreError> {
-        let os = self.json::<FloorsRecord>(Record::Floors)?.os;
-        self.write(Record::Floors, &to_json(Record::Floors, &FloorsRecord { time_floor_unix_ms, os })?)
+        let record = FloorsRecord { time_floor_unix_ms, ..self.json(Record::Floors)? };
+        self.write(Record::Floors, &to_json(Record::Floors, &record)?)
     }
 
     /// Below which no OS image is taken.
     pub fn os_floors(&self) -> Result<Floors, StoreError> {
-        let form = |why: String| StoreError::Form { record: Record::Floors, why };
-        let Some(os) = self.json::<FloorsRecord>(Record::Floors)?.os else { return Ok(Floors::NONE) };
-        let bytes = const_hex::decode(os).map_err(|error| form(error.to_string()))?;
-        Floors::from_cbor(&bytes).map_err(|error| form(error.to_string()))
+        Ok(floors_in(self.json::<FloorsRecord>(Record::Floors)?.os)?.unwrap_or(Floors::NONE))
     }
 
     /// Keeps these floors.
@@ -217,9 +219,20 @@ impl Store {
     }
 
     fn floors_record(&self, floors: Floors) -> Result<Vec<u8>, StoreError> {
-        let time_floor_unix_ms = self.time_floor_unix_ms()?;
         let os = Some(const_hex::encode(floors.to_cbor()));
-        to_json(Record::Floors, &FloorsRecord { time_floor_unix_ms, os })
+        to_json(Record::Floors, &FloorsRecord { os, ..self.json(Record::Floors)? })
+    }
+
+    /// Below which no metadata about an app is taken, and whose apps alone are.
+    pub(crate) fn app_floors(&self) -> Result<AppFloors, StoreError> {
+        Ok(floors_in(self.json::<FloorsRecord>(Record::Floors)?.app)?.unwrap_or_default())
+    }
+
+    /// Keeps these floors.
+    pub(crate) fn set_app_floors(&self, floors: &AppFloors) -> Result<(), StoreError> {
+        let app = Some(const_hex::encode(cbor::encode(floors)));
+        let record = FloorsRecord { app, ..self.json(Record::Floors)? };
+        self.write(Record::Floors, &to_json(Record::Floors, &record)?)
     }
 
     /// One record as it is.
@@ -260,6 +273,16 @@ impl Store {
         // A panic cannot leave it half changed: the index in memory changes after the one on the disk, in one step.
         self.vault.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Floors out of a field of their record.
+fn floors_in<T: for<'b> minicbor::Decode<'b, ()> + minicbor::Encode<()>>(
+    field: Option<String>,
+) -> Result<Option<T>, StoreError> {
+    let form = |why: String| StoreError::Form { record: Record::Floors, why };
+    let Some(field) = field else { return Ok(None) };
+    let bytes = const_hex::decode(field).map_err(|error| form(error.to_string()))?;
+    cbor::decode(&bytes).map(Some).map_err(|error| form(error.to_string()))
 }
 
 fn put(record: Record, bytes: &[u8]) -> Change<'_> {
@@ -371,6 +394,11 @@ pub(crate) mod tests {
         let floors = Floors { version: "1.4.0".parse().unwrap(), security_epoch: 2, ..Floors::NONE };
         store.set_os_floors(floors).unwrap();
         store.set_time_floor_unix_ms(9).unwrap();
-        assert_eq!((store.os_floors().unwrap(), store.time_floor_unix_ms().unwrap()), (floors, 9));
+        let of_apps = AppFloors { quorum_of: Some("careful".into()), ..AppFloors::default() };
+        store.set_app_floors(&of_apps).unwrap();
+        store.set_time_floor_unix_ms(10).unwrap();
+        store.set_os_floors(floors).unwrap();
+        assert_eq!((store.os_floors().unwrap(), store.time_floor_unix_ms().unwrap()), (floors, 10));
+        assert_eq!(store.app_floors().unwrap(), of_apps);
     }
 }

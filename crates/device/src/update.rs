@@ -39,7 +39,7 @@ struct Wanted {
     proving: Proving,
 }
 
-/// What proves an image, as it comes: roots that do not fit into one answer come alone, in several.
+/// What proves an image or an app, as it comes: roots that do not fit into one answer come alone, in several.
 #[derive(Debug)]
 pub(crate) struct Proving {
     /// The root metadata beyond which it must be proved; none where the release key's signature is enough.
@@ -207,7 +207,7 @@ impl Wanted {
 }
 
 impl Proving {
-    /// Of an image that must be proved beyond the root metadata of this version, or that need not be.
+    /// Of something that must be proved beyond the root metadata of this version, or that need not be.
     pub(crate) fn beyond(root_version: Option<u64>) -> Proving {
         Proving { root_version, trust: Trust::default(), is_complete: false }
     }
@@ -231,7 +231,6 @@ impl Proving {
     }
 
     /// All that came.
-    #[cfg(feature = "parent")]
     pub(crate) fn trust(&self) -> &Trust {
         &self.trust
     }

@@ -10,6 +10,8 @@ use crate::limits::LIMITS;
 use crate::manifest::Content;
 use crate::tuf::{Trusted, TufError, content, content_of, distinct};
 
+/// The role of the server's online key.
+pub const SERVER_ROLE: &str = "apps";
 /// What the names of owners' roles begin with.
 const OWNER_ROLE: &str = "apps-";
 
@@ -88,6 +90,12 @@ pub fn app_target(owner: &str, app: &[u8]) -> String {
 /// The same by the app's hash.
 pub fn app_path(owner: &str, sha256: &[u8; 32]) -> String {
     format!("apps/{owner}/{}", const_hex::encode(sha256))
+}
+
+/// Whose app an approval under this path is of, where that is a path of the app with this hash.
+pub fn owner_in<'a>(path: &'a str, sha256: &[u8; 32]) -> Option<&'a str> {
+    let (owner, app) = path.strip_prefix("apps/")?.split_once('/')?;
+    (is_owner_id(owner) && app == const_hex::encode(sha256)).then_some(owner)
 }
 
 /// The owners whose apps nobody but their own quorum approves, by targets whose signatures the caller has checked.

@@ -34,7 +34,7 @@ pub use content_key::{seal_content_key, sealed_for};
 pub use draft::{Draft, DraftError, Progress};
 pub use encrypt::{Built, Encryptor};
 pub use log::{Log, bundle_path, unbundle};
-pub use roles::{Delegation, OnlineRole, Quorum, SERVER_ROLE, TargetsSpec, approved_apps, snapshot, timestamp};
+pub use roles::{Delegation, OnlineRole, Quorum, TargetsSpec, approved_apps, snapshot, timestamp};
 
 /// log2 of the plain bytes in each chunk of the images that are made here: 64 KiB.
 pub const CHUNK_LOG2: u8 = 16;

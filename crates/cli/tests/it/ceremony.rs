@@ -82,9 +82,14 @@ impl Room {
     }
 
     pub(crate) fn build(&self, version: &str, out: &str) {
+        self.build_with(version, out, &[]);
+    }
+
+    pub(crate) fn build_with(&self, version: &str, out: &str, more: &[&str]) {
         let image = format!("till-1,till-2={}", self.dir.join("image").display());
         let mut arguments = vec!["release", "build", "--ceremony", "ceremony", "--image", &image, "--out", out];
         arguments.extend(["--os-version", version, "--server-keys", "server-keys.json"]);
+        arguments.extend(more);
         self.run(&arguments);
     }
 

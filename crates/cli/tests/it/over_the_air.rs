@@ -19,6 +19,7 @@ local found = imp.getuserconfiguration();
 server.log("found " + (found == null ? "nothing" : found.tostring()));
 imp.setuserconfiguration("a setting of its own");
 "#;
+const OTHER: &str = r#"server.log("nobody approved me");"#;
 
 struct Bench {
     server: Server,
@@ -49,9 +50,9 @@ impl Bench {
     }
 
     /// Two of three custodians make a release of this version, and it is uploaded.
-    fn release(&self, version: &str) {
+    fn release(&self, version: &str, more: &[&str]) {
         let (out, bundle) = (format!("release-{version}"), self.path(&format!("{version}.vouchos")));
-        self.room.build(version, &out);
+        self.room.build_with(version, &out, more);
         for name in ["ada", "cleo"] {
             self.room.run(&words(&self.room.approve(name, &out, None)));
         }
@@ -97,7 +98,7 @@ impl Bench {
 #[test]
 fn a_device_that_demands_custodians_is_provisioned_from_a_bundle_and_updated_over_the_air_and_keeps_its_settings() {
     let bench = Bench::new("127.81.1.1");
-    bench.release("1.0.0");
+    bench.release("1.0.0", &[]);
 
     // Without a roll-out the server gives neither proof nor key: it says what to do, and nothing is left.
     let refused = bench.provision("device").output().unwrap();
@@ -117,6 +118,7 @@ fn a_device_that_demands_custodians_is_provisioned_from_a_bundle_and_updated_ove
     fs::write(&device, APP).unwrap();
     fs::write(&agent, "").unwrap();
     bench.server.deploy_files(Path::new(&device), Path::new(&agent));
+    // The server's role approves it, which the device demands.
     let mut device = bench.boot();
     let booting = device.event("booting");
     assert_eq!((&booting["version"], &booting["layers"]), (&json!("1.0.0"), &json!("l1+l2")));
@@ -124,7 +126,7 @@ fn a_device_that_demands_custodians_is_provisioned_from_a_bundle_and_updated_ove
     device.wait("the first start of the app", |event| event.to_string().contains("found nothing"));
     bench.wait_for_skew("1.0.0");
 
-    bench.release("1.1.0");
+    bench.release("1.1.0", &[]);
     let rollout = bench.roll_out("1.1.0");
     let booting = device.wait("the update", |event| event["event"] == "booting");
     assert_eq!((&booting["version"], &booting["trying"]), (&json!("1.1.0"), &json!(true)));
@@ -146,9 +148,50 @@ fn a_device_that_demands_custodians_is_provisioned_from_a_bundle_and_updated_ove
 }
 
 #[test]
+fn attack_an_app_that_is_deployed_and_that_its_owners_quorum_has_not_approved_is_not_run() {
+    let bench = Bench::new("127.81.3.1");
+    bench.release("1.0.0", &[]);
+    bench.roll_out("1.0.0");
+    let provisioned: Value = serde_json::from_str(&output(bench.provision("device"))).unwrap();
+    let id = provisioned["device_id"].as_str().unwrap();
+    let path = |name: &str, code: &str| {
+        fs::write(bench.path(name), code).unwrap();
+        bench.path(name)
+    };
+    let (device, other, agent) = (path("device.nut", APP), path("other.nut", OTHER), path("agent.nut", ""));
+    bench.server.deploy_files(Path::new(&device), Path::new(&agent));
+    bench.value(&["group", "create", "elsewhere"]);
+    bench.value(&["deploy", "--group", "elsewhere", "--device", &other, "--agent", &agent]);
+    let mut device = bench.boot();
+    device.wait("the first start of the app", |event| event.to_string().contains("found nothing"));
+
+    // From now on the owner's people approve apps, and they have approved none; the server signs no app of this owner any more.
+    let owner = bench.value(&["product", "list"])[0]["relationships"]["owner"]["id"].as_str().unwrap().to_owned();
+    let keys = ["ben", "cleo"].map(|name| bench.room.run(&["release", "app", "key", &bench.room.card(name)]));
+    let keys: Vec<_> = keys.iter().map(|key| key["spki"].clone()).collect();
+    let owners = json!([{ "owner": owner, "threshold": 2, "keys": keys }]);
+    bench.room.file("owners.json", owners.to_string().as_bytes());
+    bench.release("1.1.0", &["--app-owners", "owners.json"]);
+    bench.value(&["device", "move", id, "--group", "elsewhere"]);
+    let refused = device.event("app_unusable");
+    assert!(refused["why"].as_str().unwrap().contains("not approved"), "{refused}");
+    end(device);
+
+    // The app that is stored was approved in its time: it starts before the server is reached, and goes on.
+    let mut device = bench.boot();
+    device.wait("the stored app", |event| event.to_string().contains("found a setting of its own"));
+    let follow = bench.server.command(&["--json", "logs", id, "--limit", "100", "--follow"]);
+    Watched::start("logs", follow).wait("the reason", |line| {
+        assert!(!line.to_string().contains("nobody approved me"), "{line}");
+        line.to_string().contains("cannot be run")
+    });
+    end(device);
+}
+
+#[test]
 fn attack_a_bundle_whose_image_has_no_approval_of_the_anchors_custodians_makes_no_device() {
     let bench = Bench::new("127.81.2.1");
-    bench.release("1.0.0");
+    bench.release("1.0.0", &[]);
     bench.roll_out("1.0.0");
     // The anchors of another maker: other custodians, another release key, the same product and model.
     let other = Room::new(&CUSTODIANS);

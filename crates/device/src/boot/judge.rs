@@ -7,11 +7,11 @@ use release::assignment::Assignment;
 use release::floors::Floors;
 use release::l1::verify_l1;
 use release::manifest::Manifest;
-use release::root::RootContent;
-use release::tuf::{self, Files, TufError};
+use release::tuf;
 use release::verified::Verified;
 
 use super::install::InstallError;
+use crate::approval::files;
 
 /// What came with an image to prove it beyond the release key's signature. Nothing of it is believed yet.
 #[derive(Clone, Copy, Debug)]
@@ -50,7 +50,7 @@ pub(crate) fn judge(
         return Ok(Judged { manifest, admission, anchors: anchors.clone() });
     };
     let Some(Proof { trust, identity, now }) = proof else { return Err(AdmissionError::NoApproval.into()) };
-    let trusted = tuf::verify(root, files(trust)?, (), &floors.metadata, *now)?;
+    let trusted = tuf::verify(root, files::<InstallError>(trust)?, (), &floors.metadata, *now)?;
     floors.metadata = trusted.floors();
     let anchors = anchors.advance(&trusted)?;
     let manifest = verify_l1(&anchors, floors, signed)?;
@@ -62,21 +62,4 @@ pub(crate) fn judge(
     Assignment::verify(&trusted.content()?.online.director, assignment, *identity, manifest.hash(), *now)?;
     let admission = anchors.admit(manifest.clone(), Some(approval))?;
     Ok(Judged { manifest, admission, anchors })
-}
-
-/// The metadata under the names that a repository gives them.
-fn files(trust: &Trust) -> Result<Files, InstallError> {
-    let mut files = Files::new();
-    for root in &trust.roots {
-        let version = RootContent::from_file(root).map_err(TufError::from)?.version;
-        files.insert(&format!("{version}.root.json"), root.to_vec())?;
-    }
-    let parts =
-        [("timestamp.json", &trust.timestamp), ("snapshot.json", &trust.snapshot), ("targets.json", &trust.targets)];
-    for (name, part) in parts {
-        if let Some(part) = part {
-            files.insert(name, part.to_vec())?;
-        }
-    }
-    Ok(files)
 }

@@ -2,6 +2,7 @@
 
 use std::sync::OnceLock;
 
+use keys::hashes::sha256;
 use keys::metadata;
 use keys::pki::{OperatorPki, RootsBundle, ServerName, ServingPki};
 use keys::public::SpkiHash;
@@ -11,8 +12,9 @@ use keys::signer::Signer;
 use keys::time::Now;
 use protocol::os::Trust;
 use release::anchors::{Anchors, Layers};
+use release::apps::{ApprovedApp, app_target};
 use release::assignment::Assignment;
-use release::author::{Draft, OnlineRole, TargetsSpec, snapshot, timestamp};
+use release::author::{Delegation, Draft, OnlineRole, TargetsSpec, approved_apps, snapshot, timestamp};
 use release::manifest::Manifest;
 use release::root::{Custodian, OnlineKeys, RootContent};
 
@@ -34,6 +36,8 @@ pub(crate) struct Maker {
     timestamp: Signer,
     director: Signer,
     approved: Vec<Manifest>,
+    /// Who approves apps.
+    pub(crate) apps: Vec<Delegation>,
     roots: Vec<Vec<u8>>,
 }
 
@@ -90,8 +94,8 @@ impl Maker {
             tls_roots: tls_roots().clone(),
             log: None,
         };
-        let (approved, roots) = (Vec::new(), Vec::new());
-        let mut maker = Maker { now, root, version: 1, snapshot, cards, timestamp, director, approved, roots };
+        let (approved, apps, roots) = (Vec::new(), Vec::new(), Vec::new());
+        let mut maker = Maker { now, root, version: 1, snapshot, cards, timestamp, director, approved, apps, roots };
         maker.publish_root();
         maker
     }
@@ -107,6 +111,11 @@ impl Maker {
     pub(crate) fn anchors_for(&self, model: &str) -> Anchors {
         let layers = Layers::Quorum { root: self.roots[0].clone() };
         Anchors::new("test".into(), model.into(), anchors().release_keys().to_vec(), layers).unwrap()
+    }
+
+    /// The newest root.
+    pub(crate) fn newest_root(&self) -> &[u8] {
+        &self.roots[self.roots.len() - 1]
     }
 
     pub(crate) fn anchors(&self) -> Anchors {
@@ -132,19 +141,52 @@ impl Maker {
 
     /// The same with targets that these signed.
     pub(crate) fn trust_by(&self, signers: &[&Signer], device: SpkiHash, image: &Image) -> Trust {
+        Trust {
+            assignment: Some(self.assignment(device, image, self.now + DAY).into()),
+            ..self.metadata(signers, None)
+        }
+    }
+
+    /// What the server says of an app, with what these approved: the server's role, or that of the owner's quorum.
+    pub(crate) fn trust_app(
+        &self,
+        owner: &str,
+        app: &[u8],
+        role: &str,
+        approved: &[(&str, &[u8])],
+        by: &[&Signer],
+    ) -> Trust {
+        let app_of = |(owner, app): &(&str, &[u8])| ApprovedApp {
+            owner: (*owner).to_owned(),
+            sha256: sha256(app),
+            length: app.len() as u64,
+        };
+        let apps: Vec<_> = approved.iter().map(app_of).collect();
+        let approval = signed(approved_apps(1, i64::try_from(self.now + DAY).unwrap(), &apps).unwrap(), by);
+        Trust {
+            delegated: Some(approval.clone().into()),
+            path: Some(app_target(owner, app)),
+            ..self.metadata(
+                &[&self.cards[0], &self.cards[1]],
+                Some(OnlineRole { name: role, version: 1, file: &approval }),
+            )
+        }
+    }
+
+    fn metadata(&self, signers: &[&Signer], delegated: Option<OnlineRole<'_>>) -> Trust {
         let expires = i64::try_from(self.now + DAY).unwrap();
         let (version, manifests) = (self.version + 1, self.approved.clone());
-        let targets = TargetsSpec { version, expires: expires * 2, manifests, apps: Vec::new() };
+        let targets = TargetsSpec { version, expires: expires * 2, manifests, apps: self.apps.clone() };
         let targets = signed(targets.draft().unwrap(), signers);
         let role = OnlineRole { name: "targets", version, file: &targets };
-        let snapshot = signed(snapshot(self.version, expires, &[role]).unwrap(), &[&self.snapshot]);
+        let roles: Vec<_> = [role].into_iter().chain(delegated).collect();
+        let snapshot = signed(snapshot(self.version, expires, &roles).unwrap(), &[&self.snapshot]);
         let timestamp = timestamp(self.version, expires, self.version, &snapshot).unwrap();
         Trust {
             roots: self.roots[1..].iter().cloned().map(Into::into).collect(),
             timestamp: Some(signed(timestamp, &[&self.timestamp]).into()),
             snapshot: Some(snapshot.into()),
             targets: Some(targets.into()),
-            assignment: Some(self.assignment(device, image, self.now + DAY).into()),
             ..Trust::default()
         }
     }

@@ -61,6 +61,8 @@ pub(crate) struct Beginning {
     pub(crate) vault_keys: VaultKeys,
     pub(crate) counter: Option<u64>,
     pub(crate) booted: Booted,
+    /// The root metadata that apps are verified from, where the anchors demand that.
+    pub(crate) root: Option<Vec<u8>>,
 }
 
 /// Why the parent did not do what it was asked for.
@@ -127,7 +129,7 @@ impl ParentLink {
             socket,
             wait: limits.parent_wait,
             install_wait: limits.install_wait,
-            answer_most: limits.parent_message,
+            answer_most: limits.parent_answer,
             number: 0,
         };
         Ok(ParentLink(Arc::new(Shared {
@@ -146,6 +148,9 @@ impl ParentLink {
     pub(crate) fn begin(&self) -> Result<Beginning, ParentError> {
         let line = self.0.line.lock().unwrap_or_else(PoisonError::into_inner);
         let Answer::Start(start) = self.ask(line, Request::Start)? else { return Err(ParentError::Strange) };
+        if start.root.is_some() != start.booted.root_version.is_some() {
+            return Err(ParentError::Strange);
+        }
         let identity = PublicKey::from_spki_der(&start.identity_spki).map_err(|_| ParentError::Strange)?;
         Ok(Beginning {
             keys: ParentKeys { link: self.clone(), identity, level: start.attestation },
@@ -153,6 +158,7 @@ impl ParentLink {
             vault_keys: VaultKeys::from_exposed(&start.vault_keys.0).map_err(|_| ParentError::Strange)?,
             counter: start.counter,
             booted: start.booted,
+            root: start.root.map(Into::into),
         })
     }
 
@@ -331,6 +337,15 @@ pub(crate) mod tests {
         let (link, parent) = pair();
         parent.send(b"{}").unwrap();
         assert!(matches!(link.done(Request::Remove), Err(ParentError::Strange)));
+    }
+
+    #[test]
+    fn an_answer_passes_up_to_its_longest_and_no_longer() {
+        let passes = |length: usize| answered(&[Reply { number: 1, answer: Answer::Failed("x".repeat(length)) }]);
+        let overhead = encode(&Reply { number: 1, answer: Answer::Failed("x".repeat(70_000)) }).len() - 70_000;
+        let longest = LIMITS.parent_answer - overhead;
+        assert!(matches!(passes(longest), Err(ParentError::Failed(why)) if why.len() == longest));
+        assert!(matches!(passes(longest + 1), Err(ParentError::Strange)));
     }
 
     #[test]

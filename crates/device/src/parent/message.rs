@@ -141,6 +141,9 @@ pub(super) struct Start {
     /// What was booted.
     #[n(5)]
     pub(super) booted: Booted,
+    /// The root metadata in force, where the anchors demand the custodians' approval: apps are verified from it.
+    #[n(6)]
+    pub(super) root: Option<ByteVec>,
 }
 
 /// Bytes of keys: wiped when dropped, never printed.

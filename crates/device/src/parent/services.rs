@@ -13,6 +13,7 @@ use keys::pki::Credential;
 use keys::release_key;
 use protocol::os::Trust;
 use protocol::reason::OsTrouble;
+use release::anchors::Layers;
 use release::floors::Floors;
 use vault::VaultKeys;
 use zeroize::Zeroizing;
@@ -199,6 +200,10 @@ impl Services {
             vault_keys: KeyBytes(self.vault_keys.expose().to_vec()),
             counter: self.counter,
             booted: self.booted.clone().ok_or("nothing was booted")?,
+            root: match self.boot.anchors().layers() {
+                Layers::Quorum { root } => Some(root.clone().into()),
+                Layers::DangerL1Only => None,
+            },
         })
     }
 

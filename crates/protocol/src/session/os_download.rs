@@ -1,14 +1,17 @@
 //! An OS image on its way to the device, with a few questions under way at once, and the answers about it that are awaited.
 
+use std::collections::BTreeMap;
+
 use crate::codec::{CodecError, at_most};
 use crate::limits::Limits;
 
-/// What a device is fetching for an OS update in one session: at most one image, one key, one set of metadata.
+/// What a device is fetching for an OS update in one session: at most one image and one key, and metadata, also of an app.
 #[derive(Debug, Default)]
 pub(super) struct OsFetching {
     image: Option<Image>,
     key: Option<Asked>,
-    trust: Option<Asked>,
+    /// Whose metadata is awaited, until when.
+    trust: BTreeMap<[u8; 32], u64>,
     received: u64,
 }
 
@@ -80,7 +83,7 @@ impl OsFetching {
     }
 
     pub(super) fn await_trust(&mut self, name: [u8; 32], deadline: u64) {
-        self.trust = Some(Asked { name, deadline });
+        self.trust.insert(name, deadline);
     }
 
     /// Whether this key was asked for; it is not any more.
@@ -90,7 +93,7 @@ impl OsFetching {
 
     /// Whether this metadata was asked for; it is not any more.
     pub(super) fn take_trust(&mut self, name: [u8; 32]) -> bool {
-        self.trust.take_if(|asked| asked.name == name).is_some()
+        self.trust.remove(&name).is_some()
     }
 
     /// Gives up what belongs to an image that is not to be installed any more.
@@ -101,12 +104,12 @@ impl OsFetching {
 
     /// Nothing was read for a while, so each answer under way gets its whole time again.
     pub(super) fn postpone(&mut self, deadline: u64) {
-        let asked = self.key.iter_mut().chain(&mut self.trust).map(|asked| &mut asked.deadline);
+        let asked = self.key.iter_mut().map(|asked| &mut asked.deadline).chain(self.trust.values_mut());
         asked.chain(self.image.iter_mut().map(|image| &mut image.deadline)).for_each(|due| *due = deadline);
     }
 
     pub(super) fn deadline(&self) -> Option<u64> {
-        let asked = self.key.iter().chain(&self.trust).map(|asked| asked.deadline);
+        let asked = self.key.iter().map(|asked| asked.deadline).chain(self.trust.values().copied());
         asked.chain(self.image.iter().map(|image| image.deadline)).min()
     }
 

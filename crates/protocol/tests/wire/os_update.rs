@@ -143,6 +143,22 @@ fn an_image_that_is_withdrawn_or_replaced_is_fetched_no_more() {
 }
 
 #[test]
+fn metadata_of_an_image_and_of_an_app_are_awaited_at_once() {
+    let mut pair = Setup::honest().open();
+    pair.device.want_trust(IMAGE, 3, START).unwrap();
+    pair.device.want_trust([7; 32], 3, START).unwrap();
+    pair.drive();
+    for subject in [IMAGE, [7; 32]] {
+        assert!(matches!(pair.server_event(), ServerEvent::WantTrust { subject: asked, .. } if asked == subject));
+    }
+    for subject in [[7; 32], IMAGE] {
+        pair.server.trust(subject, Trust::default()).unwrap();
+        pair.drive();
+        assert!(matches!(pair.device_event(), DeviceEvent::Trust { subject: of, .. } if of == subject));
+    }
+}
+
+#[test]
 fn key_and_metadata_come_once_for_each_question_and_only_then() {
     let mut pair = Setup::honest().open();
     pair.server.os_key(IMAGE, vec![1; 97]).unwrap();

@@ -4,13 +4,10 @@ use keys::public::PublicKey;
 use serde_json::{Map, Value, json};
 
 use super::{Draft, DraftError};
-use crate::apps::{ApprovedApp, app_path};
+use crate::apps::{ApprovedApp, SERVER_ROLE, app_path};
 use crate::manifest::Manifest;
 use crate::root::{RootError, SPEC_VERSION, from_key_object, from_time, key_id, key_object, time, wrong};
 use crate::tuf::{content_of, os_target};
-
-/// The role of the server's online key.
-pub const SERVER_ROLE: &str = "apps";
 
 /// Some of several keys.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -2,7 +2,7 @@
 
 use keys::purpose::KeyPurpose;
 use keys::signer::Signer;
-use release::apps::{AppError, OwnerQuorum, app_target, verify_app};
+use release::apps::{AppError, OwnerQuorum, app_target, owner_in, verify_app};
 use release::author::{Delegation, Draft, DraftError, Quorum};
 use release::floors::MetadataFloors;
 use release::tuf::{Trusted, TufError, os_target, verify};
@@ -108,6 +108,20 @@ fn keys_for_apps_never_approve_an_os_image() {
     let mut trusted = trusted(&site);
     assert!(matches!(trusted.approve(&image), Err(TufError::NotApproved { count: 0, .. })));
     assert_eq!(trusted.find(&os_target(&image)).unwrap(), None);
+}
+
+#[test]
+fn a_path_says_whose_app_it_is_and_of_which_app() {
+    let hash = keys::hashes::sha256(APP);
+    let path = app_target("careful", APP);
+    assert_eq!(owner_in(&path, &hash), Some("careful"));
+    assert_eq!(owner_in(&path, &[0; 32]), None);
+    let hex = const_hex::encode(hash);
+    for wrong in
+        [format!("os/1.0.0/{hex}"), format!("apps//{hex}"), format!("apps/a/b/{hex}"), format!("apps/a.b/{hex}")]
+    {
+        assert_eq!(owner_in(&wrong, &hash), None, "{wrong}");
+    }
 }
 
 #[test]

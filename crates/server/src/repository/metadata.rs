@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use keys::metadata::sign;
 use keys::signer::Signer;
-use release::apps::{ApprovedApp, verify_approval};
-use release::author::{Draft, OnlineRole, SERVER_ROLE, approved_apps, snapshot, timestamp};
+use release::apps::{ApprovedApp, SERVER_ROLE, verify_approval};
+use release::author::{Draft, OnlineRole, approved_apps, snapshot, timestamp};
 
 use super::RepositoryError;
 use super::apps::to_approve;

@@ -18,9 +18,9 @@ use keys::public::{PublicKey, PublicKeyError, SpkiHash};
 use keys::signer::SignError;
 use protocol::limits::LIMITS;
 use protocol::os::Trust;
-use release::apps::{app_path, owner_role};
+use release::apps::{SERVER_ROLE, app_path, owner_role};
 use release::assignment::Assignment;
-use release::author::{DraftError, SERVER_ROLE};
+use release::author::DraftError;
 use release::manifest::ManifestHash;
 
 pub use self::apps::{AppRefused, Deploying};

@@ -76,11 +76,16 @@ impl Status {
 fn boot(dir: &Path, keys: &Keystore) -> Result<Value> {
     let folder = dir.join(BOOT_FOLDER);
     if !folder.exists() {
-        let meaning = "this folder holds no boot slots: no image is verified before it runs";
+        let meaning =
+            "this folder holds no boot slots: no image is verified before it runs, and apps come by the channel alone";
         return Ok(json!({ "verified": false, "meaning": meaning }));
     }
     let boot = BootFolder::open(FolderDisk::new(&folder), &keys.storage_root()?, &LIMITS)?;
     let layers = boot.anchors().layers().as_str();
+    let apps = match boot.anchors().root_version() {
+        Some(_) => "apps need their owner's approval",
+        None => "apps come by the channel alone",
+    };
     Ok(json!({
         "verified": true,
         "layers": layers,
@@ -88,7 +93,7 @@ fn boot(dir: &Path, keys: &Keystore) -> Result<Value> {
         "trying": boot.is_trying(),
         "fell_back": boot.fell_back(),
         "meaning": format!(
-            "`vouch device boot` verifies the image in slot {} at each start (demanded: {layers}); the loader itself is trusted \
+            "`vouch device boot` verifies the image in slot {} at each start (demanded: {layers}); {apps}; the loader itself is trusted \
              only as far as the board's secure boot reaches",
             boot.active().as_str()
         ),
