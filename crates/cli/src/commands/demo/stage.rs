@@ -14,6 +14,7 @@ use device::folder::Folder;
 use device::store::Record;
 use protocol::facts::PORTS;
 use rustix::process::{Resource, getrlimit};
+use rustix::thread::{CapabilitySet, capabilities};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -166,7 +167,9 @@ fn told(booted: &Value) -> String {
 /// Whether this user may lock as much memory as the image needs.
 fn may_lock(factory: Option<&Factory>) -> bool {
     let needed = factory.and_then(|factory| fs::metadata(&factory.image).ok()).map_or(0, |image| image.len());
-    let is_privileged = rustix::process::geteuid().is_root();
+    // A parent raises its limit; root in a container may well not be allowed to.
+    let effective = capabilities(None).map_or(CapabilitySet::empty(), |sets| sets.effective);
+    let is_privileged = effective.contains(CapabilitySet::SYS_RESOURCE);
     is_privileged || getrlimit(Resource::Memlock).maximum.is_none_or(|most| most >= needed)
 }
 
