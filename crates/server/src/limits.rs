@@ -35,6 +35,7 @@ pub const LIMITS: Limits = Limits {
     body_bytes: 2 * 1024 * 1024,
     upload_bytes: 4 * 1024 * 1024 * 1024,
     upload_pause: Duration::from_secs(30),
+    upload_deadline: Duration::from_secs(2 * 60 * 60),
     code_bytes: 1024 * 1024,
     page_size: 20,
     page_size_max: 500,
@@ -117,6 +118,8 @@ pub struct Limits {
     pub upload_bytes: u64,
     /// Longest pause of a client that uploads one.
     pub upload_pause: Duration,
+    /// Longest time for all of its pieces: there is one upload at a time.
+    pub upload_deadline: Duration,
     /// Bytes of one source of a deployment.
     pub code_bytes: usize,
     /// Entries of a page when the client names no size.

@@ -88,7 +88,7 @@ impl Shop {
             uploader: self.account,
             images: models.iter().map(image).collect(),
         };
-        self.store.create_release(&new, &[], &[]).await.unwrap()
+        self.store.create_release(&new, &[], &[]).await.unwrap().0
     }
 
     async fn start(&self, release: &Release, phases: &str, max_failures: u32) -> Result<Rollout, ChangeError> {

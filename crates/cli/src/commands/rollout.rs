@@ -291,7 +291,7 @@ fn line(rollout: &Value) -> String {
         text += &format!(" ({steps})");
     }
     match attributes["reason"].as_str() {
-        Some(reason) if !reason.is_empty() => format!("{text}\n  stopped: {reason}"),
+        Some(reason) if !reason.is_empty() => format!("{text}\n  {}: {reason}", word(&attributes["state"])),
         _ => text,
     }
 }

@@ -171,6 +171,7 @@ impl From<Rule> for ApiError {
             Rule::DeviceNotAssigned => (404, "NF004", "Device Not Assigned"),
             Rule::AttestationTooLow => (409, "CX014", "Attestation Too Low"),
             Rule::DeviceRevoked => (409, "CX010", "Device Revoked"),
+            Rule::ReleaseNotApproved(_) => (409, "CX015", "Release Not Approved"),
             Rule::ReleaseFitsNobody => (409, "CX011", "Release Fits No Device"),
             Rule::RolloutNotRunning | Rule::RolloutLastPhase | Rule::RolloutNotHeld | Rule::RolloutOver => {
                 (409, "CX012", "Rollout State")

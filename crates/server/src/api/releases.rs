@@ -9,7 +9,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use futures_util::StreamExt as _;
 use serde::Serialize;
 use tokio::sync::mpsc;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 
 use super::Central;
 use super::document::{Relationships, Resource, SelfLink, created, many, one as show_one, time};
@@ -32,6 +32,9 @@ struct Attributes {
     security_epoch: u32,
     images: Vec<Image>,
     uploaded_at: String,
+    /// The roll-outs that this upload paused, in its answer.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    paused_rollouts: Vec<String>,
 }
 
 #[derive(Serialize)]
@@ -81,9 +84,9 @@ pub(super) async fn upload(
     });
     let mut stream = body.into_data_stream();
     let mut left = central.limits.upload_bytes;
-    while let Some(piece) =
-        timeout(central.limits.upload_pause, stream.next()).await.map_err(|_| ApiError::too_slow())?
-    {
+    let end = Instant::now() + central.limits.upload_deadline;
+    let next = || end.min(Instant::now() + central.limits.upload_pause);
+    while let Some(piece) = timeout_at(next(), stream.next()).await.map_err(|_| ApiError::too_slow())? {
         let piece = piece.map_err(|_| ApiError::invalid("The upload broke off."))?;
         left = left
             .checked_sub(piece.len() as u64)
@@ -97,9 +100,13 @@ pub(super) async fn upload(
     let file = writing.await.map_err(std::io::Error::other).map_err(internal)?.map_err(internal)?;
     let central = central.clone();
     to_the_end(async move {
-        let Accepted { release, is_known } = central.repository.accept(file, caller.account).await?;
+        let Accepted { release, is_known, paused } = central.repository.accept(file, caller.account).await?;
         let proofs = proofs(&central, &release)?;
-        let shown = show(&central, release, &proofs);
+        let mut shown = show(&central, release, &proofs);
+        for rollout in &paused {
+            central.bus.group_changed(&central.store, rollout.group).await?;
+        }
+        shown.attributes.paused_rollouts = paused.iter().map(|rollout| rollout.id.to_string()).collect();
         Ok(if is_known { show_one(shown) } else { created(shown) })
     })
     .await
@@ -157,7 +164,7 @@ async fn find(central: &Central, id: &str) -> Result<Release, ApiError> {
     release.ok_or_else(|| ApiError::not_found("release"))
 }
 
-fn show(central: &Central, release: Release, proofs: &HashMap<[u8; 32], String>) -> Resource<impl Serialize + use<>> {
+fn show(central: &Central, release: Release, proofs: &HashMap<[u8; 32], String>) -> Resource<Attributes> {
     let image = |image: ReleaseImage| Image {
         sha256: const_hex::encode(image.image),
         models: image.models,
@@ -174,6 +181,7 @@ fn show(central: &Central, release: Release, proofs: &HashMap<[u8; 32], String>)
             security_epoch: release.security_epoch,
             images: release.images.into_iter().map(image).collect(),
             uploaded_at: time(release.uploaded_ms),
+            paused_rollouts: Vec::new(),
         },
         relationships: Relationships::default().with("uploader", "account", release.uploader),
     }

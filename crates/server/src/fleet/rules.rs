@@ -1,5 +1,6 @@
 //! The rules that a change can break because of what else there is.
 
+use release::version::OsVersion;
 use thiserror::Error;
 
 /// A change that the fleet refuses as it stands; the text says what must be done first.
@@ -55,6 +56,11 @@ pub enum Rule {
     /// No device of the group could take it.
     #[error("The release has no image for any model of the devicegroup's devices.")]
     ReleaseFitsNobody,
+    /// The custodians' newest targets do not name it.
+    #[error(
+        "The custodians no longer approve this release: devices would refuse it. They approve OS {0}; roll that out."
+    )]
+    ReleaseNotApproved(OsVersion),
     /// Only what runs can be paused, or go to its next phase.
     #[error("Only a roll-out that runs can be paused or advanced.")]
     RolloutNotRunning,

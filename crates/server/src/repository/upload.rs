@@ -6,6 +6,7 @@ use std::io::{self, BufReader, Read as _, Seek as _, SeekFrom};
 use std::sync::Arc;
 
 use keys::content_key::{ContentKeyError, WrappedContentKey, unwrap};
+use release::apps::{AppError, owners_with_quorum};
 use release::author::sealed_for;
 use release::bundle::{Bundle, BundleError, BundleImage, Report, ReportError, verify_bundle};
 use release::manifest::Manifest;
@@ -13,7 +14,7 @@ use release::root::{RootContent, RootError};
 
 use super::log::Appending;
 use super::{Inner, MetadataFile, ReleaseLogError, Repository};
-use crate::fleet::{AccountId, NewRelease, NewReleaseImage, Release, ReleaseImage, Rule};
+use crate::fleet::{AccountId, NewRelease, NewReleaseImage, Release, ReleaseImage, Rollout, Rule};
 use crate::store::{ChangeError, NewOsImage, Store};
 
 /// Bytes that are copied at a time.
@@ -58,6 +59,14 @@ pub enum UploadError {
         /// What there is.
         known: u64,
     },
+    /// Targets that would silently leave an owner's apps to the server's key.
+    #[error(
+        "the release leaves out the quorum of the owner {0}, which the targets in force name; build it again with --app-owners"
+    )]
+    EndsQuorum(String),
+    /// Delegations that cannot be read.
+    #[error(transparent)]
+    Owners(#[from] AppError),
     /// The transparency log.
     #[error(transparent)]
     Log(#[from] ReleaseLogError),
@@ -76,6 +85,8 @@ pub struct Accepted {
     pub release: Release,
     /// Whether it had it before.
     pub is_known: bool,
+    /// The roll-outs that it paused, since the custodians approve their releases no longer.
+    pub paused: Vec<Rollout>,
 }
 
 /// What was verified of an upload.
@@ -88,7 +99,7 @@ struct Checked {
 impl Repository {
     /// Verifies an uploaded bundle completely, keeps its images in files, and publishes its metadata. The first release that a server takes
     /// decides which maker's releases it takes from then on. Each of its manifests is in the transparency log when this returns. The same
-    /// release again changes nothing, so that whoever lost the answer asks again.
+    /// release again keeps newer roots and targets that came with it, and changes nothing else, so that whoever lost the answer asks again.
     ///
     /// # Errors
     /// [`UploadError`]; nothing of it is kept then.
@@ -104,11 +115,18 @@ impl Repository {
         });
         let (checked, upload) = checked.await.map_err(io::Error::other)??;
         let manifests: Vec<_> = checked.bundle.images.iter().map(BundleImage::manifest).collect();
+        self.keeps_quorums(&checked, known_targets).await?;
         let appending = self.0.log.plan(&manifests)?;
         if let Some(release) = self.same(&manifests).await? {
-            self.0.store.append_release_log(&appending.entries).await.map_err(ChangeError::from)?;
+            let mut newer = checked.metadata;
+            newer.retain(|file| file.role == "root" || known_targets.is_none_or(|known| file.version > known));
+            let mut metadata = self.0.metadata.lock().await;
+            let paused =
+                self.0.store.append_release_log(&appending.entries, &newer).await.map_err(ChangeError::from)?;
+            newer.into_iter().for_each(|file| metadata.put(file));
+            drop(metadata);
             self.appended(appending).await?;
-            return Ok(Accepted { release, is_known: true });
+            return Ok(Accepted { release, is_known: true, paused });
         }
         let found = checked.report.targets_version;
         if let Some(known) = known_targets.filter(|known| found <= *known) {
@@ -126,11 +144,25 @@ impl Repository {
         let checked = kept.await.map_err(io::Error::other)??;
         let new = new_release(&checked, uploader);
         let mut metadata = self.0.metadata.lock().await;
-        let release = self.0.store.create_release(&new, &appending.entries, &checked.metadata).await?;
+        let (release, paused) = self.0.store.create_release(&new, &appending.entries, &checked.metadata).await?;
         checked.metadata.into_iter().for_each(|file| metadata.put(file));
         drop(metadata);
         self.appended(appending).await?;
-        Ok(Accepted { release, is_known: false })
+        Ok(Accepted { release, is_known: false, paused })
+    }
+
+    /// Refuses newer targets that leave out the quorum of an owner that the targets in force name.
+    async fn keeps_quorums(&self, checked: &Checked, known: Option<u64>) -> Result<(), UploadError> {
+        if known.is_none_or(|known| checked.report.targets_version <= known) {
+            return Ok(());
+        }
+        let metadata = self.0.metadata.lock().await;
+        let before = owners_with_quorum(metadata.targets().unwrap_or_default())?;
+        let after = owners_with_quorum(&checked.bundle.targets)?;
+        match before.difference(&after).next() {
+            Some(owner) => Err(UploadError::EndsQuorum(owner.clone())),
+            None => Ok(()),
+        }
     }
 
     /// The release that has exactly these manifests, if there is one: they name every byte of it.

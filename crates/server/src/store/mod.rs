@@ -8,6 +8,7 @@
 mod accounts;
 mod agent_states;
 mod alarms;
+mod approvals;
 mod cache;
 mod deleted_devices;
 mod deployments;

@@ -2,7 +2,9 @@
 
 use sqlx::{Sqlite, Transaction};
 
-use super::{Store, StoreError, row};
+use super::{Store, StoreError, approvals, release_metadata, row};
+use crate::fleet::Rollout;
+use crate::repository::MetadataFile;
 
 /// One entry to append.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,15 +38,23 @@ impl Store {
         Ok(entries)
     }
 
-    /// Appends entries of a release that is there already.
+    /// Appends entries of a release that is there already, and keeps newer metadata that came with it. Gives the roll-outs that are paused by
+    /// it, since the metadata approve their releases no longer.
     ///
     /// # Errors
     /// The state could not be written.
-    pub async fn append_release_log(&self, entries: &[NewLogEntry]) -> Result<(), StoreError> {
+    pub async fn append_release_log(
+        &self,
+        entries: &[NewLogEntry],
+        metadata: &[MetadataFile],
+    ) -> Result<Vec<Rollout>, StoreError> {
         let mut change = self.begin().await?;
         append(&mut change, entries).await?;
+        release_metadata::put(&mut change, metadata).await?;
+        let paused = approvals::pause_others(&mut change).await?;
         change.commit().await?;
-        Ok(())
+        self.read_running().await?;
+        Ok(paused)
     }
 }
 

@@ -4,10 +4,10 @@ use release::version::OsVersion;
 use sqlx::FromRow;
 
 use super::{
-    ChangeError, Listed, NewLogEntry, Page, Store, StoreError, is_duplicate, release_log, release_metadata, row,
-    unix_ms,
+    ChangeError, Listed, NewLogEntry, Page, Store, StoreError, approvals, is_duplicate, release_log, release_metadata,
+    row, unix_ms,
 };
-use crate::fleet::{NewRelease, Release, ReleaseId, ReleaseImage, Rule};
+use crate::fleet::{NewRelease, Release, ReleaseId, ReleaseImage, Rollout, Rule};
 use crate::repository::MetadataFile;
 
 const ONE: &str = "SELECT * FROM releases WHERE id = $1";
@@ -52,7 +52,7 @@ impl Store {
     }
 
     /// Keeps a release with its entries of the transparency log, and the metadata that came with it. Its encrypted images must be in their
-    /// files, durably.
+    /// files, durably. Gives the roll-outs as well that are paused by it, since the metadata approve their releases no longer.
     ///
     /// # Errors
     /// The product has a release of this version.
@@ -61,7 +61,7 @@ impl Store {
         new: &NewRelease,
         log: &[NewLogEntry],
         metadata: &[MetadataFile],
-    ) -> Result<Release, ChangeError> {
+    ) -> Result<(Release, Vec<Rollout>), ChangeError> {
         let id = ReleaseId::random();
         let now = unix_ms();
         let mut change = self.begin().await?;
@@ -101,8 +101,10 @@ impl Store {
         }
         release_log::append(&mut change, log).await?;
         release_metadata::put(&mut change, metadata).await?;
+        let paused = approvals::pause_others(&mut change).await?;
         change.commit().await?;
-        Ok(Release {
+        self.read_running().await?;
+        let release = Release {
             id,
             product: new.product.clone(),
             version: new.version,
@@ -110,7 +112,8 @@ impl Store {
             uploader: new.uploader,
             uploaded_ms: now,
             images: new.images.iter().map(|image| image.shown.clone()).collect(),
-        })
+        };
+        Ok((release, paused))
     }
 
     /// One release.

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use sqlx::{FromRow, QueryBuilder, Sqlite, Transaction};
 
-use super::{ChangeError, Listed, Page, Store, StoreError, row, unix_ms};
+use super::{ChangeError, Listed, Page, Store, StoreError, approvals, row, unix_ms};
 use crate::fleet::{
     AccountId, DeviceStep, GroupId, Phases, ReleaseId, Rollout, RolloutDevice, RolloutId, RolloutState, Rule, Skew,
 };
@@ -89,7 +89,7 @@ impl Store {
     /// Begins a roll-out; an older one of the group that is not over is replaced.
     ///
     /// # Errors
-    /// There is no such group or release, or the release fits no device of the group.
+    /// There is no such group or release, the newest targets do not name the release, or it fits no device of the group.
     pub async fn create_rollout(&self, new: &NewRollout) -> Result<Rollout, ChangeError> {
         let now = unix_ms();
         let mut change = self.begin().await?;
@@ -98,6 +98,7 @@ impl Store {
         release.fetch_optional(&mut *change).await?.ok_or(ChangeError::NotFound("release"))?;
         let group = exists("SELECT id FROM devicegroups WHERE id = $1").bind(new.group.to_string());
         group.fetch_optional(&mut *change).await?.ok_or(ChangeError::NotFound("devicegroup"))?;
+        approvals::check(&mut change, new.release).await?;
         let devices = fitting(&mut change, new.release, new.group).await?;
         let others =
             sqlx::query_scalar::<_, i64>("SELECT COUNT(*) FROM devices WHERE group_id = $1 AND revoked_ms IS NULL")
@@ -220,7 +221,7 @@ impl Store {
     /// Pauses, resumes, advances or aborts a roll-out.
     ///
     /// # Errors
-    /// There is no such roll-out, or it is not in a state for this.
+    /// There is no such roll-out, it is not in a state for this, or the newest targets do not name its release.
     pub async fn order_rollout(&self, id: RolloutId, order: RolloutOrder) -> Result<Rollout, ChangeError> {
         use RolloutState::{Aborted, Paused, Running, Stopped};
         let mut change = self.begin().await?;
@@ -240,6 +241,7 @@ impl Store {
             (RolloutOrder::Abort, _) => return Err(Rule::RolloutOver.into()),
         };
         if matches!(order, RolloutOrder::Resume | RolloutOrder::Advance) {
+            approvals::check(&mut change, rollout.release).await?;
             rollout.reason = String::new();
             let devices = fitting(&mut change, rollout.release, rollout.group).await?;
             rollout.admit_max = rollout.phases.reach(rollout.phase, devices).max(rollout.admit_max);

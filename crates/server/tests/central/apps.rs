@@ -6,6 +6,7 @@ use release::apps::{AppError, ApprovedApp, OwnerQuorum, owner_role, verify_app};
 use release::author::{Delegation, Quorum, approved_apps};
 use release::floors::MetadataFloors;
 use release::tuf::{Files, Trusted, os_target, verify};
+use release::version::OsVersion;
 use serde_json::json;
 use squirrel::{CompileOptions, Source, compile};
 use vouch_server::fleet::DeviceLogin;
@@ -176,4 +177,17 @@ async fn the_server_approves_a_bounded_number_of_apps() {
         let answer = shop.deploy(&group, code, None).await.expect(status);
         assert!(status == 201 || answer.error().contains("2 different device apps at most"), "{}", answer.body);
     }
+}
+
+/// Attack, or a mishap: a release that was built without the owner's quorum, which would hand their apps to the server's key.
+#[tokio::test]
+async fn a_release_that_leaves_out_an_owners_quorum_is_refused() {
+    let mut shop = Shop::open(true, LIMITS).await;
+    let apps = std::mem::take(&mut shop.maker.apps);
+    let next = OsVersion::new(1, 5, 0);
+    let release = |maker: &Maker| maker.bundle(&maker.release(&shop.rig.repository, next, 2, &[0, 1]));
+    let error = upload(&shop.rig, &release(&shop.maker)).await.expect(422).error();
+    assert!(error.contains(&shop.rig.account) && error.contains("--app-owners"), "{error}");
+    shop.maker.apps = apps;
+    upload(&shop.rig, &release(&shop.maker)).await.expect(201);
 }

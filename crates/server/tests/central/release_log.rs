@@ -325,11 +325,11 @@ async fn a_restart_keeps_the_tree_and_its_name() {
     // A cut between the entry and the checkpoint over it: the next start signs.
     let more = manifest(4);
     let late = NewLogEntry { number: 3, image: more.hash().0, entry: entry(&more) };
-    rig.store.append_release_log(std::slice::from_ref(&late)).await.unwrap();
+    rig.store.append_release_log(std::slice::from_ref(&late), &[]).await.unwrap();
     let again = opened(&rig).await.unwrap();
     let proof = again.log_proof(&more.hash().0).unwrap().unwrap();
     assert_eq!(verify_logged(&again.keys().log.key().to_string(), &more, &proof).unwrap().size, 4);
-    assert!(rig.store.append_release_log(std::slice::from_ref(&late)).await.is_err(), "a number is given once");
+    assert!(rig.store.append_release_log(std::slice::from_ref(&late), &[]).await.is_err(), "a number is given once");
 }
 
 /// Attack, or a mishap: a database from before is put back, or another one, under a log that was signed already.

@@ -1,6 +1,7 @@
 //! Uploads of releases: taken when all of it is right, refused by name when anything is not, and provable to a device afterwards.
 
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use keys::content_key::{ContentKeyInfo, WrappedContentKey, unwrap};
 use keys::metadata;
@@ -18,11 +19,15 @@ use release::manifest::{Description, Manifest};
 use release::root::{Custodian, RootContent};
 use release::tuf::{Files, verify};
 use release::version::OsVersion;
-use vouch_server::limits::LIMITS;
+use serde_json::json;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, interval, timeout};
+use vouch_server::limits::{LIMITS, Limits};
 use vouch_server::repository::Repository;
 use vouch_server::store::OS_IMAGES_FOLDER;
 
-use crate::rig::{Answer, Rig, now_ms};
+use crate::rig::{Answer, PATIENCE, Rig, id, now_ms};
 
 /// A maker: three custodians, of whom two must approve, and a release key.
 pub(crate) struct Maker {
@@ -277,4 +282,94 @@ async fn after_the_first_release_no_other_root_and_no_older_approval_is_taken() 
     upload(&rig, &maker.bundle(&maker.release(server, OsVersion::new(1, 5, 0), 3, &[0, 1]))).await.expect(201);
     let nobody = rig.raw("POST", "/v5/releases/bundle", "", b"x").await.expect(401);
     assert!(nobody.body.contains("Unauthorized"));
+}
+
+/// Attack: an older release goes on being rolled out, or is begun, after the custodians approved another one in its place.
+#[tokio::test]
+async fn a_release_that_is_no_longer_approved_is_not_rolled_out() {
+    let rig = Rig::start().await;
+    let server = &rig.repository;
+    let maker = Maker::of(server);
+    let group = rig.group(&rig.product("lamps").await, "field").await;
+    let device = rig.enrol(Some(&group)).await;
+    let old = maker.bundle(&maker.release(server, V, 1, &[0, 1]));
+    let first = id(&upload(&rig, &old).await.expect(201));
+    let order = |release: &str| {
+        json!({ "data": { "type": "rollout", "attributes": { "phases": ["100%"] }, "relationships": {
+            "release": { "type": "release", "id": release },
+            "devicegroup": { "type": "development_devicegroup", "id": group },
+        }}})
+    };
+    let running = id(&rig.post("/v5/rollouts", &order(&first)).await.expect(201));
+    let offered = async || rig.store.os_update(device.spki, "lamp", OsVersion::new(1, 0, 0)).await.unwrap();
+    assert!(offered().await.is_some());
+
+    let second = upload(&rig, &maker.bundle(&maker.release(server, OsVersion::new(1, 5, 0), 2, &[0, 1]))).await;
+    let second = second.expect(201);
+    assert_eq!(second.json()["data"]["attributes"]["paused_rollouts"], json!([running]));
+    assert!(offered().await.is_none());
+    let shown = rig.get(&format!("/v5/rollouts/{running}")).await.expect(200).json()["data"]["attributes"].clone();
+    assert_eq!((&shown["state"], &shown["failed"]), (&json!("paused"), &json!(0)));
+    assert!(shown["reason"].as_str().unwrap().contains("1.5.0"), "{shown}");
+    let begin = rig.post("/v5/rollouts", &order(&first)).await.expect(409);
+    let resume = rig.post(&format!("/v5/rollouts/{running}/resume"), &json!(null)).await.expect(409);
+    let align = json!({ "data": { "type": "rollout", "attributes": {} } });
+    let align = rig.post(&format!("/v5/releases/{first}/align"), &align).await.expect(409);
+    for refused in [begin, resume, align] {
+        assert!(refused.error().contains("They approve OS 1.5.0"), "{}", refused.error());
+    }
+    upload(&rig, &old).await.expect(200);
+    rig.post("/v5/rollouts", &order(&first)).await.expect(409);
+    rig.post("/v5/rollouts", &order(&id(&second))).await.expect(201);
+    assert!(offered().await.is_some());
+}
+
+#[tokio::test]
+async fn the_same_release_under_newer_targets_is_in_force_at_once() {
+    let rig = Rig::start().await;
+    let server = &rig.repository;
+    let maker = Maker::of(server);
+    let mut parts = maker.release(server, V, 1, &[0, 1]);
+    let image = parts.manifest.hash().0;
+    upload(&rig, &maker.bundle(&parts)).await.expect(201);
+    let first = parts.targets.clone();
+    let manifests = vec![parts.manifest.clone()];
+    let spec = TargetsSpec { version: 2, expires: seconds() + 200_000, manifests, apps: Vec::new() };
+    parts.targets = signed_by(spec.draft().unwrap(), &[&maker.cards[0], &maker.cards[1]]);
+    upload(&rig, &maker.bundle(&parts)).await.expect(200);
+    let second = std::mem::replace(&mut parts.targets, first);
+    upload(&rig, &maker.bundle(&parts)).await.expect(200);
+    let again = Repository::open(rig.dir.path(), rig.store.clone(), "server.example", &LIMITS).await.unwrap();
+    for repository in [server, &again] {
+        let trust = repository.trust(SpkiHash([1; 32]), image, false, 0).await.unwrap();
+        assert_eq!(trust.targets.unwrap(), second.clone().into());
+    }
+}
+
+/// Attack: a client of the server sends a byte now and then, so that nobody else can upload.
+#[tokio::test]
+async fn an_upload_that_never_ends_gives_its_place_back() {
+    let deadline = Duration::from_millis(500);
+    let rig = Rig::with(Limits { upload_deadline: deadline, ..LIMITS }).await;
+    let mut tcp = TcpStream::connect(rig.addr).await.unwrap();
+    let head = format!(
+        "POST /v5/releases/bundle HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: Bearer {}\r\nContent-Length: 1000000\r\n\r\n",
+        rig.token
+    );
+    tcp.write_all(head.as_bytes()).await.unwrap();
+    let (mut from, mut to) = tcp.into_split();
+    let begun = Instant::now();
+    let dripping = tokio::spawn(async move {
+        let mut every = interval(Duration::from_millis(20));
+        while to.write_all(b"x").await.is_ok() {
+            every.tick().await;
+        }
+    });
+    let mut answer = vec![0; 12];
+    timeout(PATIENCE, from.read_exact(&mut answer)).await.expect("an end").unwrap();
+    dripping.abort();
+    assert_eq!(answer, b"HTTP/1.1 503");
+    assert!(begun.elapsed() >= deadline, "a client that is in time is not cut off");
+    let maker = Maker::of(&rig.repository);
+    upload(&rig, &maker.bundle(&maker.release(&rig.repository, V, 1, &[0, 1]))).await.expect(201);
 }

@@ -88,7 +88,7 @@ impl Rig {
         let store = Store::create(dir.path(), secret, &limits).await.unwrap();
         let hash = password::hash(&Secret::from(PASSWORD.to_owned())).unwrap();
         let account = store.create_account(&USER.parse().unwrap(), "admin@example.com", &hash).await.unwrap();
-        store.append_release_log(entries).await.unwrap();
+        store.append_release_log(entries, &[]).await.unwrap();
         let (journal, task) = store.journal();
         tokio::spawn(task.run());
         let bus = Bus::new(&limits, journal);

@@ -54,12 +54,17 @@ impl Upload {
         let proved = self.keep_proofs(&release).with_context(|| {
             format!("the server has the release, but the proofs are not in the bundle: upload it again, with --out FILE. {shown}")
         })?;
+        let paused = release["attributes"]["paused_rollouts"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let paused = paused.iter().map(|rollout| {
+            format!("\nroll-out {} is paused: its release is no longer approved by the custodians", word(rollout))
+        });
         let text = format!(
-            "{} {} {version} for {}\n{}\nnext: vouch rollout start {version}",
+            "{} {} {version} for {}\n{}{}\nnext: vouch rollout start {version}",
             paint(Tone::Good, "uploaded and verified"),
             word(&release["attributes"]["product"]),
             models(&release).join(", "),
             proved.as_ref().map_or_else(|| "the root names no transparency log".to_owned(), proved_text),
+            paused.collect::<String>(),
         );
         release["bundle"] = json!({ "file": self.out(), "has_log_proofs": proved.is_some() });
         output.result(&release, &text);
