@@ -16,11 +16,14 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{
-    AssembleError, CHUNK_LOG2, Delegation, Draft, DraftError, Encryptor, TargetsSpec, assemble, seal_content_key,
+    AssembleError, CHUNK_LOG2, Delegation, Draft, DraftError, Encryptor, Quorum, TargetsSpec, assemble,
+    seal_content_key,
 };
+use crate::apps::SERVER_ROLE;
 use crate::bundle::{Bundle, BundleError, BundleImage, Report};
 use crate::limits::LIMITS;
 use crate::manifest::{Description, Manifest, ManifestError};
+use crate::root::{RootError, from_key_object, from_time, wrong};
 
 const FORMAT: u32 = 1;
 const FACTS_FILE: &str = "release.json";
@@ -210,7 +213,7 @@ impl Pending {
     /// # Errors
     /// [`PendingError`] for the first that differs: nobody should sign then.
     pub fn check(&self) -> Result<TargetsSpec, PendingError> {
-        let spec = TargetsSpec::read(self.targets.content(), self.manifests.clone()).ok();
+        let spec = read_targets(self.targets.content(), self.manifests.clone()).ok();
         let spec =
             spec.filter(|spec| spec.draft().is_ok_and(|same| same.to_be_signed() == self.targets.to_be_signed()));
         let spec = spec.ok_or(PendingError::OtherTargets)?;
@@ -362,6 +365,31 @@ fn encrypt(
     let key = key.map_err(|error| wrong(error.to_string()))?;
     write(&dir.join(manifest_name(at)), &built.manifest.to_cbor())?;
     Ok((built.manifest, BASE64.encode(key.as_bytes())))
+}
+
+/// What targets say that approve these manifests. Whether they say nothing else is seen by making them again.
+fn read_targets(signed: &Value, manifests: Vec<Manifest>) -> Result<TargetsSpec, RootError> {
+    let version = signed["version"].as_u64().ok_or_else(|| wrong("the targets have no version"))?;
+    let delegations = &signed["delegations"];
+    let mut apps = Vec::new();
+    for role in delegations["roles"].as_array().map(Vec::as_slice).unwrap_or_default() {
+        let ids = role["keyids"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let key = |id: &Value| from_key_object(&delegations["keys"][id.as_str().unwrap_or_default()]);
+        let keys = ids.iter().map(key).collect::<Result<Vec<_>, _>>()?;
+        let threshold = role["threshold"].as_u64().and_then(|threshold| usize::try_from(threshold).ok());
+        let quorum = Quorum { keys, threshold: threshold.ok_or_else(|| wrong("a role for apps has no threshold"))? };
+        apps.push(match role["name"].as_str().unwrap_or_default() {
+            SERVER_ROLE => {
+                let [key] = &quorum.keys[..] else { return Err(wrong("the server's role for apps has one key")) };
+                Delegation::Server { key: key.clone() }
+            }
+            name => {
+                let owner = name.strip_prefix("apps-").ok_or_else(|| wrong("a role is not one for apps"))?;
+                Delegation::Owner { owner: owner.to_owned(), quorum }
+            }
+        });
+    }
+    Ok(TargetsSpec { version, expires: from_time(&signed["expires"])?, manifests, apps })
 }
 
 fn compare(file: &Path, models: &[String], expected: &[u8; 32]) -> Result<(), PendingError> {

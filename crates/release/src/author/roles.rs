@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 use super::{Draft, DraftError};
 use crate::apps::{ApprovedApp, SERVER_ROLE, app_path};
 use crate::manifest::Manifest;
-use crate::root::{RootError, SPEC_VERSION, from_key_object, from_time, key_id, key_object, time, wrong};
+use crate::root::{SPEC_VERSION, key_id, key_object, time};
 use crate::tuf::{content_of, os_target};
 
 /// Some of several keys.
@@ -25,7 +25,7 @@ pub struct TargetsSpec {
     pub version: u64,
     /// Unix seconds.
     pub expires: i64,
-    /// The manifests of all models, of this release and of those before that may still be assigned.
+    /// The manifests of all models that may be installed from now on; a release before whose manifests are not among them is not.
     pub manifests: Vec<Manifest>,
     /// Who approves apps, in order: owners with a quorum first.
     pub apps: Vec<Delegation>,
@@ -98,37 +98,6 @@ impl TargetsSpec {
             signed["delegations"] = json!({ "keys": keys, "roles": roles });
         }
         Draft::new(signed)
-    }
-}
-
-impl TargetsSpec {
-    /// What targets say that approve these manifests. Whether they say nothing else is seen by making them again: [`TargetsSpec::draft`].
-    ///
-    /// # Errors
-    /// [`RootError`] when a time, a key or a role cannot be read.
-    pub(crate) fn read(signed: &Value, manifests: Vec<Manifest>) -> Result<TargetsSpec, RootError> {
-        let version = signed["version"].as_u64().ok_or_else(|| wrong("the targets have no version"))?;
-        let delegations = &signed["delegations"];
-        let mut apps = Vec::new();
-        for role in delegations["roles"].as_array().map(Vec::as_slice).unwrap_or_default() {
-            let ids = role["keyids"].as_array().map(Vec::as_slice).unwrap_or_default();
-            let key = |id: &Value| from_key_object(&delegations["keys"][id.as_str().unwrap_or_default()]);
-            let keys = ids.iter().map(key).collect::<Result<Vec<_>, _>>()?;
-            let threshold = role["threshold"].as_u64().and_then(|threshold| usize::try_from(threshold).ok());
-            let quorum =
-                Quorum { keys, threshold: threshold.ok_or_else(|| wrong("a role for apps has no threshold"))? };
-            apps.push(match role["name"].as_str().unwrap_or_default() {
-                SERVER_ROLE => {
-                    let [key] = &quorum.keys[..] else { return Err(wrong("the server's role for apps has one key")) };
-                    Delegation::Server { key: key.clone() }
-                }
-                name => {
-                    let owner = name.strip_prefix("apps-").ok_or_else(|| wrong("a role is not one for apps"))?;
-                    Delegation::Owner { owner: owner.to_owned(), quorum }
-                }
-            });
-        }
-        Ok(TargetsSpec { version, expires: from_time(&signed["expires"])?, manifests, apps })
     }
 }
 
