@@ -15,7 +15,6 @@ use protocol::frame::FRAME_HEADER;
 use protocol::message::{ToDevice, ToServer};
 use protocol::session::DeviceEvent;
 use release::version::OsVersion;
-use rustix::process::setpriority_process;
 use rustix::thread::gettid;
 use server::LIMITS;
 use server::fleet::{AgentIdSecret, NewRelease, NewReleaseImage, ReleaseImage};
@@ -192,9 +191,11 @@ fn source(at: usize) -> Result<SocketAddr> {
 
 /// Pings on a thread that goes before the one of all other devices: what is measured is the server, not the queue of the load itself.
 fn apart(addr: SocketAddr, device: &BenchDevice, done: &AtomicBool) -> Result<Duration> {
-    // Whoever may not do this measures the load's queue as well.
-    if setpriority_process(Some(gettid()), -15).is_err() {
-        eprintln!("the pings have no priority: run as root to measure the server alone");
+    // At once when it is woken, whatever the load does. Whoever may not have that measures the load's queue as well.
+    let me = gettid().as_raw_pid().to_string();
+    let first = Command::new("chrt").args(["--fifo", "--pid", "10", &me]).stderr(Stdio::null()).status();
+    if !first.is_ok_and(|status| status.success()) {
+        eprintln!("the pings have no priority: run as root, with chrt, to measure the server alone");
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(pings(addr, device, done, usize::MAX))
