@@ -169,7 +169,7 @@ pub fn serve(kind: Kind, dir: PathBuf, addr: SocketAddr) -> Result<()> {
     pin(SERVER_CPU)?;
     // One worker on one CPU, for both kinds.
     let mut builder = tokio::runtime::Builder::new_multi_thread();
-    let runtime = builder.worker_threads(1).event_interval(server::TASKS_BEFORE_IO).enable_all().build()?;
+    let runtime = builder.worker_threads(1).event_interval(server::TURNS_BEFORE_IO).enable_all().build()?;
     let addr = match kind {
         Kind::Bare => runtime.block_on(bare::serve(&dir))?,
         Kind::Gateway => {

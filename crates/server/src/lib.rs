@@ -24,5 +24,5 @@ pub mod store;
 pub use config::{KEEPALIVE_S, ServerConfig};
 pub use init::{FIRST_ACCOUNT, FIRST_PASSWORD_FILE, InitError, InitOptions, InitReport, init};
 pub use limits::{LIMITS, Limits};
-pub use server::{Running, Server, StartError, TASKS_BEFORE_IO};
+pub use server::{Running, Server, StartError, TURNS_BEFORE_IO};
 pub use status::Troubles;

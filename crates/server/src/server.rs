@@ -22,9 +22,9 @@ use crate::repository::{Repository, RepositoryError};
 use crate::status::{GatewayNumbers, Listener, Troubles, Vitals};
 use crate::store::{DATABASE_FILE, Store, StoreError, unix_ms};
 
-/// How many tasks the server's runtime runs before it looks for what has come from the network (`event_interval`): those that send pieces
-/// of images, or log in, take some hundred microseconds each, and everybody else would wait for 61 of them.
-pub const TASKS_BEFORE_IO: u32 = 8;
+/// How many turns the server's runtime takes before it looks for what has come from the network (`event_interval`). A turn is up to four tasks;
+/// those that send pieces of images, or log in, take some hundred microseconds each, and everybody else would wait for 61 turns of them.
+pub const TURNS_BEFORE_IO: u32 = 8;
 
 /// Starts servers.
 #[derive(Debug)]

@@ -15,7 +15,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::json;
 use server::gateway::{GatewayEvent, GatewayLimits, Listen};
 use server::status::Troubles;
-use server::{KEEPALIVE_S, LIMITS, Running, Server, ServerConfig, TASKS_BEFORE_IO};
+use server::{KEEPALIVE_S, LIMITS, Running, Server, ServerConfig, TURNS_BEFORE_IO};
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 use tracing_subscriber::filter::LevelFilter;
@@ -115,7 +115,7 @@ impl Serve {
             limits: LIMITS,
             troubles,
         };
-        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().event_interval(TASKS_BEFORE_IO).build();
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().event_interval(TURNS_BEFORE_IO).build();
         let runtime = runtime.context("cannot start the runtime")?;
         let mut printer = None;
         let ended = runtime.block_on(async {
