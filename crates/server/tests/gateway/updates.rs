@@ -154,6 +154,20 @@ async fn an_assigned_device_gets_image_key_and_proof_and_its_word_counts() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_skew_has_the_version_of_a_device_as_soon_as_it_counts_as_confirmed() {
+    let maker = Maker::with_release().await;
+    maker.roll_out("100%").await;
+    let (_, mut link) = maker.connected().await;
+    available(&mut link).await;
+    link.machine.os_state(IMAGE, OsState::Confirmed).unwrap();
+    link.flush().await;
+    link.machine.want_os_key(IMAGE, now()).unwrap();
+    removed(&mut link).await;
+    let skew = maker.rig.store.skew(Some(maker.rig.group)).await.unwrap();
+    assert!(skew.iter().any(|run| run.version.as_deref() == Some("1.0.0")), "{skew:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_rollout_that_is_paused_is_withdrawn_and_one_that_too_many_fail_reaches_nobody_else() {
     let maker = Maker::with_release().await;
     let (first, mut link) = maker.connected().await;

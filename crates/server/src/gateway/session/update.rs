@@ -166,6 +166,10 @@ impl Session {
         let line = self.report.status(caller.edge.now(), &line);
         let (store, bus, device) = (caller.edge.store.clone(), caller.edge.bus.clone(), self.report.device);
         self.busy = Some(Box::pin(async move {
+            if step == DeviceStep::Confirmed {
+                // Whoever reads that the device confirmed a version also reads that it runs it.
+                bus.journal().flush().await;
+            }
             let progressed = match store.os_progress(device, &image, step, &reason).await {
                 Ok(progressed) => progressed,
                 Err(error) => return failed(device, &error),
