@@ -7,6 +7,7 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
+use rustix::io::Errno;
 use rustix::process::{Pid, Resource, Signal, getrlimit, kill_process};
 use rustix::thread::{CpuSet, sched_setaffinity};
 use rustix::time::{ClockId, clock_gettime};
@@ -148,17 +149,18 @@ impl Kind {
     }
 }
 
-/// Keeps this process on one CPU, if the machine has more than one.
+/// Keeps this process on one CPU, if the machine has it.
 ///
 /// # Errors
 /// When the kernel does not allow it.
 pub fn pin(cpu: usize) -> Result<()> {
-    if std::thread::available_parallelism()?.get() > 1 {
-        let mut set = CpuSet::new();
-        set.set(cpu);
-        sched_setaffinity(None, &set)?;
+    let mut set = CpuSet::new();
+    set.set(cpu);
+    // The CPUs that there are, and not those that this process may use so far: a child of the load begins on the load's CPU.
+    match sched_setaffinity(None, &set) {
+        Ok(()) | Err(Errno::INVAL) => Ok(()),
+        Err(error) => Err(error.into()),
     }
-    Ok(())
 }
 
 /// Is a server until its standard input ends.

@@ -61,6 +61,13 @@ impl Goal {
     }
 }
 
+/// Says whether a value reaches its goal; whether it does.
+pub fn judge(what: &str, value: f64, goal: Goal) -> bool {
+    let reached = goal.reached(value);
+    println!("- {what}: {value:.2}, goal {}, {}", goal.show(), if reached { "reached" } else { "MISSED" });
+    reached
+}
+
 /// One line: what, the yardstick's values, ours, and the median of the ratios within each round.
 pub fn line(what: &str, bare: &Rounds, ours: &Rounds, ratio: &Rounds, goal: Goal) -> String {
     let verdict = if goal.reached(ratio.median()) { "reached" } else { "MISSED" };

@@ -31,6 +31,8 @@ use crate::process::{Kind, SERVER_CPU, ServerProcess};
 const IMAGE: [u8; 32] = [5; 32];
 /// How long the load waits between two pings.
 const PING_PAUSE: Duration = Duration::from_millis(2);
+/// Pings before, to compare with.
+const PINGS_BEFORE: usize = 2_000;
 /// How often the server's memory is looked at.
 const LOOK: Duration = Duration::from_millis(20);
 
@@ -127,7 +129,7 @@ pub struct Seen {
     pub open: u64,
     /// Its highest while the images went out.
     pub peak: u64,
-    /// The 99th of a hundred round trips of another device before.
+    /// The 99th of a hundred of another device's round trips before.
     pub p99_before: Duration,
     /// The same meanwhile.
     pub p99: Duration,
@@ -143,7 +145,7 @@ pub async fn fleet(dir: &Path, devices: &[Arc<BenchDevice>], len: u32) -> Result
     let server = ServerProcess::start(Kind::Gateway, dir)?;
     let (other, updating) = devices.split_last().context("devices")?;
     let quiet = AtomicBool::new(false);
-    let p99_before = pings(server.addr, other, &quiet, 300).await?;
+    let p99_before = pings(server.addr, other, &quiet, PINGS_BEFORE).await?;
     let mut opens = Vec::new();
     for (at, device) in updating.iter().enumerate() {
         opens.push(login_from(server.addr, Some(source(at)?), device).await?);

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use anyhow::Result;
 use vouch_benches::farm::plant_fleet;
 use vouch_benches::process::{Kind, LOAD_CPU, pin};
+use vouch_benches::table::{Goal, judge};
 use vouch_benches::{restart, storm};
 
 /// The option that puts all devices behind one address.
@@ -19,11 +20,13 @@ pub(crate) fn storm(arguments: &[String]) -> Result<ExitCode> {
         "| devices | server | B each, gentle | B each, storm | storm / gentle | B each, peak | median, s | last, s | median / last | failures | CPU us each |"
     );
     println!("|---|---|---|---|---|---|---|---|---|---|---|");
+    let mut pairs = Vec::new();
     for count in counts {
         let dir = tempfile::tempdir()?;
         let dir = dir.path().join("server");
         let devices: Vec<_> = runtime.block_on(plant_fleet(&dir, count))?.into_iter().map(Arc::new).collect();
         pin(LOAD_CPU)?;
+        let mut bare_last = 0.0;
         for kind in [Kind::Bare, Kind::Gateway] {
             let seen = runtime.block_on(storm::measure(kind, &dir, &devices, sources))?;
             println!(
@@ -40,9 +43,31 @@ pub(crate) fn storm(arguments: &[String]) -> Result<ExitCode> {
                 seen.failures,
                 seen.cpu_each.as_micros()
             );
+            match kind {
+                Kind::Bare => bare_last = seen.last.as_secs_f64(),
+                Kind::Gateway => pairs.push((bare_last, seen)),
+            }
         }
     }
-    Ok(ExitCode::SUCCESS)
+    println!();
+    let all_reached = pairs.iter().map(|(bare_last, seen)| judged(*bare_last, seen)).fold(true, |all, one| all & one);
+    Ok(if all_reached { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Whether a storm reached its goals, beside the time at which the bare server had the last device back.
+fn judged(bare_last: f64, seen: &storm::Seen) -> bool {
+    let last = seen.last.as_secs_f64();
+    let goals = [
+        ("bytes of memory for each", seen.gentle_bytes, Goal::AtMost(12_000.0)),
+        ("memory after the storm / gentle", seen.storm_bytes / seen.gentle_bytes, Goal::AtMost(1.5)),
+        ("last device, gateway / bare", last / bare_last, Goal::AtMost(1.5)),
+        ("median device / last", seen.median.as_secs_f64() / last, Goal::AtMost(0.6)),
+        ("failures", seen.failures as f64, Goal::AtMost(0.0)),
+    ];
+    goals
+        .map(|(what, value, goal)| judge(&format!("{} devices, {what}", seen.devices), value, goal))
+        .iter()
+        .all(|&reached| reached)
 }
 
 /// `vouch-bench restart [COUNT...] [--one-address]`: the gateway is told to stop and started again with the fleet connected.

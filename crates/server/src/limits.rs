@@ -8,7 +8,7 @@ pub const LIMITS: Limits = Limits {
     database_wait: Duration::from_secs(10),
     logins_kept: 1_024,
     image_cache_bytes: 64 * 1024 * 1024,
-    os_cache_bytes: 48 * 1024 * 1024,
+    os_cache_bytes: 8 * 1024 * 1024,
     agent_state_bytes: 64 * 1024,
     journal_queue: 4_096,
     journal_batch: 512,
@@ -64,7 +64,8 @@ pub struct Limits {
     pub logins_kept: usize,
     /// Bytes of app images kept in memory.
     pub image_cache_bytes: usize,
-    /// Bytes of OS images kept in memory, whatever their number and length.
+    /// Bytes of OS images kept in memory, whatever their number and length; devices that began together ask for the same pieces, and the
+    /// system's page cache has the rest.
     pub os_cache_bytes: usize,
     /// Bytes of what one agent saves.
     pub agent_state_bytes: usize,

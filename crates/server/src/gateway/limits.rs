@@ -92,7 +92,7 @@ impl Default for GatewayLimits {
             enrolment_deadline: Duration::from_secs(10),
             issuing: 4,
             signing: 4,
-            os_pieces: 4,
+            os_pieces: 1,
             write_deadline: Duration::from_secs(30),
             drain_deadline: Duration::from_secs(10),
             leave_deadline: Duration::from_secs(3),

@@ -112,6 +112,9 @@ impl Session {
         self.busy = Some(Box::pin(async move {
             // The lane is never closed.
             let Ok(turn) = lane.acquire_owned().await else { return Done::Failed };
+            // Whoever hands a turn on is followed at once by the one that gets it, before all that wait to run: without this, one piece leads to
+            // the next and the others stand behind dozens of them.
+            tokio::task::yield_now().await;
             match store.os_piece(image, offset).await {
                 Ok(piece) => Done::Update(UpdateAnswer::Piece { image, offset, piece, turn }),
                 Err(error) => {
