@@ -30,6 +30,8 @@ const ACCEPT_LOG_PAUSE: Duration = Duration::from_secs(5);
 /// When the first device shall come back after a drain, milliseconds: a server that is restarted needs about that long. The others follow
 /// over no less than the same time.
 const COME_BACK_MS: u32 = 1_000;
+/// The part of the time over which devices come back that the first one waits for besides: a server that has many to tell stops later.
+const COME_BACK_HELD: u32 = 8;
 
 /// What an operator decides about the gateway.
 #[derive(Clone, Debug)]
@@ -207,7 +209,8 @@ impl Edge {
 
     /// When one device shall come back after a drain, milliseconds: each at a time of its own.
     pub(super) fn come_back_ms(&self) -> u32 {
-        COME_BACK_MS + u32::from_le_bytes(keys::hashes::random()) % self.come_back_over.load(Ordering::Relaxed).max(1)
+        let over = self.come_back_over.load(Ordering::Relaxed).max(1);
+        COME_BACK_MS + over / COME_BACK_HELD + u32::from_le_bytes(keys::hashes::random()) % over
     }
 
     /// The present.

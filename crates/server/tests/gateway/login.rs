@@ -275,10 +275,11 @@ async fn the_more_devices_are_told_to_come_back_the_longer_is_the_time_they_are_
     let mut latest = 0;
     for mut link in links {
         let DeviceEvent::Closed { come_back_after_ms: Some(after), .. } = link.event().await else { panic!() };
-        assert!((1_000..1_000 + DEVICES * 1_000).contains(&after), "{after}");
+        // The first one waits for an eighth of that time besides, until all have been told.
+        assert!((2_000..2_000 + DEVICES * 1_000).contains(&after), "{after}");
         latest = latest.max(after);
     }
-    assert!(latest > 2_000, "all of them within the time of one: {latest}");
+    assert!(latest > 3_000, "all of them within the time of one: {latest}");
     stopping.await.unwrap();
 }
 
