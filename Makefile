@@ -48,3 +48,4 @@ powercut:
 lint:
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
+	cargo clippy --package vouch --no-default-features --features device --locked -- -D warnings

@@ -7,6 +7,7 @@ mod change;
 #[cfg(feature = "server")]
 mod list;
 #[cfg(feature = "parent")]
+#[cfg(feature = "simulated-board")]
 mod pin;
 #[cfg(feature = "parent")]
 mod provision;
@@ -34,6 +35,7 @@ pub(crate) enum Device {
     Provision(Box<provision::Provision>),
     Run(run::Run),
     #[cfg(feature = "parent")]
+    #[cfg(feature = "simulated-board")]
     Pin(pin::Pin),
     #[cfg(feature = "parent")]
     Boot(boot::Boot),
@@ -76,6 +78,7 @@ impl Device {
             #[cfg(feature = "parent")]
             Device::Provision(command) => command.run(output),
             #[cfg(feature = "parent")]
+            #[cfg(feature = "simulated-board")]
             Device::Pin(command) => command.run(output),
             #[cfg(feature = "parent")]
             Device::Boot(command) => command.run(output),

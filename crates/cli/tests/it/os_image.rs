@@ -70,13 +70,25 @@ fn the_image_is_small_and_needs_neither_interpreter_nor_library() {
     assert!(own.dynamic_tags().contains(&DT_NEEDED));
 }
 
-#[test]
-fn the_image_holds_the_runtime_and_no_server_no_compiler_no_key_back_end() {
+/// What a program with these features is made of.
+fn tree(features: &str) -> String {
     let mut tree = Command::new(env!("CARGO"));
-    tree.args(["tree", "--package", "vouch", "--no-default-features", "--features", "device", "--locked", "--offline"]);
+    tree.args(["tree", "--package", "vouch", "--no-default-features", "--features", features, "--locked", "--offline"]);
     tree.args(["--edges", "normal,features", "--prefix", "none"]);
     tree.current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("../.."));
-    let tree = crate::support::output(tree);
+    crate::support::output(tree)
+}
+
+#[test]
+fn an_image_for_a_real_board_holds_no_simulated_one() {
+    // The simulated board alone reads files of this format.
+    let reads_board_files = |features| tree(features).lines().any(|line| line.starts_with("toml v"));
+    assert!(reads_board_files("device,simulated-board") && !reads_board_files("device"));
+}
+
+#[test]
+fn the_image_holds_the_runtime_and_no_server_no_compiler_no_key_back_end() {
+    let tree = tree("device,simulated-board");
     let found = |name: &&str| tree.lines().any(|line| line == *name || line.starts_with(&format!("{name} ")));
     assert!(found(&"vouch-device") && found(&"vouch-squirrel"), "{tree}");
     let found: Vec<_> = ABSENT.iter().filter(|name| found(name)).collect();
