@@ -40,6 +40,8 @@ enum Command {
     #[cfg(feature = "server")]
     Init(commands::init::Init),
     #[cfg(feature = "server")]
+    RotateRoots(commands::rotate_roots::RotateRoots),
+    #[cfg(feature = "server")]
     Serve(commands::serve::Serve),
     #[cfg(feature = "server")]
     Login(commands::login::Login),
@@ -92,6 +94,8 @@ fn main() -> ExitCode {
         Command::Demo(command) => command.run(&output),
         #[cfg(feature = "server")]
         Command::Init(command) => command.run(&output),
+        #[cfg(feature = "server")]
+        Command::RotateRoots(command) => command.run(&output),
         #[cfg(feature = "server")]
         Command::Serve(command) => command.run(&output),
         #[cfg(feature = "server")]

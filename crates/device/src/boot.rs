@@ -2,13 +2,14 @@
 //!
 //! # In the folder
 //! `boot/` is the parent process's alone. Its records are a vault of their own, under keys that no child is handed: the
-//! factory anchors, of which a newer root that the custodians signed changes the keys and nothing else, the control record, and
-//! the floors. `slot-a` and `slot-b` hold an image each, encrypted again under a key that exists for one write on one device.
+//! factory anchors, of which a newer root that the custodians signed changes the keys and nothing else, all such roots that were
+//! seen, the control record, and the floors. `slot-a` and `slot-b` hold an image each, encrypted again under a key that exists for one write on one device.
 //!
 //! # Layout
 //! - [`BootFolder`]: loads the image that boots, installs another, confirms it or goes back.
 //! - [`control`]: which slot boots, by rules without I/O.
 //! - `judge`: whether an image may be installed.
+//! - `roots`: the root metadata that was seen, also without an image.
 //! - `slot`: the file of a slot.
 //! - `install`: from an encrypted image into a slot.
 //! - `memory`: the image in memory. The one file with `unsafe`.
@@ -21,6 +22,7 @@ mod judge;
 #[cfg(test)]
 pub(crate) mod maker;
 mod memory;
+mod roots;
 mod slot;
 
 use std::io;
@@ -28,16 +30,18 @@ use std::io;
 use keys::purpose::KeyPurpose;
 use keys::release_key;
 use keys::storage::{PurposeKey, StorageKeyError, StorageRoot};
-use release::anchors::{Anchors, AnchorsError};
+use release::anchors::{Anchors, AnchorsError, Layers};
 use release::floors::Floors;
 use release::image::{ImageError, ProgramChecker};
 use release::l1::{L1Error, verify_l1};
 use release::manifest::{Manifest, ManifestHash};
+use release::root::RootError;
 use vault::{Change, Record, Vault, VaultError, VaultKeys};
 
 use crate::boot::control::{Control, Installed, Slot, State};
 use crate::boot::memory::Memory;
 pub use crate::boot::memory::SealedProgram;
+use crate::boot::roots::Roots;
 pub use crate::boot::slot::SlotError;
 use crate::boot::slot::SlotReader;
 pub use crate::folder::{BOOT_FOLDER, STAGED_IMAGE, STAGING_FOLDER};
@@ -46,6 +50,7 @@ use crate::storage::{Disk, DurableFiles};
 pub use install::{InstallError, Source};
 pub use judge::Proof;
 pub(crate) use judge::judge;
+pub use roots::RootRefused;
 
 /// The boot folder of one device.
 #[derive(Debug)]
@@ -56,6 +61,8 @@ pub struct BootFolder<D> {
     anchors: Anchors,
     /// What takes the place of the anchors when the image on trial is confirmed.
     next_anchors: Option<Anchors>,
+    /// Where the anchors demand the custodians' approval.
+    roots: Option<Roots>,
     control: Control,
     floors: Floors,
     limits: Limits,
@@ -87,6 +94,9 @@ pub enum BootFolderError {
     /// The anchors.
     #[error(transparent)]
     Anchors(#[from] AnchorsError),
+    /// The root metadata that the device began with, or that came with an image.
+    #[error("the root metadata: {0}")]
+    Roots(#[from] RootError),
     /// The active image is not started, and there is no other one that may be.
     #[error("{} holds no image that may be started: {fault}", .slot.file())]
     Image {
@@ -137,6 +147,14 @@ impl<D: Disk + Clone> BootFolder<D> {
         let anchors = Anchors::from_cbor(read(Record::Anchors)?.expose())?;
         let next_anchors = records.read(Record::NextAnchors)?;
         let next_anchors = next_anchors.map(|next| Anchors::from_cbor(next.expose())).transpose()?;
+        let roots = match anchors.layers() {
+            Layers::DangerL1Only => None,
+            Layers::Quorum { root } => Some(match records.read(Record::ReleaseRoots)? {
+                Some(roots) => Roots::from_record(roots.expose())?,
+                // A device of before there was this record.
+                None => Roots::from_factory(root)?,
+            }),
+        };
         let control = Control::decode(read(Record::Control)?.expose());
         let floors = Floors::from_cbor(read(Record::BootFloors)?.expose());
         Ok(BootFolder {
@@ -147,6 +165,7 @@ impl<D: Disk + Clone> BootFolder<D> {
             slot_key: root.purpose_key(KeyPurpose::BootSlot)?,
             anchors,
             next_anchors,
+            roots,
             limits: *limits,
         })
     }

@@ -91,6 +91,11 @@ impl Dialer {
         Dialer { config, limits, clock, security, silent: HashSet::new(), first_name_server: 0 }
     }
 
+    /// Dials with these TLS roots and keys from now on.
+    pub(crate) fn secure_with(&mut self, security: Security) {
+        self.security = security;
+    }
+
     /// Asks these name servers from now on.
     pub(crate) fn ask_name_servers(&mut self, dns: Vec<SocketAddr>) {
         self.config.dns = dns;

@@ -23,7 +23,7 @@ use crate::connect::attempt::{Attempt, AttemptResult};
 use crate::connect::diary::Diary;
 use crate::device_keys::DeviceKeys;
 use crate::events::{DeviceEvent, Observer, Sha256Hex};
-use crate::folder::Folder;
+use crate::folder::{Folder, FolderError, Root};
 use crate::limits::Limits;
 use crate::network::Network;
 use crate::parent::ParentError;
@@ -58,6 +58,8 @@ pub(crate) struct Device {
     pub(crate) partial: Option<PartialApp>,
     pub(crate) network: Network,
     pub(crate) update: Update,
+    /// The server must come from other TLS roots than those that the dialer knows.
+    pub(crate) redial: bool,
     /// True once the app has set another proxy than this process may dial.
     pub(crate) redirected: watch::Receiver<bool>,
     /// True once the device is asked to stop.
@@ -191,7 +193,7 @@ impl Device {
     /// Judges an app by what came to prove it, and gives its image back; the floors are on the disk before. Nothing is demanded where there is
     /// no root to verify from.
     pub(crate) async fn approve_app(&self, image: Vec<u8>, trust: Trust) -> Result<Vec<u8>, AppRefused> {
-        let Some(root) = self.folder.root.clone() else { return Ok(image) };
+        let Some(Root { file: root, .. }) = self.folder.root.clone() else { return Ok(image) };
         let store = self.folder.store.clone();
         let now = u64::try_from(self.clock.now().unix_ms / 1000).unwrap_or_default();
         let judging = tokio::task::spawn_blocking(move || {
@@ -204,6 +206,29 @@ impl Device {
             judged.map(|()| image)
         });
         judging.await.map_err(|_| StoreError::Interrupted)?
+    }
+
+    /// Has the parent verify newer root metadata. What it names counts from the next connection on; what is wrong with it is said.
+    pub(crate) async fn learn_roots(&mut self, trust: &Trust) -> bool {
+        let DeviceKeys::Parent(keys) = &*self.folder.keys else { return false };
+        let learned = match self.update.stage_roots(trust) {
+            Ok(()) => keys.link.learn_roots().await,
+            Err(error) => Err(ParentError::Failed(error.to_string())),
+        };
+        let before = self.folder.roots.clone();
+        let believed = learned.map_err(FolderError::from).and_then(|root| self.folder.believe(root));
+        if let Err(error) = &believed {
+            self.status(format!("the newer root metadata of the server is not taken: {error}"));
+        } else if let Some(root) = &self.folder.root {
+            let version = root.version;
+            let is_other = self.folder.roots != before;
+            self.redial |= is_other;
+            self.observer
+                .tell(DeviceEvent::RootLearned { version, tls_roots_sha256: Sha256Hex(self.folder.roots.hash()) });
+            let tls = if is_other { "; it names other TLS roots, which count from the next connection on" } else { "" };
+            self.status(format!("root metadata of version {version} is in force{tls}"));
+        }
+        believed.is_ok()
     }
 
     /// Stores the app that runs from now on, or that none does.

@@ -50,6 +50,13 @@ pub enum DeviceEvent {
         /// Why so long.
         why: String,
     },
+    /// Newer root metadata of the custodians is believed from now on.
+    RootLearned {
+        /// Its version.
+        version: u64,
+        /// SHA-256 of the bundle of TLS roots that it names.
+        tls_roots_sha256: Sha256Hex,
+    },
     /// The server names the app that this device shall run.
     AppNamed {
         /// SHA-256 of the app as the server says.
@@ -312,6 +319,7 @@ impl fmt::Display for DeviceEvent {
             DeviceEvent::Refused { reason, .. } => write!(f, "the server refuses this device: {reason}"),
             DeviceEvent::Disconnected { why } => write!(f, "disconnected: {why}"),
             DeviceEvent::Waiting { ms, why } => write!(f, "next try in {} s: {why}", ms.div_ceil(1000)),
+            DeviceEvent::RootLearned { version, .. } => write!(f, "root metadata of version {version} is in force"),
             DeviceEvent::AppNamed { sha256, len } => write!(f, "the server names app {sha256}, {len} bytes"),
             DeviceEvent::AppDownloaded { sha256, bytes } => {
                 write!(f, "app {sha256} downloaded, {bytes} bytes, hash checked")

@@ -18,6 +18,7 @@ use keys::pki::{Credential, PkiError, RootsBundle};
 use keys::profile::Profile;
 use keys::purpose::KeyPurpose;
 use release::floors::Floors;
+use release::root::RootContent;
 use rustix::fs::{FlockOperation, flock};
 use vault::VaultKeys;
 
@@ -42,6 +43,8 @@ pub const STAGING_FOLDER: &str = "staging";
 pub const STAGED_IMAGE: &str = "image";
 /// What proves that image: a `trust-map` of `docs/wire.cddl`.
 pub(crate) const STAGED_TRUST: &str = "trust";
+/// Newer root metadata, in the same form.
+pub(crate) const STAGED_ROOTS: &str = "roots";
 /// Which image is being fetched, and how much of it is there for sure.
 pub(crate) const STAGED_PROGRESS: &str = "progress";
 /// What the key store keeps, and the TLS certificate chain in a file named after its key's purpose.
@@ -71,10 +74,17 @@ pub struct Folder {
     pub store: Store,
     /// What its parent has booted; nothing where it runs without one.
     pub booted: Option<Booted>,
-    /// The root metadata that apps are verified from, where the anchors demand that.
-    pub(crate) root: Option<Vec<u8>>,
+    /// The newest root metadata that this device has seen, where the anchors demand any: apps are verified from it.
+    pub(crate) root: Option<Root>,
     has_counter: bool,
     _lock: Option<File>,
+}
+
+/// Root metadata that the parent has verified.
+#[derive(Clone, Debug)]
+pub(crate) struct Root {
+    pub(crate) file: Vec<u8>,
+    pub(crate) version: u64,
 }
 
 /// A complete device whose keys this process holds.
@@ -181,7 +191,11 @@ impl Folder {
         let tls = Credential::held(KeyPurpose::device_tls(config.profile), tls_chain, Arc::new(ParentTlsKey(link)));
         let tls = tls.map_err(|source| FolderError::Credential { folder: dir.to_owned(), source })?;
         let folder = Folder::of(dir, DeviceKeys::Parent(keys), tls, store, config, None)?;
-        Ok(Folder { booted: Some(booted), root, has_counter: counter.is_some(), ..folder })
+        let mut folder = Folder { booted: Some(booted), has_counter: counter.is_some(), ..folder };
+        if let Some(root) = root {
+            folder.believe(root)?;
+        }
+        Ok(folder)
     }
 
     fn of(
@@ -206,6 +220,15 @@ impl Folder {
             has_counter: false,
             _lock: lock,
         })
+    }
+
+    /// Believes this root metadata from now on, which the parent has verified, and the TLS roots that it names. What a child writes into its
+    /// vault has no part in that.
+    pub(crate) fn believe(&mut self, root: Vec<u8>) -> Result<(), FolderError> {
+        let content = RootContent::from_file(&root).map_err(|_| ParentError::Strange)?;
+        self.root = Some(Root { file: root, version: content.version });
+        self.roots = content.tls_roots;
+        Ok(())
     }
 
     /// What a device keeps, for reading only: also while another process runs the device.

@@ -189,7 +189,7 @@ impl Provisioning<'_> {
             (Some(image), None) => {
                 let dialer = session_dialer(options, &tls, &roots, &clock)?;
                 let (config, limits) = (&options.config, &options.limits);
-                let asking = Asking { config, keys: &store, clock: &clock, limits, observer, image };
+                let asking = Asking { config, keys: &store, roots: &roots, clock: &clock, limits, observer, image };
                 let asked = ask_for(&asking, dialer, observer).await;
                 Some(asked.map_err(|why| ProvisionError::FirstImage { device_id: device_id.clone(), why })?)
             }

@@ -178,7 +178,7 @@ pub async fn run(options: RunOptions, shutdown: impl Future<Output = ()>, observ
     let dir = folder.dir.clone();
     let in_vault = |source| RunError::Store { dir: dir.clone(), source };
     let clock = Arc::new(DeviceClock::new(folder.time_floor_unix_ms));
-    let dialer = dialer(&folder, &clock, options.limits)?;
+    let dialer = Dialer::new(folder.config.clone(), security(&folder, &clock)?, Arc::clone(&clock), options.limits);
     let logs = Arc::new(LogRing::new(&options.limits));
     let (redirect, redirected) = watch::channel(false);
     let (runner, app) = AppRunner::new(AppContext {
@@ -225,6 +225,7 @@ pub async fn run(options: RunOptions, shutdown: impl Future<Output = ()>, observ
         partial: None,
         network,
         update: Update::new(&dir, &options.limits),
+        redial: false,
         redirected,
         stop: stopped,
     };
@@ -246,7 +247,7 @@ pub async fn run(options: RunOptions, shutdown: impl Future<Output = ()>, observ
     Ok(())
 }
 
-fn dialer(folder: &Folder, clock: &Arc<DeviceClock>, limits: Limits) -> Result<Dialer, TlsError> {
+fn security(folder: &Folder, clock: &Arc<DeviceClock>) -> Result<Security, TlsError> {
     let seen = Arc::new(SeenServer::default());
     let time: Arc<DeviceClock> = Arc::clone(clock);
     let tls = client_session(SessionMaterial {
@@ -257,8 +258,7 @@ fn dialer(folder: &Folder, clock: &Arc<DeviceClock>, limits: Limits) -> Result<D
         seen: Arc::clone(&seen),
     })?;
     let client_spki_sha256 = Some(Sha256Hex(*folder.tls.spki_hash().as_bytes()));
-    let security = Security { purpose: ConnectionPurpose::Session, tls, seen, client_spki_sha256 };
-    Ok(Dialer::new(folder.config.clone(), security, Arc::clone(clock), limits))
+    Ok(Security { purpose: ConnectionPurpose::Session, tls, seen, client_spki_sha256 })
 }
 
 fn started(device: &Device) -> Started {
@@ -281,6 +281,9 @@ async fn keep_connected(mut device: Device, mut dialer: Dialer) -> Result<(), Ru
         let Some(is_visit) = until_wanted(&mut device).await else { break };
         if *device.redirected.borrow() {
             return Err(RunError::Redirected);
+        }
+        if std::mem::take(&mut device.redial) {
+            dialer.secure_with(security(&device.folder, &device.clock)?);
         }
         let asked = device.wish.borrow().asked;
         device.prepare_network(&mut dialer).await;

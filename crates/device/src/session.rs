@@ -3,6 +3,7 @@
 mod app;
 mod handed;
 mod os;
+mod roots;
 pub(crate) mod writer;
 
 use std::collections::VecDeque;
@@ -12,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use keys::pki::CertificateFacts;
-use protocol::os::OsState;
+use protocol::os::{OsState, ROOTS_ALONE};
 use protocol::reason::{CloseReason, Refusal, RestartReason};
 use protocol::session::{DeviceEvent as Event, DeviceSession, DeviceSessionConfig, Welcomed};
 use protocol::sign::SignRequest;
@@ -110,6 +111,8 @@ pub(crate) struct Session<'a> {
     state_told: bool,
     self_test_told: bool,
     handed: Handed,
+    /// The version of the root metadata that the server says is the newest.
+    newest_root: u64,
     /// An app is being fetched, or waits for what proves it.
     fetching: bool,
     judging: Option<Judging>,
@@ -164,6 +167,7 @@ impl<'a> Session<'a> {
             state_told: false,
             self_test_told: false,
             handed: Handed::default(),
+            newest_root: 0,
             fetching: false,
             judging: None,
             when: When::Ready,
@@ -308,6 +312,8 @@ impl<'a> Session<'a> {
                         let _ = self.machine.os_state(image, state);
                     }
                 }
+                Event::RootAvailable(version) => self.root_available(version),
+                Event::Trust { subject: ROOTS_ALONE, trust } => self.roots_came(*trust).await,
                 Event::Trust { subject, trust } if self.is_judging(subject) => self.app_proved(*trust).await,
                 Event::Trust { subject, trust } => self.os_proved(subject, *trust),
                 Event::Refused { reason, retry_after_ms } => {

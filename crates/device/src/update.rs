@@ -12,7 +12,7 @@ use protocol::reason::OsTrouble;
 use vault::Storage as _;
 
 use crate::booted::Booted;
-use crate::folder::{BOOT_FOLDER, STAGED_IMAGE, STAGED_PROGRESS, STAGED_TRUST, STAGING_FOLDER};
+use crate::folder::{BOOT_FOLDER, STAGED_IMAGE, STAGED_PROGRESS, STAGED_ROOTS, STAGED_TRUST, STAGING_FOLDER};
 use crate::limits::Limits;
 use crate::storage::{Disk as _, DurableFiles, FolderDisk};
 
@@ -51,7 +51,7 @@ pub(crate) struct Proving {
 /// More new roots than one update may bring.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the server has more than {0} new roots of release metadata, which is more than one update may bring")]
-pub(crate) struct TooManyRoots(usize);
+pub(crate) struct TooManyRoots(pub(crate) usize);
 
 /// What is to be done about an offer.
 #[derive(Debug, PartialEq, Eq)]
@@ -161,7 +161,7 @@ impl Update {
         }
         let missing = wanted.proving.missing();
         if missing == Missing::Key
-            && let Err(error) = stage(&mut self.disk.0, &wanted.proving.trust)
+            && let Err(error) = stage(&mut self.disk.0, STAGED_TRUST, &wanted.proving.trust)
         {
             return Err(self.refuse(image, OsTrouble::NoRoom, error.to_string()));
         }
@@ -181,6 +181,11 @@ impl Update {
         // What cannot be written now leaves a download that is refused once more.
         let _ = self.disk.replace(STAGED_PROGRESS, &[]);
         said
+    }
+
+    /// Lays down newer root metadata, for the parent alone to judge.
+    pub(crate) fn stage_roots(&mut self, trust: &Trust) -> io::Result<()> {
+        stage(&mut self.disk.0, STAGED_ROOTS, trust)
     }
 
     /// How many bytes of this image are there for sure; those of another one are given up for it.
@@ -251,9 +256,9 @@ fn write(
     disk.replace(STAGED_PROGRESS, &[&image[..], &received.to_be_bytes()].concat())
 }
 
-/// Lays down what proves the image, for the parent alone to judge.
-fn stage(disk: &mut FolderDisk, trust: &Trust) -> io::Result<()> {
-    let mut file = disk.create(STAGED_TRUST)?;
+/// Lays down what proves something, for the parent alone to judge.
+fn stage(disk: &mut FolderDisk, name: &str, trust: &Trust) -> io::Result<()> {
+    let mut file = disk.create(name)?;
     disk.write_at(&mut file, 0, &cbor::encode(trust))
 }
 

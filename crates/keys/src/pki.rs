@@ -13,7 +13,7 @@ pub(crate) use certificate::facts_and_key;
 pub use certificate::{CertificateError, CertificateFacts};
 pub use credential::Credential;
 pub use csr::{Csr, CsrError};
-pub use operator::{OperatorPki, ServingPki};
+pub use operator::{NEXT_FOLDER, OperatorPki, ServingPki};
 pub use roots::{RootsBundle, RootsError};
 
 pub use rustls_pki_types::{IpAddr, ServerName};

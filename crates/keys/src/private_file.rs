@@ -118,6 +118,12 @@ pub fn write(path: &Path, bytes: &[u8], existing: Existing) -> Result<(), Privat
     Ok(())
 }
 
+/// Lets two files or folders of one disk change places in one step.
+pub fn exchange(one: &Path, other: &Path) -> Result<(), PrivateFileError> {
+    let exchanged = renameat_with(CWD, one, CWD, other, RenameFlags::EXCHANGE);
+    exchanged.map_err(|error| PrivateFileError::Io { path: other.to_owned(), error: error.into() })
+}
+
 fn temporary_name(path: &Path) -> io::Result<PathBuf> {
     let name = path.file_name().ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "names no file"))?;
     let mut temporary = std::ffi::OsString::from(".");

@@ -125,12 +125,16 @@ const DEVICE_KEY: &str = "`tpm2`: a file that only this TPM unwraps; `pkcs11`: i
     `danger-software`: PKCS#8 file with mode 0600";
 const ROOT_DAYS: u32 = 20 * 365;
 const LEAF_DAYS: u32 = 5 * 365;
-const ROOT_ROTATION: &str = "none yet: devices pin it, so replacing it means enrolling them again";
+const SERVER_ROOT_ROTATION: &str = "`vouch rotate-roots`: devices pin the next one as well, and learn of those after it from root metadata \
+    that the custodians signed";
+const DEVICE_ROOT_ROTATION: &str =
+    "none yet: the certificates of all devices come from it, so replacing it means enrolling them again";
 const ONLINE_ROTATION: &str = "replaced by the custodians: the root metadata names it";
 const DIRECTOR_ROTATION: &str = "replaced by the custodians: the targets metadata names it";
 const LEAF_ROTATION: &str = "issue a new certificate for a new key from the same root; devices pin the root only";
 const SERVER_ROOT_LOSS: &str = "its holder can pose as this operator's gateway to devices; identity keys stay safe, \
-    no challenge answer can be relayed. Make new roots and enrol the devices again";
+    no challenge answer can be relayed. Bring the next root into use; devices that learn of it from the custodians drop the stolen one, \
+    others must be enrolled again";
 const DEVICE_ROOT_LOSS: &str = "its holder can make TLS certificates the gateway accepts, but opens no session, since that \
     takes an enrolled identity key. Make new roots and enrol the devices again";
 const GATEWAY_LOSS: &str = "its holder can pose as the gateway on the network path until the certificate expires; past \
@@ -244,10 +248,10 @@ impl KeyPurpose {
     /// What is known about keys of this purpose.
     pub fn facts(self) -> KeyFacts {
         match self {
-            KeyPurpose::ServerRootClassic => root(PurposeAlgorithm::Rsa2048, SERVER_ROOT_LOSS),
-            KeyPurpose::ServerRootModern => root(PurposeAlgorithm::EcdsaP256, SERVER_ROOT_LOSS),
-            KeyPurpose::DeviceRootClassic => root(PurposeAlgorithm::Rsa2048, DEVICE_ROOT_LOSS),
-            KeyPurpose::DeviceRootModern => root(PurposeAlgorithm::EcdsaP256, DEVICE_ROOT_LOSS),
+            KeyPurpose::ServerRootClassic => root(PurposeAlgorithm::Rsa2048, SERVER_ROOT_ROTATION, SERVER_ROOT_LOSS),
+            KeyPurpose::ServerRootModern => root(PurposeAlgorithm::EcdsaP256, SERVER_ROOT_ROTATION, SERVER_ROOT_LOSS),
+            KeyPurpose::DeviceRootClassic => root(PurposeAlgorithm::Rsa2048, DEVICE_ROOT_ROTATION, DEVICE_ROOT_LOSS),
+            KeyPurpose::DeviceRootModern => root(PurposeAlgorithm::EcdsaP256, DEVICE_ROOT_ROTATION, DEVICE_ROOT_LOSS),
             KeyPurpose::GatewayTlsClassic => gateway(PurposeAlgorithm::Rsa2048),
             KeyPurpose::GatewayTlsModern => gateway(PurposeAlgorithm::EcdsaP256),
             KeyPurpose::DeviceTlsClassic => device_tls(PurposeAlgorithm::Rsa2048),
@@ -407,9 +411,9 @@ impl std::fmt::Display for KeyPurpose {
     }
 }
 
-const fn root(algorithm: PurposeAlgorithm, loss: &'static str) -> KeyFacts {
+const fn root(algorithm: PurposeAlgorithm, rotation: &'static str, loss: &'static str) -> KeyFacts {
     let lifetime = Lifetime::CertificateDays(ROOT_DAYS);
-    KeyFacts { algorithm, birthplace: OPERATOR, storage: KEY_FILE, lifetime, rotation: ROOT_ROTATION, loss }
+    KeyFacts { algorithm, birthplace: OPERATOR, storage: KEY_FILE, lifetime, rotation, loss }
 }
 
 const fn gateway(algorithm: PurposeAlgorithm) -> KeyFacts {

@@ -239,15 +239,17 @@ fn any_other_encoding_of_a_bundle_is_refused() {
         assert_eq!(RootsBundle::from_cbor(&good[..length]), Err(RootsError::Form), "{length}");
     }
     assert_eq!(RootsBundle::from_cbor(&[good.as_slice(), &[0]].concat()), Err(RootsError::Form));
-    assert_eq!((good[0], good[1]), (0x83, 1));
+    assert_eq!((good[0], good[1]), (0x85, 1));
     let rest = &good[2..];
     for (what, head) in [
-        ("version 2", &[0x83, 2][..]),
-        ("version 1 in two bytes", &[0x83, 0x18, 1]),
-        ("array length in two bytes", &[0x98, 3, 1]),
+        ("version 2", &[0x85, 2][..]),
+        ("version 1 in two bytes", &[0x85, 0x18, 1]),
+        ("array length in two bytes", &[0x98, 5, 1]),
         ("array without end", &[0x9f, 1]),
+        ("three items", &[0x83, 1]),
         ("four items", &[0x84, 1]),
-        ("a map", &[0xa3, 1]),
+        ("six items", &[0x86, 1]),
+        ("a map", &[0xa5, 1]),
     ] {
         assert_eq!(RootsBundle::from_cbor(&[head, rest].concat()), Err(RootsError::Form), "{what}");
     }
@@ -265,6 +267,46 @@ fn a_bundle_of_swapped_or_foreign_roots_is_refused() {
     assert_eq!(RootsBundle::new(classic.clone(), classic.clone()), Err(RootsError::NotARoot(Profile::Modern)));
     let garbage = CertDer::from(vec![0x30, 0]);
     assert_eq!(RootsBundle::new(classic, garbage), Err(RootsError::NotARoot(Profile::Modern)));
+}
+
+#[test]
+fn a_bundle_has_one_root_of_each_profile_or_two_and_holds_these_alone() {
+    let pair = &OPERATOR.serving.server_roots;
+    let [classic, modern] = Profile::ALL.map(|profile| pair.root(profile).clone());
+    let single = RootsBundle::new(classic.clone(), modern.clone()).unwrap();
+    assert_eq!(single.to_cbor()[..2], [0x83, 1]);
+    assert_eq!(RootsBundle::from_cbor(&single.to_cbor()).unwrap(), single);
+    for (profile, next) in Profile::ALL.into_iter().zip(&OPERATOR.next_roots) {
+        assert_eq!(pair.roots(profile).collect::<Vec<_>>(), [pair.root(profile), next.certificate()]);
+        assert!(pair.holds(profile, next.certificate()) && !single.holds(profile, next.certificate()));
+    }
+    assert_eq!(single.with_next(modern, classic), Err(RootsError::NotARoot(Profile::Classic)));
+}
+
+#[test]
+fn after_a_rotation_the_next_roots_are_in_use_and_what_devices_have_stays() {
+    let folder = tempfile::tempdir().unwrap();
+    OPERATOR.save(folder.path()).unwrap();
+    let before = ServingPki::load(folder.path()).unwrap();
+    let next = tempfile::tempdir().unwrap();
+    OperatorPki::rotated(folder.path(), None, NOW).unwrap().save(next.path()).unwrap();
+    let after = ServingPki::load(next.path()).unwrap();
+    for profile in Profile::ALL {
+        let [old, following] = before.server_roots.roots(profile).collect::<Vec<_>>()[..] else { panic!("no pair") };
+        assert_eq!(after.server_roots.root(profile), following);
+        assert!(!after.server_roots.holds(profile, old));
+        assert_eq!(after.server_roots.roots(profile).count(), 2);
+        let facts = |der: &CertDer| CertificateFacts::read(der).unwrap();
+        let [leaf, old_leaf] = [&after, &before].map(|pki| facts(&pki.gateway(profile).chain()[0]));
+        assert_eq!((&leaf.issuer, leaf.subject), (&facts(following).subject, old_leaf.subject));
+        assert_ne!(leaf.spki_hash, old_leaf.spki_hash);
+        assert_eq!(facts(after.server_roots.roots(profile).nth(1).unwrap()).subject, facts(old).subject);
+        assert_eq!(after.device_authority(profile).certificate(), before.device_authority(profile).certificate());
+    }
+    assert_eq!(after.names().unwrap(), before.names().unwrap());
+    // Without the private keys of the next roots nothing is made.
+    std::fs::remove_file(folder.path().join("next").join(file_name(KeyPurpose::ServerRootModern))).unwrap();
+    assert!(matches!(OperatorPki::rotated(folder.path(), None, NOW), Err(PkiError::Key(_))));
 }
 
 #[test]

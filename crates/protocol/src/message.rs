@@ -118,10 +118,10 @@ pub enum ToServer {
         #[cbor(n(0), with = "minicbor::bytes")]
         image: [u8; 32],
     },
-    /// Asks for what proves an OS image or an app.
+    /// Asks for what proves an OS image or an app, or for newer root metadata alone.
     #[n(12)]
     WantTrust {
-        /// The OS image, or the SHA-256 of the app.
+        /// The OS image, or the SHA-256 of the app, or [`ROOTS_ALONE`](crate::os::ROOTS_ALONE).
         #[cbor(n(0), with = "minicbor::bytes")]
         subject: [u8; 32],
         /// The version of the newest root metadata that the device trusts.
@@ -276,10 +276,10 @@ pub enum ToDevice {
         #[cbor(n(1), with = "minicbor::bytes")]
         wrapped: Vec<u8>,
     },
-    /// What proves an OS image or an app.
+    /// What proves an OS image or an app, or newer root metadata alone.
     #[n(18)]
     Trust {
-        /// The OS image, or the SHA-256 of the app.
+        /// What was asked for.
         #[cbor(n(0), with = "minicbor::bytes")]
         subject: [u8; 32],
         /// The metadata.
@@ -295,6 +295,13 @@ pub enum ToDevice {
         /// Whether a handler of the agent took each of them and returned; otherwise none did.
         #[n(1)]
         handled: bool,
+    },
+    /// The newest root metadata that the server has.
+    #[n(20)]
+    RootAvailable {
+        /// Its version.
+        #[n(0)]
+        version: u64,
     },
 }
 
@@ -391,6 +398,7 @@ impl Message for ToDevice {
             Self::OsKey { .. } => "os-key",
             Self::Trust { .. } => "trust",
             Self::AppHandled { .. } => "app-handled",
+            Self::RootAvailable { .. } => "root-available",
         }
     }
 
@@ -410,6 +418,7 @@ impl Message for ToDevice {
             | Self::Refused { .. }
             | Self::AppRemoved
             | Self::OsRemoved
+            | Self::RootAvailable { .. }
             | Self::Restart { .. }
             | Self::Ping
             | Self::Pong

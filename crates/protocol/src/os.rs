@@ -8,6 +8,9 @@ use crate::limits::{LIMITS, Limits};
 use crate::reason::OsTrouble;
 use crate::report::cut;
 
+/// The subject of a question for newer root metadata, of no image and no app.
+pub const ROOTS_ALONE: [u8; 32] = [0; 32];
+
 /// An OS image, named by the SHA-256 of its manifest's payload, in everything that is said about it.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]

@@ -6,6 +6,7 @@ use minicbor::{Decode, Encode};
 use sigstore_tuf::TrustedMetadataSet;
 
 use crate::manifest::Manifest;
+use crate::root::{OnlineKeys, RootContent, key_id};
 use crate::version::OsVersion;
 
 /// The lowest that is still taken. They move only up: [`Floors::raise`].
@@ -140,6 +141,20 @@ impl MetadataFloors {
     pub const NONE: MetadataFloors =
         MetadataFloors { root: 0, timestamp: 0, snapshot: 0, targets: 0, online_keys: [0; 32] };
 
+    /// The floors once this root is believed, of which no other metadata was seen yet.
+    ///
+    /// # Errors
+    /// [`BelowFloor`] when a newer root was seen before.
+    pub fn under(&self, root: &RootContent) -> Result<MetadataFloors, BelowFloor> {
+        if root.version < self.root {
+            return Err(BelowFloor::Metadata { role: "root", offered: root.version, floor: self.root });
+        }
+        let id = |key| key_id(key).unwrap_or_default();
+        let OnlineKeys { timestamp, snapshot, .. } = &root.online;
+        let online_keys = online_keys(&[id(timestamp), id(snapshot)]);
+        Ok(self.highest(&MetadataFloors { root: root.version, online_keys, ..MetadataFloors::NONE }))
+    }
+
     /// The versions of a set that is complete.
     pub(crate) fn of(set: &TrustedMetadataSet) -> Result<MetadataFloors, sigstore_tuf::Error> {
         let missing = || sigstore_tuf::Error::NotRefreshed;
@@ -156,7 +171,7 @@ impl MetadataFloors {
             timestamp: set.timestamp().ok_or_else(missing)?.version,
             snapshot: set.snapshot().ok_or_else(missing)?.version,
             targets: set.targets_role("targets").ok_or_else(missing)?.version,
-            online_keys: sha256(names.join("\n").as_bytes()),
+            online_keys: online_keys(&names),
         })
     }
 
@@ -188,6 +203,11 @@ impl MetadataFloors {
         }
         Ok(*offered)
     }
+}
+
+/// Of the names of the timestamp's keys, and of the snapshot's.
+fn online_keys(names: &[String]) -> [u8; 32] {
+    sha256(names.join("\n").as_bytes())
 }
 
 #[cfg(test)]

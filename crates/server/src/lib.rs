@@ -6,7 +6,7 @@
 //! - [`store`]: what is kept; the only place that holds SQL.
 //! - [`bus`]: who is there now, and the ways between the edges.
 //! - [`gateway`], [`agents`], [`api`]: the edges. They do not know each other; they meet in `fleet` and on the bus.
-//! - [`init`](mod@init), [`config`], [`limits`], [`server`]: from an empty folder to a running process; [`status`]: what that says of itself.
+//! - [`init`](mod@init), [`rotate`], [`config`], [`limits`], [`server`]: from an empty folder to a running process; [`status`]: what that says of itself.
 
 pub mod agents;
 pub mod api;
@@ -17,6 +17,7 @@ pub mod gateway;
 pub mod init;
 pub mod limits;
 pub mod repository;
+pub mod rotate;
 pub mod server;
 pub mod status;
 pub mod store;
@@ -24,5 +25,6 @@ pub mod store;
 pub use config::{KEEPALIVE_S, ServerConfig};
 pub use init::{FIRST_ACCOUNT, FIRST_PASSWORD_FILE, InitError, InitOptions, InitReport, init};
 pub use limits::{LIMITS, Limits};
+pub use rotate::{RotateError, RotateReport, rotate_roots};
 pub use server::{Running, Server, StartError, TURNS_BEFORE_IO};
 pub use status::Troubles;

@@ -100,7 +100,8 @@ impl Server {
         let (journal, journal_task) = store.journal();
         let journal_task = tokio::spawn(journal_task.run());
         let bus = Bus::new(&limits, journal);
-        let repository = Repository::open(&dir, store.clone(), &server_name(&pki)?, &limits).await?;
+        let repository =
+            Repository::open(&dir, store.clone(), &server_name(&pki)?, pki.server_roots.clone(), &limits).await?;
 
         let http_listener = HttpListener::bind(http).await.map_err(|error| StartError::Http(http, error))?;
         let http = http_listener.addr();

@@ -25,6 +25,8 @@ pub struct Limits {
     pub self_test: usize,
     /// The longest factory anchors.
     pub anchors: usize,
+    /// All root metadata that a device has seen, together.
+    pub release_roots: usize,
     /// The longest control record.
     pub control: usize,
     /// The longest index.
@@ -46,6 +48,7 @@ pub const LIMITS: Limits = Limits {
     diary: 128 * 1024,
     self_test: 8 * 1024,
     anchors: 112 * 1024,
+    release_roots: 2 * 1024 * 1024,
     control: 32 * 1024,
     index: 4 * 1024,
     records: 32,

@@ -33,6 +33,8 @@ pub enum Record {
     Anchors,
     /// What takes the place of the anchors when the image on trial is confirmed. In the vault of the boot folder.
     NextAnchors,
+    /// The root metadata that was seen, from the factory's on. In the vault of the boot folder.
+    ReleaseRoots,
     /// Which OS image boots, and what is known of each. In the vault of the boot folder.
     Control,
     /// Below which no OS image and no metadata about one is taken. In the vault of the boot folder.
@@ -54,7 +56,8 @@ impl Record {
     ];
 
     /// Every record of the vault that the parent process keeps in the boot folder.
-    pub const BOOT: [Record; 4] = [Record::Anchors, Record::NextAnchors, Record::Control, Record::BootFloors];
+    pub const BOOT: [Record; 5] =
+        [Record::Anchors, Record::NextAnchors, Record::ReleaseRoots, Record::Control, Record::BootFloors];
 
     /// Its stable name: part of the format, and the stem of its files' names.
     pub fn name(self) -> &'static str {
@@ -70,6 +73,7 @@ impl Record {
             Record::SelfTest => "self-test",
             Record::Anchors => "anchors",
             Record::NextAnchors => "next-anchors",
+            Record::ReleaseRoots => "release-roots",
             Record::Control => "control",
             Record::BootFloors => "boot-floors",
         }
@@ -85,7 +89,7 @@ impl Record {
             Record::App => KeyPurpose::VaultApp,
             Record::Floors => KeyPurpose::VaultFloors,
             Record::Diary | Record::SelfTest => KeyPurpose::VaultDiary,
-            Record::Anchors | Record::NextAnchors => KeyPurpose::BootAnchors,
+            Record::Anchors | Record::NextAnchors | Record::ReleaseRoots => KeyPurpose::BootAnchors,
             Record::Control | Record::BootFloors => KeyPurpose::BootControl,
         }
     }
@@ -103,6 +107,7 @@ impl Record {
             Record::Diary => LIMITS.diary,
             Record::SelfTest => LIMITS.self_test,
             Record::Anchors | Record::NextAnchors => LIMITS.anchors,
+            Record::ReleaseRoots => LIMITS.release_roots,
             Record::Control => LIMITS.control,
         }
     }

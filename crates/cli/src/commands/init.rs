@@ -86,7 +86,7 @@ pub(crate) fn make(dir: &Path, names: &[String]) -> Result<InitReport> {
 }
 
 /// An operator's keys are in a token or in files; a TPM belongs to one machine, and a root must outlive machines.
-fn operator_keys(text: &str) -> Result<TokenSpec, String> {
+pub(super) fn operator_keys(text: &str) -> Result<TokenSpec, String> {
     match text.parse() {
         Ok(KeystoreSpec::Pkcs11(token)) => Ok(token),
         Ok(other) => {

@@ -34,6 +34,8 @@ pub(crate) mod release;
 #[cfg(feature = "server")]
 pub(crate) mod rollout;
 #[cfg(feature = "server")]
+pub(crate) mod rotate_roots;
+#[cfg(feature = "server")]
 pub(crate) mod serve;
 #[cfg(feature = "server")]
 pub(crate) mod squirrel;

@@ -22,6 +22,7 @@ mod policies;
 mod proofs;
 mod releases;
 mod restart;
+mod rotation;
 mod squirrel;
 mod support;
 mod terminal;

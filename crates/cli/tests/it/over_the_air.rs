@@ -21,16 +21,16 @@ imp.setuserconfiguration("a setting of its own");
 "#;
 const OTHER: &str = r#"server.log("nobody approved me");"#;
 
-struct Bench {
-    server: Server,
+pub(crate) struct Bench {
+    pub(crate) server: Server,
     address: &'static str,
-    room: Room,
+    pub(crate) room: Room,
     root: tempfile::TempDir,
 }
 
 impl Bench {
     /// A server, and a maker who has held the founding ceremony.
-    fn new(address: &'static str) -> Bench {
+    pub(crate) fn new(address: &'static str) -> Bench {
         let root = tempfile::tempdir().unwrap();
         let server = Server::start(root.path(), &[address]);
         let room = Room::beside_server(root.path(), &CUSTODIANS);
@@ -40,17 +40,17 @@ impl Bench {
         Bench { server, address, room, root }
     }
 
-    fn path(&self, name: &str) -> String {
+    pub(crate) fn path(&self, name: &str) -> String {
         self.root.path().join(name).to_str().unwrap().to_owned()
     }
 
-    fn value(&self, arguments: &[&str]) -> Value {
+    pub(crate) fn value(&self, arguments: &[&str]) -> Value {
         let printed = output(self.server.command(&[&["--json"], arguments].concat()));
         serde_json::from_str(printed.lines().last().unwrap_or("null")).unwrap()
     }
 
     /// Two of three custodians make a release of this version, and it is uploaded.
-    fn release(&self, version: &str, more: &[&str]) {
+    pub(crate) fn release(&self, version: &str, more: &[&str]) {
         let (out, bundle) = (format!("release-{version}"), self.path(&format!("{version}.vouchos")));
         self.room.build_with(version, &out, more);
         for name in ["ada", "cleo"] {
@@ -61,7 +61,7 @@ impl Bench {
         output(self.server.command(&["release", "upload", &bundle]));
     }
 
-    fn provision(&self, dir: &str) -> Command {
+    pub(crate) fn provision(&self, dir: &str) -> Command {
         fs::write(self.path("token"), output(self.server.command(&["enrolment-token"]))).unwrap();
         let mut command = vouch();
         command.args(["--json", "device", "provision", "--server", "vouch.test", "--address", self.address]);
@@ -71,17 +71,17 @@ impl Bench {
         command
     }
 
-    fn boot(&self) -> Watched {
+    pub(crate) fn boot(&self) -> Watched {
         self.server.boot_device(Path::new(&self.path("device")), &["--trial", "60", "--retry-max", "1"])
     }
 
-    fn roll_out(&self, version: &str) -> String {
+    pub(crate) fn roll_out(&self, version: &str) -> String {
         let begun = self.value(&["rollout", "start", version, "--phases", "100%"]);
         begun["id"].as_str().unwrap().to_owned()
     }
 
     /// Waits until the fleet's owner sees one device that runs this version, and no other.
-    fn wait_for_skew(&self, version: &str) {
+    pub(crate) fn wait_for_skew(&self, version: &str) {
         let expected = json!([{ "model": "till-1", "os_version": version, "devices": 1 }]);
         let deadline = Instant::now() + PATIENCE;
         loop {

@@ -7,7 +7,7 @@ use keys::hashes::{random, sha256};
 use keys::purpose::KeyPurpose;
 use keys::storage::{PurposeKey, StorageRoot};
 use protocol::reason::OsTrouble;
-use release::anchors::{AdmissionError, Anchors, AnchorsError};
+use release::anchors::{AdmissionError, Anchors, AnchorsError, Layers};
 use release::assignment::AssignmentError;
 use release::floors::Floors;
 use release::image::{ImageChecker, ImageError, ProgramChecker};
@@ -18,6 +18,7 @@ use vault::{Record, Vault, VaultError, VaultKeys};
 
 use super::control::{Content, Control, Installing, Slot};
 use super::judge::{Judged, Proof, judge};
+use super::roots::Roots;
 use super::slot::{SlotError, SlotReader, SlotWriter};
 use super::{BootFolder, BootFolderError, put};
 use crate::limits::Limits;
@@ -101,6 +102,7 @@ impl InstallError {
             InstallError::Assignment(AssignmentError::Expired) => OsTrouble::Stale,
             InstallError::NotAssigned | InstallError::Assignment(_) => OsTrouble::NotAssigned,
             InstallError::Admission(_)
+            | InstallError::Boot(BootFolderError::Roots(_))
             | InstallError::Metadata(_)
             | InstallError::Anchors(_)
             | InstallError::TooMuch(_) => OsTrouble::NoQuorum,
@@ -129,10 +131,20 @@ impl<D: Disk + Clone> BootFolder<D> {
         let content = content_of(&judged.manifest, source.manifest);
         let slot_key = root.purpose_key(KeyPurpose::BootSlot).map_err(BootFolderError::from)?;
         let target = Target { slot: Slot::A, content: &content, key: &slot_key, from: 0, limits };
+        let roots = match anchors.layers() {
+            Layers::DangerL1Only => None,
+            Layers::Quorum { root } => {
+                let newer = source.proof.as_ref().map(|proof| &proof.trust.roots[..]).unwrap_or_default();
+                let seen = Roots::from_factory(root).and_then(|factory| factory.followed_by(newer));
+                Some(seen.map_err(BootFolderError::from)?.to_record())
+            }
+        };
         let anchors = judged.anchors.to_cbor();
         target.fill(&mut disk, judged, source, |_| Ok(()))?;
         let control = Control::of_factory(content).encode();
-        let first = [put(Record::Anchors, &anchors), put(Record::Control, &control), put(Record::BootFloors, &floors)];
+        let mut first =
+            vec![put(Record::Anchors, &anchors), put(Record::Control, &control), put(Record::BootFloors, &floors)];
+        first.extend(roots.as_ref().map(|roots| put(Record::ReleaseRoots, roots)));
         let keys = VaultKeys::derive_boot(root).map_err(BootFolderError::from)?;
         Vault::create(DurableFiles(disk), keys, 0, &first).map_err(BootFolderError::from)?;
         Ok(())
@@ -152,6 +164,7 @@ impl<D: Disk + Clone> BootFolder<D> {
         let judged = judge(&self.anchors, &mut raised, source.manifest, source.proof.as_ref());
         self.raise(raised)?;
         let judged = judged?;
+        self.see_roots(source.proof.as_ref())?;
         let (active, hash) = (self.control.active, judged.manifest.hash());
         if self.control.slot(active).is_some_and(|installed| *installed.content.manifest == *source.manifest) {
             return Err(InstallError::Already(judged.manifest.version));
@@ -184,6 +197,17 @@ impl<D: Disk + Clone> BootFolder<D> {
         self.control.finish_install(self.limits.image_starts);
         self.store(Some(&anchors))?;
         Ok(hash)
+    }
+
+    /// Keeps the newer roots that came with an image that was judged by them.
+    fn see_roots(&mut self, proof: Option<&Proof<'_>>) -> Result<(), BootFolderError> {
+        let Some((roots, proof)) = self.roots.as_ref().zip(proof) else { return Ok(()) };
+        let seen = roots.followed_by(&proof.trust.roots)?;
+        if seen.newest().0.version > roots.newest().0.version {
+            self.records.write(&[put(Record::ReleaseRoots, &seen.to_record())])?;
+            self.roots = Some(seen);
+        }
+        Ok(())
     }
 }
 

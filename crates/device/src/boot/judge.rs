@@ -30,7 +30,7 @@ pub(crate) struct Judged {
     pub(super) manifest: Verified<Manifest>,
     pub(super) admission: Verified<Admission>,
     /// The anchors once the image is confirmed.
-    pub(super) anchors: Anchors,
+    pub(crate) anchors: Anchors,
 }
 
 /// Judges a signed manifest by what these anchors demand. The floors rise as soon as newer metadata is verified, whatever becomes of the

@@ -4,12 +4,13 @@ use std::sync::OnceLock;
 
 use keys::hashes::sha256;
 use keys::metadata;
-use keys::pki::{OperatorPki, RootsBundle, ServerName, ServingPki};
+use keys::pki::{OperatorPki, RootsBundle, ServerName};
 use keys::public::SpkiHash;
 use keys::purpose::KeyPurpose;
 use keys::release_key;
 use keys::signer::Signer;
 use keys::time::Now;
+use minicbor::bytes::ByteVec;
 use protocol::os::Trust;
 use release::anchors::{Anchors, Layers};
 use release::apps::{ApprovedApp, app_target};
@@ -43,13 +44,14 @@ pub(crate) struct Maker {
 
 fn tls_roots() -> &'static RootsBundle {
     static ROOTS: OnceLock<RootsBundle> = OnceLock::new();
-    ROOTS.get_or_init(|| {
-        let dir = tempfile::tempdir().unwrap();
-        let now = Now { mono_ms: 0, unix_ms: crate::clock::BUILD_FLOOR_UNIX_MS };
-        let names = [ServerName::try_from("iot.example").unwrap()];
-        OperatorPki::create("Test", &names, now).unwrap().save(dir.path()).unwrap();
-        ServingPki::load(dir.path()).unwrap().server_roots
-    })
+    ROOTS.get_or_init(other_tls_roots)
+}
+
+/// TLS roots that nobody had before.
+pub(crate) fn other_tls_roots() -> RootsBundle {
+    let now = Now { mono_ms: 0, unix_ms: crate::clock::BUILD_FLOOR_UNIX_MS };
+    let names = [ServerName::try_from("iot.example").unwrap()];
+    OperatorPki::create("Test", &names, now).unwrap().serving.server_roots
 }
 
 /// What is in an image's manifest.
@@ -102,9 +104,20 @@ impl Maker {
 
     /// Signs the root as it is now, with one version more than the one before.
     pub(crate) fn publish_root(&mut self) {
+        let root = self.next_root_by(&[0, 2]);
+        self.roots.push(root);
+    }
+
+    /// The next root, signed by the custodians at these places. It is not published.
+    pub(crate) fn next_root_by(&mut self, cards: &[usize]) -> Vec<u8> {
+        let cards: Vec<_> = cards.iter().map(|at| &self.cards[*at]).collect();
         self.root.version = self.roots.len() as u64 + 1;
-        let draft = Draft::of_root(&self.root).unwrap();
-        self.roots.push(signed(draft, &[&self.cards[0], &self.cards[2]]));
+        signed(Draft::of_root(&self.root).unwrap(), &cards)
+    }
+
+    /// The roots that follow this version.
+    pub(crate) fn roots_after(&self, version: usize) -> Vec<ByteVec> {
+        self.roots[version..].iter().cloned().map(Into::into).collect()
     }
 
     /// Anchors with the first root, for a device of this model.
@@ -183,7 +196,7 @@ impl Maker {
         let snapshot = signed(snapshot(self.version, expires, &roles).unwrap(), &[&self.snapshot]);
         let timestamp = timestamp(self.version, expires, self.version, &snapshot).unwrap();
         Trust {
-            roots: self.roots[1..].iter().cloned().map(Into::into).collect(),
+            roots: self.roots_after(1),
             timestamp: Some(signed(timestamp, &[&self.timestamp]).into()),
             snapshot: Some(snapshot.into()),
             targets: Some(targets.into()),

@@ -1,6 +1,7 @@
 //! What a device boots, what it refuses to boot, and how it comes back from an image that does not prove itself.
 
 mod quorum;
+mod roots;
 
 use std::fs;
 use std::path::{Path, PathBuf};

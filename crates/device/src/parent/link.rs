@@ -190,6 +190,21 @@ impl ParentLink {
         self.done_aside(request).await
     }
 
+    /// Has the parent verify the root metadata in the staging folder; the newest is believed from then on.
+    pub(crate) async fn learn_roots(&self) -> Result<Vec<u8>, ParentError> {
+        let link = self.clone();
+        let asking = tokio::task::spawn_blocking(move || link.newest_root());
+        asking.await.map_err(|_| ParentError::Gone(io::ErrorKind::Interrupted.into()))?
+    }
+
+    fn newest_root(&self) -> Result<Vec<u8>, ParentError> {
+        let line = self.0.line.lock().unwrap_or_else(PoisonError::into_inner);
+        match self.ask(line, Request::LearnRoots)? {
+            Answer::Root(root) => Ok(root.into()),
+            _ => Err(ParentError::Strange),
+        }
+    }
+
     /// Has the parent put this network in force.
     pub(crate) async fn apply(&self, network: &StaticNetwork) -> Result<(), ParentError> {
         self.done_aside(Request::Apply(network.clone())).await

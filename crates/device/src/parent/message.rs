@@ -78,6 +78,9 @@ pub(super) enum Request {
         #[n(1)]
         content_key: ByteVec,
     },
+    /// Verify the newer root metadata in the staging folder, and believe it from now on.
+    #[n(8)]
+    LearnRoots,
 }
 
 /// What a child has signed with the identity key. Enrolment is not among it: a device is enrolled before it has a child.
@@ -117,6 +120,9 @@ pub(super) enum Answer {
         #[n(1)]
         why: String,
     },
+    /// The newest root metadata, which is verified.
+    #[n(5)]
+    Root(#[n(0)] ByteVec),
 }
 
 /// What a child begins with.
@@ -141,7 +147,8 @@ pub(super) struct Start {
     /// What was booted.
     #[n(5)]
     pub(super) booted: Booted,
-    /// The root metadata in force, where the anchors demand the custodians' approval: apps are verified from it.
+    /// The newest root metadata that was seen, where the anchors demand the custodians' approval: apps are verified from it, and the server
+    /// must come from the TLS roots that it names.
     #[n(6)]
     pub(super) root: Option<ByteVec>,
 }

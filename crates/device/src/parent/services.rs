@@ -13,7 +13,6 @@ use keys::pki::Credential;
 use keys::release_key;
 use protocol::os::Trust;
 use protocol::reason::OsTrouble;
-use release::anchors::Layers;
 use release::floors::Floors;
 use vault::VaultKeys;
 use zeroize::Zeroizing;
@@ -26,10 +25,11 @@ use crate::boot::{
 };
 use crate::booted::{Booted, GivenUp, demanded};
 use crate::clock::DeviceClock;
-use crate::folder::{FolderError, Parts, STAGED_TRUST, VAULT_FOLDER};
+use crate::folder::{FolderError, Parts, STAGED_ROOTS, STAGED_TRUST, VAULT_FOLDER};
 use crate::limits::Limits;
 use crate::storage::{Disk as _, FolderDisk};
 use crate::store::{Store, StoreError};
+use crate::update::TooManyRoots;
 
 /// What the parent holds for its child.
 #[derive(Debug)]
@@ -183,6 +183,7 @@ impl Services {
                 Ok(()) => Ok(Answer::Done),
                 Err((trouble, why)) => Ok(Answer::NotInstalled { trouble, why }),
             },
+            Request::LearnRoots => self.learn_roots(limits).map(|root| Answer::Root(root.into())),
             Request::StepCounter { to } => self.step_counter(to).map(|()| Answer::Done),
             Request::Apply(network) => self.interface()?.apply(&network).map_err(told).map(|()| Answer::Done),
             Request::Remove => {
@@ -200,10 +201,7 @@ impl Services {
             vault_keys: KeyBytes(self.vault_keys.expose().to_vec()),
             counter: self.counter,
             booted: self.booted.clone().ok_or("nothing was booted")?,
-            root: match self.boot.anchors().layers() {
-                Layers::Quorum { root } => Some(root.clone().into()),
-                Layers::DangerL1Only => None,
-            },
+            root: self.boot.newest_root().map(|(_, root)| root.to_vec().into()),
         })
     }
 
@@ -239,6 +237,20 @@ impl Services {
         Ok(())
     }
 
+    /// Verifies the newer roots that the child has laid down, and gives back the newest.
+    fn learn_roots(&mut self, limits: &Limits) -> Result<Vec<u8>, String> {
+        if self.diskless {
+            return Err("a diskless device keeps the roots of the factory".to_owned());
+        }
+        let staged = FolderDisk::new(&self.staging).read(STAGED_ROOTS, limits.trust_file).map_err(told)?;
+        let trust = read_trust(&staged.ok_or("no root metadata is staged")?, limits).map_err(|(_, why)| why)?;
+        if trust.roots.len() > limits.trust_roots {
+            return Err(TooManyRoots(limits.trust_roots).to_string());
+        }
+        self.boot.learn_roots(&trust.roots).map_err(told)?;
+        Ok(self.boot.newest_root().map(|(_, root)| root.to_vec()).unwrap_or_default())
+    }
+
     /// Whether another image was installed and waits to be tried.
     pub(super) fn is_restart_due(&self) -> bool {
         self.restart_due
@@ -268,7 +280,7 @@ impl Services {
 
 /// Reads what a child laid down; nothing of it is believed.
 fn read_trust(bytes: &[u8], limits: &Limits) -> Result<Trust, (OsTrouble, String)> {
-    let strange = || (OsTrouble::Other, "what is staged to prove the image is no metadata".to_owned());
+    let strange = || (OsTrouble::Other, "what is staged is no metadata".to_owned());
     if bytes.len() > limits.trust_file {
         return Err(strange());
     }

@@ -6,14 +6,17 @@ use std::sync::Arc;
 use keys::chunks::ContentKey;
 use keys::content_key::{ContentKeyError, WrappedContentKey};
 use keys::keystore::Keystore;
-use keys::pki::CertificateFacts;
+use keys::pki::{CertificateFacts, RootsBundle};
 use keys::release_key;
 use protocol::os::{OsState, Trust};
 use protocol::reason::Refusal;
 use protocol::session::{DeviceEvent as Event, DeviceSession, DeviceSessionConfig};
 use protocol::sign::SignRequest;
+use release::anchors::{Anchors, Layers};
 use release::floors::Floors;
 use release::manifest::{Manifest, ManifestHash};
+use release::root::RootContent;
+use release::tuf::TufError;
 use release::version::OsVersion;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{timeout, timeout_at};
@@ -60,6 +63,12 @@ pub enum FirstImageError {
         /// The version that the server would have it install.
         instead: Option<OsVersion>,
     },
+    /// The device would not find its server again.
+    #[error(
+        "the custodians' root metadata (version {0}) names other TLS roots than the one that this server's certificate comes from, so that \
+         the device could not connect; sign the next root with what `vouch release server-keys` writes on the server, and upload it there"
+    )]
+    OtherTlsRoots(u64),
     /// A layer is missing.
     #[error(transparent)]
     Judged(#[from] InstallError),
@@ -72,6 +81,8 @@ pub enum FirstImageError {
 pub(super) struct Asking<'a> {
     pub(super) config: &'a DeviceConfig,
     pub(super) keys: &'a Arc<Keystore>,
+    /// Those that it was enrolled with; the server's certificate comes from the one in use.
+    pub(super) roots: &'a RootsBundle,
     pub(super) clock: &'a DeviceClock,
     pub(super) limits: &'a Limits,
     pub(super) observer: &'a Observer,
@@ -256,10 +267,23 @@ impl Session<'_> {
             let proof = Proof { trust: self.proving.trust(), identity, now: self.judged_at };
             let FactoryImage { anchors, manifest, .. } = self.asking.image;
             let mut floors = Floors::NONE;
-            judge(anchors, &mut floors, manifest, Some(&proof))?;
+            let judged = judge(anchors, &mut floors, manifest, Some(&proof))?;
+            self.is_reachable_with(&judged.anchors)?;
         }
         self.ask();
         Ok(())
+    }
+
+    /// From its first start on the device believes the TLS roots that the custodians have signed.
+    fn is_reachable_with(&self, anchors: &Anchors) -> Result<(), FirstImageError> {
+        let Layers::Quorum { root } = anchors.layers() else { return Ok(()) };
+        let content = RootContent::from_file(root).map_err(|error| InstallError::from(TufError::from(error)))?;
+        let profile = self.asking.config.profile;
+        if content.tls_roots.holds(profile, self.asking.roots.root(profile)) {
+            Ok(())
+        } else {
+            Err(FirstImageError::OtherTlsRoots(content.version))
+        }
     }
 
     async fn open(&self, wrapped: &[u8]) -> Result<ContentKey, FirstImageError> {

@@ -50,7 +50,7 @@ impl Session<'_> {
         self.device.observer.tell(DeviceEvent::AppDownloaded { sha256, bytes });
         match Code::from_image(&image, End::Device) {
             Ok(code) => {
-                let root_version = self.device.folder.booted.as_ref().and_then(|booted| booted.root_version);
+                let root_version = self.device.folder.root.as_ref().map(|root| root.version);
                 let proving = Proving::beyond(root_version);
                 self.prove(Judging { sha256: app.sha256, image, code, proving }).await;
             }

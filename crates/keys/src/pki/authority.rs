@@ -112,6 +112,14 @@ impl Authority {
         &self.certificate
     }
 
+    /// The operator's name, as it was given to [`Authority::create`].
+    pub(super) fn operator(&self) -> Result<String, PkiError> {
+        let subject = CertificateFacts::read(&self.certificate)?.subject;
+        let name = subject.strip_prefix("CN=").unwrap_or(&subject);
+        let title = format!(" {} {}", self.kind.title(), self.profile);
+        Ok(name.strip_suffix(&title).unwrap_or(name).to_owned())
+    }
+
     /// Signs a gateway certificate for these names, valid for server authentication only.
     pub fn issue_server(
         &self,

@@ -380,6 +380,7 @@ impl DeviceSession {
             ToDevice::Trust { subject, trust } if self.os.take_trust(subject) => {
                 self.events.push(DeviceEvent::Trust { subject, trust: Box::new(trust) });
             }
+            ToDevice::RootAvailable { version } => self.events.push(DeviceEvent::RootAvailable(version)),
             // Late mail of an earlier question.
             ToDevice::OsKey { .. } | ToDevice::Trust { .. } => {}
             ToDevice::Ping => self.link.pong(&ToServer::Pong),

@@ -136,6 +136,7 @@ fn to_device() -> Vec<(&'static str, ToDevice)> {
         ("diary-kept", ToDevice::DiaryKept { next: 2 }),
         ("os-available", ToDevice::OsAvailable(OsRef { image: IMAGE, len: 10_000_000, manifest: vec![0xd2, 0x84] })),
         ("os-removed", ToDevice::OsRemoved),
+        ("root-available", ToDevice::RootAvailable { version: 7 }),
         ("os-chunk", ToDevice::OsChunk { image: IMAGE, offset: 65_536, data: b"piece".to_vec() }),
         ("os-key", ToDevice::OsKey { image: IMAGE, wrapped: vec![0x0e; 97] }),
         ("trust", ToDevice::Trust { subject: IMAGE, trust: trust() }),

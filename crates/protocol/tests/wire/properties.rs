@@ -143,6 +143,7 @@ fn to_device() -> impl Strategy<Value = ToDevice> {
         (any::<[u8; 32]>(), 1..=LIMITS.os_image, bytes())
             .prop_map(|(image, len, manifest)| ToDevice::OsAvailable(OsRef { image, len, manifest })),
         Just(ToDevice::OsRemoved),
+        any::<u64>().prop_map(|version| ToDevice::RootAvailable { version }),
         (any::<([u8; 32], u32)>(), prop::collection::vec(any::<u8>(), 1..300))
             .prop_map(|((image, offset), data)| ToDevice::OsChunk { image, offset, data }),
         (any::<[u8; 32]>(), prop::collection::vec(any::<u8>(), 0..=LIMITS.wrapped_key))

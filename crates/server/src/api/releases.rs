@@ -100,9 +100,13 @@ pub(super) async fn upload(
     let file = writing.await.map_err(std::io::Error::other).map_err(internal)?.map_err(internal)?;
     let central = central.clone();
     to_the_end(async move {
-        let Accepted { release, is_known, paused } = central.repository.accept(file, caller.account).await?;
+        let Accepted { release, is_known, is_newer_root, paused } =
+            central.repository.accept(file, caller.account).await?;
         let proofs = proofs(&central, &release)?;
         let mut shown = show(&central, release, &proofs);
+        if is_newer_root {
+            central.bus.all_changed();
+        }
         for rollout in &paused {
             central.bus.group_changed(&central.store, rollout.group).await?;
         }

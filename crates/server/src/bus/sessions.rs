@@ -201,6 +201,11 @@ impl Bus {
         }
     }
 
+    /// Tells all sessions to look up what is to run on their devices, and which root metadata is the newest.
+    pub fn all_changed(&self) {
+        self.0.sessions.by_device.keys().iter().for_each(|device| self.app_changed(device));
+    }
+
     /// Counts what was changed about devices and told to their sessions, or could not be told since they had none. A login that reads this
     /// before it looks the device up, and the same again after it has attached, has missed nothing.
     pub fn changes(&self) -> u64 {

@@ -20,6 +20,17 @@ impl<K: Hash + Eq, V> Shards<K, V> {
         self.parts[index].lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// All keys, each part as it is at its moment.
+    pub(super) fn keys(&self) -> Vec<K>
+    where
+        K: Clone,
+    {
+        let keys = |part: &Mutex<HashMap<K, V>>| -> Vec<K> {
+            part.lock().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect()
+        };
+        self.parts.iter().flat_map(keys).collect()
+    }
+
     /// How many entries there are.
     pub(super) fn len(&self) -> usize {
         self.parts.iter().map(|part| part.lock().unwrap_or_else(PoisonError::into_inner).len()).sum()

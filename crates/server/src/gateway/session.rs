@@ -99,6 +99,8 @@ pub(super) struct Session {
     proved: Proved,
     /// The OS image that the device was told to install.
     os: Option<Box<OsUpdate>>,
+    /// The version of the newest root metadata that the device was told of.
+    told_root: Option<u64>,
     /// Set when the records changed, with whether the app shall start again, and how.
     stale: Option<Option<RestartReason>>,
     write: WriteProgress,
@@ -133,6 +135,7 @@ impl Session {
             image: None,
             proved,
             os: None,
+            told_root: None,
             stale,
             write: WriteProgress { sent: 0, stuck_since: None },
             leave_by: None,
@@ -144,6 +147,7 @@ impl Session {
     pub(super) async fn run(mut self: Box<Self>, caller: Box<Caller>) {
         let counted = caller.edge.counters.hold(Gauge::Sessions);
         self.log(self.report.status(caller.edge.now(), "Device connected"), &caller.edge);
+        self.tell_root(&caller);
         let end = self.live(&caller).await;
         Box::pin(self.finish(&caller, end, counted)).await;
     }
@@ -315,6 +319,7 @@ impl Session {
             Done::Image { image: None, .. } => drop(self.stale.get_or_insert(None)),
             Done::Records { found: Some(found), os, restart } if !found.revoked => {
                 self.told_os(os);
+                self.tell_root(caller);
                 (self.report.production, self.report.deployment) = (found.production, found.deployment);
                 if found.app != self.app {
                     self.app = found.app;

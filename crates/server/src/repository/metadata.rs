@@ -96,6 +96,11 @@ impl Metadata {
         (self.roots.values().cloned().collect(), self.targets.as_ref().map(|file| file.version))
     }
 
+    /// The version of the newest root; 0 while there is none.
+    pub(super) fn root_version(&self) -> u64 {
+        self.roots.last_key_value().map_or(0, |(version, _)| *version)
+    }
+
     /// The custodians' targets.
     pub(super) fn targets(&self) -> Option<&[u8]> {
         self.targets.as_ref().map(|file| file.file.as_slice())

@@ -10,14 +10,16 @@ mod upload;
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use keys::content_key::ContentKeyInfo;
 use keys::content_key::{ContentKeyError, WrappedContentKey, unwrap, wrap};
 use keys::metadata::sign_assignment;
+use keys::pki::RootsBundle;
 use keys::public::{PublicKey, PublicKeyError, SpkiHash};
 use keys::signer::SignError;
 use protocol::limits::LIMITS;
-use protocol::os::Trust;
+use protocol::os::{ROOTS_ALONE, Trust};
 use release::apps::{SERVER_ROLE, app_path, owner_role};
 use release::assignment::Assignment;
 use release::author::DraftError;
@@ -43,10 +45,14 @@ pub struct Repository(Arc<Inner>);
 struct Inner {
     store: Store,
     keys: OnlineKeys,
+    /// The roots from which the gateway's certificates come.
+    tls_roots: RootsBundle,
     metadata: tokio::sync::Mutex<Metadata>,
     /// Held by whoever changes roots and targets.
     accepting: tokio::sync::Mutex<()>,
     log: ReleaseLog,
+    /// The version of the newest root; 0 while there is none.
+    root_version: AtomicU64,
     /// [`Limits::approved_apps`].
     approved_apps: usize,
 }
@@ -81,22 +87,43 @@ pub enum RepositoryError {
 }
 
 impl Repository {
-    /// The roles of the server in this folder, which people know by this name.
+    /// The roles of the server in this folder, which people know by this name and devices by these roots.
     ///
     /// # Errors
     /// Keys or state cannot be read.
-    pub async fn open(dir: &Path, store: Store, name: &str, limits: &Limits) -> Result<Self, RepositoryError> {
+    pub async fn open(
+        dir: &Path,
+        store: Store,
+        name: &str,
+        tls_roots: RootsBundle,
+        limits: &Limits,
+    ) -> Result<Self, RepositoryError> {
         let keys = OnlineKeys::open(dir, name)?;
-        let metadata = tokio::sync::Mutex::new(Metadata::read(&store).await?);
+        let metadata = Metadata::read(&store).await?;
+        let root_version = metadata.root_version();
         let log = ReleaseLog::open(dir, &store, &keys.log).await?;
         Ok(Self(Arc::new(Inner {
             store,
             keys,
-            metadata,
+            tls_roots,
+            metadata: tokio::sync::Mutex::new(metadata),
             accepting: tokio::sync::Mutex::default(),
             log,
+            root_version: AtomicU64::new(root_version),
             approved_apps: limits.approved_apps,
         })))
+    }
+
+    /// The version of the newest root metadata that it has.
+    pub fn root_version(&self) -> Option<u64> {
+        Some(self.0.root_version.load(Ordering::SeqCst)).filter(|version| *version > 0)
+    }
+
+    /// Puts files in force that are on the disk; whether the newest root is another than before.
+    fn publish(&self, metadata: &mut Metadata, files: Vec<MetadataFile>) -> bool {
+        files.into_iter().for_each(|file| metadata.put(file));
+        let version = metadata.root_version();
+        self.0.root_version.swap(version, Ordering::SeqCst) != version
     }
 
     /// The public halves of its keys.
@@ -154,7 +181,7 @@ impl Repository {
     }
 
     /// What proves an image or an app to a device that trusts the root of this version: metadata that are fresh, and for an image that is
-    /// assigned to the device the director's word.
+    /// assigned to the device the director's word. For [`ROOTS_ALONE`] newer roots and nothing else.
     ///
     /// # Errors
     /// The state could not be read or written, or nothing be signed.
@@ -169,8 +196,8 @@ impl Repository {
         let mut metadata = self.0.metadata.lock().await;
         let roots: Vec<_> = metadata.roots_after(root_version).into_iter().map(Into::into).collect();
         let most = LIMITS.trust_roots;
-        if roots.len() > most {
-            return Ok(Trust { roots: roots.into_iter().take(most).collect(), ..Trust::default() });
+        if roots.len() > most || subject == ROOTS_ALONE {
+            return Ok(within_bounds(Trust { roots: roots.into_iter().take(most).collect(), ..Trust::default() }));
         }
         let log_proof = self.log_proof(&subject)?.map(Into::into);
         let mut trust = Trust { roots, log_proof, ..Trust::default() };

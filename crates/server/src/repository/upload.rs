@@ -6,6 +6,7 @@ use std::io::{self, BufReader, Read as _, Seek as _, SeekFrom};
 use std::sync::Arc;
 
 use keys::content_key::{ContentKeyError, WrappedContentKey, unwrap};
+use keys::profile::Profile;
 use release::apps::{AppError, owners_with_quorum};
 use release::author::sealed_for;
 use release::bundle::{Bundle, BundleError, BundleImage, Report, ReportError, verify_bundle};
@@ -34,6 +35,12 @@ pub enum UploadError {
         "the release's root names other online keys, or another transparency log, than this server's; hold a ceremony with the keys that `vouch release server-keys` writes here"
     )]
     OtherServer,
+    /// Devices that believe it would not find this server.
+    #[error(
+        "the release's root names other TLS roots than the one that this server's certificate comes from, so that devices could not connect; \
+         start the server again if it was given other roots since, or hold a ceremony with what `vouch release server-keys` writes here"
+    )]
+    OtherTlsRoots,
     /// A content key that this server cannot open.
     #[error("the content key of the OS image for {models} is not sealed to this server: {error}")]
     ContentKey {
@@ -85,6 +92,8 @@ pub struct Accepted {
     pub release: Release,
     /// Whether it had it before.
     pub is_known: bool,
+    /// Whether a newer root came with it.
+    pub is_newer_root: bool,
     /// The roll-outs that it paused, since the custodians approve their releases no longer.
     pub paused: Vec<Rollout>,
 }
@@ -123,10 +132,10 @@ impl Repository {
             let mut metadata = self.0.metadata.lock().await;
             let paused =
                 self.0.store.append_release_log(&appending.entries, &newer).await.map_err(ChangeError::from)?;
-            newer.into_iter().for_each(|file| metadata.put(file));
+            let is_newer_root = self.publish(&mut metadata, newer);
             drop(metadata);
             self.appended(appending).await?;
-            return Ok(Accepted { release, is_known: true, paused });
+            return Ok(Accepted { release, is_known: true, is_newer_root, paused });
         }
         let found = checked.report.targets_version;
         if let Some(known) = known_targets.filter(|known| found <= *known) {
@@ -145,10 +154,10 @@ impl Repository {
         let new = new_release(&checked, uploader);
         let mut metadata = self.0.metadata.lock().await;
         let (release, paused) = self.0.store.create_release(&new, &appending.entries, &checked.metadata).await?;
-        checked.metadata.into_iter().for_each(|file| metadata.put(file));
+        let is_newer_root = self.publish(&mut metadata, checked.metadata);
         drop(metadata);
         self.appended(appending).await?;
-        Ok(Accepted { release, is_known: false, paused })
+        Ok(Accepted { release, is_known: false, is_newer_root, paused })
     }
 
     /// Refuses newer targets that leave out the quorum of an owner that the targets in force name.
@@ -201,6 +210,9 @@ fn check(inner: &Inner, file: File, known_roots: &[Vec<u8>]) -> Result<Checked, 
     let is_our_log = |log: &String| *log == inner.keys.log.key().to_string();
     if newest.online != inner.keys.public() || !newest.log.as_ref().is_none_or(is_our_log) {
         return Err(UploadError::OtherServer);
+    }
+    if !Profile::ALL.iter().all(|profile| newest.tls_roots.holds(*profile, inner.tls_roots.root(*profile))) {
+        return Err(UploadError::OtherTlsRoots);
     }
     let (version, file) = (report.targets_version, bundle.targets.clone());
     metadata.push(MetadataFile { role: "targets".to_owned(), version, expires: 0, file });

@@ -312,7 +312,7 @@ async fn a_wrong_proof_and_the_root_of_another_log_are_refused() {
 }
 
 async fn opened(rig: &Rig) -> Result<Repository, RepositoryError> {
-    Repository::open(rig.dir.path(), rig.store.clone(), "another.example", &LIMITS).await
+    Repository::open(rig.dir.path(), rig.store.clone(), "another.example", crate::releases::tls_roots(), &LIMITS).await
 }
 
 #[tokio::test]

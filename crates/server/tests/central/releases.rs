@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use keys::content_key::{ContentKeyInfo, WrappedContentKey, unwrap};
 use keys::metadata;
-use keys::pki::{OperatorPki, RootsBundle, ServerName, ServingPki};
+use keys::pki::{OperatorPki, RootsBundle, ServerName};
+use keys::profile::Profile;
 use keys::public::SpkiHash;
 use keys::purpose::KeyPurpose;
 use keys::release_key::{self, DangerSoftwareReleaseKey};
@@ -60,11 +61,15 @@ pub(crate) fn signed_by(mut draft: Draft, signers: &[&Signer]) -> Vec<u8> {
     draft.to_json()
 }
 
-fn tls_roots() -> RootsBundle {
-    let dir = tempfile::tempdir().unwrap();
+/// Those of every server of these tests.
+pub(crate) fn tls_roots() -> RootsBundle {
+    static ROOTS: OnceLock<RootsBundle> = OnceLock::new();
+    ROOTS.get_or_init(other_tls_roots).clone()
+}
+
+fn other_tls_roots() -> RootsBundle {
     let names = [ServerName::try_from("iot.example").unwrap()];
-    OperatorPki::create("Test", &names, Now { mono_ms: 0, unix_ms: now_ms() }).unwrap().save(dir.path()).unwrap();
-    ServingPki::load(dir.path()).unwrap().server_roots
+    OperatorPki::create("Test", &names, Now { mono_ms: 0, unix_ms: now_ms() }).unwrap().serving.server_roots
 }
 
 /// The maker's key and a stranger's; each takes seconds to make.
@@ -87,6 +92,10 @@ impl Maker {
 
     /// Whose root names this log.
     pub(crate) fn with_log(server: &Repository, log: Option<String>) -> Self {
+        Self::with(server, log, tls_roots())
+    }
+
+    fn with(server: &Repository, log: Option<String>, tls_roots: RootsBundle) -> Self {
         let key = |purpose| Signer::generate(purpose).unwrap();
         let cards: Vec<_> = (0..3).map(|_| key(KeyPurpose::AppApproval)).collect();
         let release_key = &release_keys()[0];
@@ -103,7 +112,7 @@ impl Maker {
             release_needed: 2,
             online: server.keys().public(),
             release_keys: vec![ReleaseKeySlot { key: release_key.public().clone(), revoked: false }],
-            tls_roots: tls_roots(),
+            tls_roots,
             log,
         };
         let root = signed_by(Draft::of_root(&root).unwrap(), &[&cards[0], &cards[1]]);
@@ -190,7 +199,7 @@ async fn a_right_release_is_kept_and_can_be_proved_to_a_device() {
     // A device that trusts the root accepts what the server adds, also after the server was started again.
     for repository in [
         rig.repository.clone(),
-        Repository::open(rig.dir.path(), rig.store.clone(), "server.example", &LIMITS).await.unwrap(),
+        Repository::open(rig.dir.path(), rig.store.clone(), "server.example", tls_roots(), &LIMITS).await.unwrap(),
     ] {
         let trust = repository.trust(SpkiHash([1; 32]), image, false, 0).await.unwrap();
         assert_eq!(trust.roots, [maker.root.clone().into()]);
@@ -252,13 +261,35 @@ async fn a_release_with_anything_wrong_is_refused_and_leaves_nothing() {
     refused(maker.bundle(&other_key), "not sealed to this server").await;
 
     let dir = tempfile::tempdir().unwrap();
-    let elsewhere = Repository::open(dir.path(), rig.store.clone(), "server.example", &LIMITS).await.unwrap();
+    let elsewhere =
+        Repository::open(dir.path(), rig.store.clone(), "server.example", tls_roots(), &LIMITS).await.unwrap();
     let foreign = Maker::of(&elsewhere);
     refused(foreign.bundle(&foreign.release(server, V, 1, &[0, 1])), "other online keys").await;
 
     assert_eq!(std::fs::read_dir(rig.dir.path().join(OS_IMAGES_FOLDER)).unwrap().count(), 0);
     assert!(rig.get("/v5/releases").await.expect(200).json()["data"].as_array().unwrap().is_empty());
     upload(&rig, &maker.bundle(&parts())).await.expect(201);
+}
+
+/// Attack: a root that is sound, and by which every device would lose its server.
+#[tokio::test]
+async fn attack_a_root_by_which_devices_would_not_find_the_server_is_refused() {
+    let rig = Rig::start().await;
+    let server = &rig.repository;
+    let log = || Some(server.keys().log.key().to_string());
+    let strange = Maker::with(server, log(), other_tls_roots());
+    let bundle = strange.bundle(&strange.release(server, V, 1, &[0, 1]));
+    let error = upload(&rig, &bundle).await.expect(422).error();
+    assert!(error.contains("names other TLS roots"), "{error}");
+    assert_eq!(server.root_version(), None);
+    // The one in use may be the second of a pair.
+    let [ours, theirs] = [tls_roots(), other_tls_roots()];
+    let root = |bundle: &RootsBundle, profile| bundle.root(profile).clone();
+    let pair = RootsBundle::new(root(&theirs, Profile::Classic), root(&theirs, Profile::Modern)).unwrap();
+    let pair = pair.with_next(root(&ours, Profile::Classic), root(&ours, Profile::Modern)).unwrap();
+    let follows = Maker::with(server, log(), pair);
+    upload(&rig, &follows.bundle(&follows.release(server, V, 1, &[0, 1]))).await.expect(201);
+    assert_eq!(server.root_version(), Some(1));
 }
 
 /// Attack: whoever has the server's account uploads a release of a maker of their own, or brings old approvals back.
@@ -339,7 +370,8 @@ async fn the_same_release_under_newer_targets_is_in_force_at_once() {
     upload(&rig, &maker.bundle(&parts)).await.expect(200);
     let second = std::mem::replace(&mut parts.targets, first);
     upload(&rig, &maker.bundle(&parts)).await.expect(200);
-    let again = Repository::open(rig.dir.path(), rig.store.clone(), "server.example", &LIMITS).await.unwrap();
+    let again =
+        Repository::open(rig.dir.path(), rig.store.clone(), "server.example", tls_roots(), &LIMITS).await.unwrap();
     for repository in [server, &again] {
         let trust = repository.trust(SpkiHash([1; 32]), image, false, 0).await.unwrap();
         assert_eq!(trust.targets.unwrap(), second.clone().into());

@@ -103,7 +103,10 @@ impl Rig {
             gateway: Arc::new(|| GatewayNumbers { logins: 7, ..GatewayNumbers::default() }),
             troubles: troubles.clone(),
         };
-        let repository = Repository::open(dir.path(), store.clone(), "server.example", &limits).await.unwrap();
+        let repository =
+            Repository::open(dir.path(), store.clone(), "server.example", crate::releases::tls_roots(), &limits)
+                .await
+                .unwrap();
         let central = Central::new(
             store.clone(),
             bus.clone(),

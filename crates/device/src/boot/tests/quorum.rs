@@ -16,9 +16,9 @@ use super::{copy, program};
 use crate::limits::LIMITS;
 use crate::storage::FolderDisk;
 
-const DEVICE: SpkiHash = SpkiHash([7; 32]);
+pub(super) const DEVICE: SpkiHash = SpkiHash([7; 32]);
 
-struct Device {
+pub(super) struct Device {
     dir: tempfile::TempDir,
     root: StorageRoot,
 }
@@ -34,13 +34,13 @@ fn source<'a>(image: &'a Image, trust: &'a Trust, now: u64) -> Source<'a, &'a [u
     }
 }
 
-fn version(version: &str, number: u8) -> Image {
+pub(super) fn version(version: &str, number: u8) -> Image {
     image(version, 0, &program(number))
 }
 
 impl Device {
     /// A device that was made with an approved image of version 1.0.0.
-    fn of(maker: &mut Maker) -> Device {
+    pub(super) fn of(maker: &mut Maker) -> Device {
         let first = version("1.0.0", 1);
         let trust = maker.approve(&[&first]).trust(DEVICE, &first);
         let device = Device { dir: tempfile::tempdir().unwrap(), root: StorageRoot::generate() };
@@ -52,20 +52,20 @@ impl Device {
         BootFolder::create(FolderDisk::new(self.dir.path()), &self.root, anchors, source, &LIMITS)
     }
 
-    fn open(&self) -> BootFolder<FolderDisk> {
+    pub(super) fn open(&self) -> BootFolder<FolderDisk> {
         BootFolder::open(FolderDisk::new(self.dir.path()), &self.root, &LIMITS).unwrap()
     }
 
-    fn install(&self, image: &Image, trust: &Trust, now: u64) -> Result<ManifestHash, InstallError> {
+    pub(super) fn install(&self, image: &Image, trust: &Trust, now: u64) -> Result<ManifestHash, InstallError> {
         self.open().install(&Floors::NONE, source(image, trust, now))
     }
 
     /// The version that a start loads.
-    fn boots(&self) -> String {
+    pub(super) fn boots(&self) -> String {
         self.open().load(&Floors::NONE, false).unwrap().manifest.version.to_string()
     }
 
-    fn confirm(&self) {
+    pub(super) fn confirm(&self) {
         let mut boot = self.open();
         boot.load(&Floors::NONE, false).unwrap();
         boot.confirm().unwrap();
@@ -214,7 +214,7 @@ fn attack_frozen_metadata_is_refused_once_its_time_is_over() {
     device.install(&update, &trust, maker.now).unwrap();
 }
 
-fn is_older(result: Result<ManifestHash, InstallError>) -> bool {
+pub(super) fn is_older(result: Result<ManifestHash, InstallError>) -> bool {
     matches!(result, Err(InstallError::Metadata(TufError::BelowFloor(BelowFloor::Metadata { .. }))))
 }
 

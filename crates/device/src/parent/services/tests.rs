@@ -294,3 +294,64 @@ fn what_proves_an_update_has_its_longest_length() {
     assert!(read_trust(&trust(LIMITS.trust_file - overhead + 1), &LIMITS).is_err());
     assert!(read_trust(b"{}", &LIMITS).is_err());
 }
+
+/// Has the parent verify these roots, as a child does.
+fn learn(services: &mut Services, roots: Vec<ByteVec>) -> Result<Vec<u8>, String> {
+    std::fs::write(services.staging.join(STAGED_ROOTS), cbor::encode(&Trust { roots, ..Trust::default() })).unwrap();
+    match asked(services, Request::LearnRoots) {
+        Answer::Root(root) => Ok(root.into()),
+        Answer::Failed(why) => Err(why),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn newer_roots_are_verified_from_what_the_child_lays_down() {
+    let mut maker = Maker::new();
+    let (mut bench, _) = quorum_bench(&mut maker, &fixture::image("1.1.0", 0, b"the next program"));
+    let services = &mut bench.services;
+    assert!(matches!(asked(services, Request::LearnRoots), Answer::Failed(why) if why.contains("no root metadata")));
+    let by_one = maker.next_root_by(&[0]);
+    assert!(learn(services, vec![by_one.into()]).unwrap_err().contains("1/2 valid signatures"));
+    maker.root.tls_roots = maker::other_tls_roots();
+    maker.publish_root();
+    services.diskless = true;
+    assert!(learn(services, maker.roots_after(1)).unwrap_err().contains("diskless"));
+    services.diskless = false;
+    let too_many = vec![maker.newest_root().to_vec().into(); LIMITS.trust_roots + 1];
+    assert!(learn(services, too_many).unwrap_err().contains("more than 32 new roots"));
+    assert_eq!(learn(services, maker.roots_after(1)).unwrap(), maker.newest_root());
+    assert!(learn(services, maker.roots_after(1)).unwrap_err().contains("none of it is newer"));
+    let Answer::Start(start) = asked(services, Request::Start) else { panic!("no start") };
+    assert_eq!(start.root.unwrap().as_slice(), maker.newest_root());
+    // Where the release key alone is believed, nobody brings roots.
+    let mut bench = self::bench();
+    std::fs::create_dir(&bench.services.staging).unwrap();
+    assert!(learn(&mut bench.services, maker.roots_after(1)).unwrap_err().contains("release key alone"));
+}
+
+#[test]
+fn attack_tls_roots_that_a_child_wrote_into_its_vault_are_not_taken_by_the_next_one() {
+    let mut maker = Maker::new();
+    let (mut bench, _) = quorum_bench(&mut maker, &fixture::image("1.1.0", 0, b"the next program"));
+    let services = &mut bench.services;
+    services.booted.as_mut().unwrap().root_version = Some(1);
+    let own = maker::other_tls_roots();
+    services.store().unwrap().write(vault::Record::Roots, &own.to_cbor()).unwrap();
+    assert_eq!(services.store().unwrap().roots().unwrap(), own);
+    let (near, far) = rustix::net::socketpair(
+        rustix::net::AddressFamily::UNIX,
+        rustix::net::SocketType::SEQPACKET,
+        rustix::net::SocketFlags::CLOEXEC,
+        None,
+    )
+    .unwrap();
+    let link = crate::parent::ParentLink::new(near.into(), &LIMITS).unwrap();
+    let dir = bench._dir.path().to_owned();
+    let opening = std::thread::spawn(move || crate::folder::Folder::below_parent(&dir, link));
+    let (parent, mut packet) = (std::os::unix::net::UnixDatagram::from(far), vec![0; LIMITS.parent_message]);
+    let length = parent.recv(&mut packet).unwrap();
+    parent.send(&services.answer(&packet[..length], &LIMITS)).unwrap();
+    let folder = opening.join().unwrap().unwrap();
+    assert_eq!(folder.roots, maker.root.tls_roots);
+}

@@ -75,9 +75,12 @@ pub enum DeviceEvent {
         /// The key, wrapped by HPKE to this device's key-agreement key.
         wrapped: Vec<u8>,
     },
+    /// The server has root metadata up to this version; ask with [`want_trust`](super::DeviceSession::want_trust) for what is newer than one's
+    /// own.
+    RootAvailable(u64),
     /// The metadata asked for. Nothing has checked them.
     Trust {
-        /// The OS image, or the SHA-256 of the app.
+        /// What was asked for.
         subject: [u8; 32],
         /// The metadata.
         trust: Box<Trust>,

@@ -31,7 +31,8 @@ impl DeviceSession {
         Ok(())
     }
 
-    /// Asks for what proves an OS image, or the app with this SHA-256, beyond the root metadata of this version. It comes as
+    /// Asks for what proves an OS image, or the app with this SHA-256, beyond the root metadata of this version, or for the
+    /// [`ROOTS_ALONE`](crate::os::ROOTS_ALONE). It comes as
     /// [`DeviceEvent::Trust`]. May change every poll.
     ///
     /// # Errors

@@ -69,9 +69,9 @@ pub enum ServerEvent {
         /// Which image.
         image: [u8; 32],
     },
-    /// The device asks for what proves an OS image or an app: answer with [`trust`](super::ServerSession::trust).
+    /// The device asks for what proves an OS image or an app, or for newer root metadata alone: answer with [`trust`](super::ServerSession::trust).
     WantTrust {
-        /// The OS image, or the SHA-256 of the app.
+        /// The OS image, the SHA-256 of the app, or [`ROOTS_ALONE`](crate::os::ROOTS_ALONE).
         subject: [u8; 32],
         /// The version of the newest root metadata that the device trusts.
         root_version: u64,

@@ -49,4 +49,12 @@ impl ServerSession {
     pub fn trust(&mut self, subject: [u8; 32], trust: Trust) -> Result<(), SendError> {
         self.send(&ToDevice::Trust { subject, trust })
     }
+
+    /// Tells the device the version of the newest root metadata. May change `poll_transmit`.
+    ///
+    /// # Errors
+    /// [`SendError`]; nothing is sent then.
+    pub fn root_available(&mut self, version: u64) -> Result<(), SendError> {
+        self.send(&ToDevice::RootAvailable { version })
+    }
 }

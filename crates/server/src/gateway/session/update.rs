@@ -100,6 +100,17 @@ impl Session {
         }
     }
 
+    /// Tells the device of the newest root metadata, if that is another than before; when it finds no room, it is told when there is.
+    pub(super) fn tell_root(&mut self, caller: &Caller) {
+        let newest = caller.edge.repository.root_version();
+        if let Some(version) = newest.filter(|_| newest != self.told_root) {
+            match self.machine.root_available(version) {
+                Err(SendError::Full) => drop(self.stale.get_or_insert(None)),
+                _ => self.told_root = newest,
+            }
+        }
+    }
+
     fn is_to_install(&self, image: &[u8; 32]) -> bool {
         self.os.as_ref().is_some_and(|os| os.image == *image)
     }

@@ -90,7 +90,10 @@ impl Rig {
             keepalive_s,
             agent_urls: AgentUrls::new("http://central.test"),
         };
-        let repository = Repository::open(dir.path(), store.clone(), "server.example", &limits).await.unwrap();
+        let repository =
+            Repository::open(dir.path(), store.clone(), "server.example", pki.server_roots.clone(), &limits)
+                .await
+                .unwrap();
         let gateway = Gateway::bind(config, pki.clone(), store.clone(), bus.clone(), repository.clone()).unwrap();
         let (listens, counters, events) = (gateway.listens(), gateway.counters(), gateway.events().subscribe());
         let stop = CancellationToken::new();
