@@ -3,6 +3,8 @@
 //! Both ends speak packets (SOCK_SEQPACKET), one question and one answer at a time. The child gets its end as standard
 //! input, so that no number of a file descriptor has to be agreed on, and keeps nothing else of its parent.
 
+#[cfg(feature = "parent")]
+mod claims;
 mod link;
 mod message;
 #[cfg(feature = "parent")]

@@ -87,7 +87,7 @@ impl Eat {
         cbor::encode(self)
     }
 
-    /// Reads a payload whose signature was verified.
+    /// Reads a payload, whose signature is for somebody else to check.
     ///
     /// # Errors
     /// [`CodecError`] when it is not exactly one set of claims within the bounds.

@@ -78,7 +78,15 @@ impl SelfTest {
     /// [`SelfTestError`] when this identity key did not sign exactly one result within the bounds.
     pub fn verify(identity: &PublicKey, cose: &[u8], limits: &Limits) -> Result<Self, SelfTestError> {
         let payload = cose::verify(CosePurpose::SelfTest, identity, cose).map_err(|_| SelfTestError::BadSignature)?;
-        let result: Self = cbor::decode(&payload).map_err(CodecError::from)?;
+        Ok(Self::from_cbor(&payload, limits)?)
+    }
+
+    /// Reads a payload, whose signature is for somebody else to check.
+    ///
+    /// # Errors
+    /// [`CodecError`] when it is not exactly one result within the bounds.
+    pub fn from_cbor(payload: &[u8], limits: &Limits) -> Result<Self, CodecError> {
+        let result: Self = cbor::decode(payload)?;
         result.check(limits)?;
         Ok(result)
     }

@@ -17,6 +17,7 @@ use release::floors::Floors;
 use vault::VaultKeys;
 use zeroize::Zeroizing;
 
+use super::claims::Known;
 use super::message::{Answer, KeyBytes, Question, Reply, Request, Start, encode};
 use super::rtnetlink::Interface;
 use super::supervisor::BootError;
@@ -172,6 +173,7 @@ impl Services {
             Request::Start => Ok(Answer::Start(Box::new(self.start()?))),
             Request::Confirm => self.boot.confirm().map_err(told).map(|()| Answer::Done),
             Request::Sign { purpose, payload } => {
+                self.known()?.allow(purpose, &payload).map_err(told)?;
                 let signature = self.keys.sign(purpose.purpose(), &payload);
                 Ok(Answer::Signature(signature.map_err(told)?.to_vec().into()))
             }
@@ -191,6 +193,18 @@ impl Services {
                 Ok(Answer::Done)
             }
         }
+    }
+
+    /// What a child may have signed about this device.
+    fn known(&self) -> Result<Known<'_>, String> {
+        let vault_generation = if self.diskless { None } else { Some(self.store().map_err(told)?.generation()) };
+        Ok(Known {
+            identity: self.keys.identity().spki_hash(),
+            model: self.boot.anchors().model(),
+            attestation: self.keys.level(),
+            booted: self.booted.as_ref().ok_or("nothing was booted")?,
+            vault_generation,
+        })
     }
 
     fn start(&self) -> Result<Start, String> {

@@ -156,6 +156,8 @@ impl Provision {
         let unreadable = |path: &Path| format!("cannot read {}", path.display());
         let read = |path: &Path| fs::read(path).with_context(|| unreadable(path));
         let anchors = Anchors::from_cbor(&read(anchors)?).with_context(|| anchors.display().to_string())?;
+        let model = anchors.model();
+        ensure!(model == self.model, "the anchors are for the model {model}, this device is to be a {}", self.model);
         let image = fs::File::open(path).with_context(|| unreadable(path))?;
         if let Some(key) = &self.content_key_file {
             let not_a_key = || format!("{} holds no content key: it must be 32 hex digits", key.display());
@@ -172,7 +174,6 @@ impl Provision {
     /// The image for this device's model out of a bundle.
     fn bundled(&self, anchors: Anchors, mut file: fs::File) -> Result<FactoryImage> {
         let model = anchors.model();
-        ensure!(model == self.model, "the anchors are for the model {model}, this device is to be a {}", self.model);
         let bundle = Bundle::read(&mut BufReader::new(&file))?;
         let place = bundle.find(model).and_then(|at| Some((bundle.images.get(at)?, bundle.place(at)?)));
         let (image, (begin, length)) =

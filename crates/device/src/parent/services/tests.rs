@@ -8,12 +8,16 @@ use crate::parent::message::SignFor;
 use crate::store::tests::store_of;
 use keys::content_key::{self, ContentKeyInfo};
 use keys::cose::{self, CosePurpose};
+use keys::keystore::AttestationLevel;
 use keys::keystore::KeystoreSpec;
 use keys::pki::{Authority, AuthorityKind, Csr};
 use keys::profile::Profile;
+use keys::public::SpkiHash;
 use keys::purpose::KeyPurpose;
 use minicbor::bytes::ByteVec;
-use protocol::eat::DemandedLayers;
+use protocol::eat::{DemandedLayers, Eat};
+use protocol::self_test::SelfTest;
+use std::num::NonZeroU64;
 use std::time::Duration;
 
 pub(in super::super) struct Bench {
@@ -124,7 +128,7 @@ fn a_question_has_its_longest_length() {
     let mut bench = bench();
     let sign = |length: usize| {
         let payload = vec![b' '; length].into();
-        encode(&Question { number: 1, request: Request::Sign { purpose: SignFor::SelfTest, payload } })
+        encode(&Question { number: 1, request: Request::Sign { purpose: SignFor::Renewal, payload } })
     };
     let overhead = sign(LIMITS.parent_message).len() - LIMITS.parent_message;
     let longest = sign(LIMITS.parent_message - overhead);
@@ -139,13 +143,18 @@ fn attack_a_child_obtains_no_signature_over_bytes_of_its_own() {
     let mut bench = bench();
     // The payload that it hands in is signed inside a Sig_structure of the purpose that it names, whatever it looks like.
     let forged = cose::to_be_signed(CosePurpose::Enrolment, b"mine");
-    let request = Request::Sign { purpose: SignFor::Challenge, payload: forged.clone().into() };
+    for purpose in [SignFor::Challenge, SignFor::SelfTest] {
+        let request = Request::Sign { purpose, payload: forged.clone().into() };
+        let answer = asked(&mut bench.services, request);
+        assert!(matches!(answer, Answer::Failed(why) if why.contains("form that belongs to its purpose")));
+    }
+    let request = Request::Sign { purpose: SignFor::Renewal, payload: forged.clone().into() };
     let Answer::Signature(signature) = asked(&mut bench.services, request) else { panic!("no signature") };
     let signature: [u8; 64] = signature.to_vec().try_into().unwrap();
     let identity = bench.services.keys.identity().clone();
     assert!(identity.verify(&forged, &signature).is_err());
     let signed = cose::assemble(&forged, signature);
-    assert_eq!(cose::verify(CosePurpose::Challenge, &identity, &signed).unwrap(), forged);
+    assert_eq!(cose::verify(CosePurpose::Renewal, &identity, &signed).unwrap(), forged);
     assert!(cose::verify(CosePurpose::Enrolment, &identity, &signed).is_err());
     let tls = asked(&mut bench.services, Request::SignTls(forged.into()));
     assert!(matches!(tls, Answer::Failed(why) if why.contains("handshake")));
@@ -354,4 +363,67 @@ fn attack_tls_roots_that_a_child_wrote_into_its_vault_are_not_taken_by_the_next_
     parent.send(&services.answer(&packet[..length], &LIMITS)).unwrap();
     let folder = opening.join().unwrap().unwrap();
     assert_eq!(folder.roots, maker.root.tls_roots);
+}
+
+/// What an honest child says of this device.
+fn honest(services: &Services) -> Eat {
+    let booted = services.booted.as_ref().unwrap();
+    Eat {
+        nonce: [1; 32],
+        identity: services.keys.identity().spki_hash(),
+        exporter: [2; 32],
+        model: "test-1".into(),
+        os_version: "1.0.0".into(),
+        attestation: AttestationLevel::Software,
+        profile: Profile::Modern,
+        boot: Some(*booted.manifest_sha256),
+        vault_generation: NonZeroU64::new(services.store().unwrap().generation()),
+        layers: Some(DemandedLayers::DangerL1Only),
+        memory_locked: Some(true),
+    }
+}
+
+#[test]
+fn attack_an_image_that_lies_about_its_boot_gets_no_signature() {
+    let mut bench = bench();
+    let services = &mut bench.services;
+    let sign = |services: &mut Services, purpose, payload: Vec<u8>| match asked(
+        services,
+        Request::Sign { purpose, payload: payload.into() },
+    ) {
+        Answer::Signature(_) => Ok(()),
+        Answer::Failed(why) => Err(why),
+        other => panic!("{other:?}"),
+    };
+    let eat = honest(services);
+    sign(services, SignFor::Challenge, eat.to_cbor()).unwrap();
+    // It wrote its vault in the meantime.
+    services.store().unwrap().set_time_floor_unix_ms(9).unwrap();
+    sign(services, SignFor::Challenge, eat.to_cbor()).unwrap();
+    let generation = services.store().unwrap().generation();
+    for (lie, eat) in [
+        ("identity", Eat { identity: SpkiHash([3; 32]), ..eat.clone() }),
+        ("model", Eat { model: "test-2".into(), ..eat.clone() }),
+        ("place of its keys", Eat { attestation: AttestationLevel::Tpm, ..eat.clone() }),
+        ("OS version", Eat { os_version: "2.0.0".into(), ..eat.clone() }),
+        ("boot measurement", Eat { boot: Some([4; 32]), ..eat.clone() }),
+        ("boot measurement", Eat { boot: None, layers: None, memory_locked: None, ..eat.clone() }),
+        ("demand of signatures", Eat { layers: Some(DemandedLayers::L1AndL2), ..eat.clone() }),
+        ("demand of signatures", Eat { layers: None, ..eat.clone() }),
+        ("state of its memory", Eat { memory_locked: Some(false), ..eat.clone() }),
+        ("generation of its vault", Eat { vault_generation: NonZeroU64::new(generation + 1), ..eat.clone() }),
+        ("generation of its vault", Eat { vault_generation: None, ..eat.clone() }),
+    ] {
+        let refused = sign(services, SignFor::Challenge, eat.to_cbor()).unwrap_err();
+        assert!(refused.contains(&format!("says another {lie} of itself")), "{lie}: {refused}");
+    }
+    let result =
+        |os_version: &str, boot| SelfTest { unix_ms: 1, os_version: os_version.into(), boot, checks: Vec::new() };
+    sign(services, SignFor::SelfTest, result("1.0.0", eat.boot).to_cbor()).unwrap();
+    for lie in [result("1.0.1", eat.boot), result("1.0.0", None), result("1.0.0", Some([4; 32]))] {
+        assert!(sign(services, SignFor::SelfTest, lie.to_cbor()).unwrap_err().contains("says another"));
+    }
+    services.diskless = true;
+    assert!(sign(services, SignFor::Challenge, eat.to_cbor()).unwrap_err().contains("generation"));
+    sign(services, SignFor::Challenge, Eat { vault_generation: None, ..eat }.to_cbor()).unwrap();
 }
