@@ -149,7 +149,7 @@ fn a_device_that_demands_custodians_is_provisioned_from_a_bundle_and_updated_ove
 
 #[test]
 fn attack_an_app_that_is_deployed_and_that_its_owners_quorum_has_not_approved_is_not_run() {
-    let bench = Bench::new("127.81.3.1");
+    let mut bench = Bench::new("127.81.3.1");
     bench.release("1.0.0", &[]);
     bench.roll_out("1.0.0");
     let provisioned: Value = serde_json::from_str(&output(bench.provision("device"))).unwrap();
@@ -175,6 +175,25 @@ fn attack_an_app_that_is_deployed_and_that_its_owners_quorum_has_not_approved_is
     bench.value(&["device", "move", id, "--group", "elsewhere"]);
     let refused = device.event("app_unusable");
     assert!(refused["why"].as_str().unwrap().contains("not approved"), "{refused}");
+    let fetched = |device: &Watched| {
+        device
+            .seen()
+            .iter()
+            .filter(|event| event["event"] == "app_downloaded" && event["sha256"] == refused["sha256"])
+            .count()
+    };
+    assert_eq!(fetched(&device), 1);
+    // Offered once more in this session, it is not fetched again. The device hears of its app before it hears that it is to start anew.
+    for group in ["default", "elsewhere"] {
+        bench.value(&["device", "move", id, "--group", group]);
+        bench.value(&["device", "restart", id]);
+        device.event("app_started");
+    }
+    assert_eq!(fetched(&device), 1);
+    // In the next session it is, once: it may have been approved since.
+    bench.server.restart_gracelessly();
+    assert_eq!(device.event("app_unusable")["sha256"], refused["sha256"]);
+    assert_eq!(fetched(&device), 2);
     end(device);
 
     // The app that is stored was approved in its time: it starts before the server is reached, and goes on.
