@@ -89,6 +89,8 @@ pub(crate) fn tell(output: &Output) -> impl FnMut(Step) + '_ {
             Step::MakesReleaseKey => "the HSM makes an RSA-4096 key, which takes some seconds ...".to_owned(),
             Step::SignsRoot(name) => format!("{name}'s card signs"),
             Step::SignsManifest(models) => format!("the HSM signs the manifest for {}", models.join(", ")),
+            Step::SealsToNext => "the HSM's secrets are sealed to the custodians of the next root as well".to_owned(),
+            Step::InForce(version) => format!("root {version} is in force"),
             Step::ReplacesSecret => "the HSM gets a new secret, which is sealed to the cards".to_owned(),
             Step::SignsRecord(name) => format!("{name}'s card signs the record"),
         };

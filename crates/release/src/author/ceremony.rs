@@ -10,10 +10,11 @@
 //! - [`hsm`]: the HSM with the release key.
 //! - [`state`]: the folder.
 //! - [`record`]: what was done, signed by who was there.
-//! - [`acts`]: founding, signing, changing.
+//! - [`acts`]: founding, signing, changing; [`changes`]: what is new in a root.
 
 pub mod acts;
 pub mod card;
+pub mod changes;
 pub mod hsm;
 pub mod login;
 pub mod record;

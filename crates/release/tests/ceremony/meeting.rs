@@ -1,7 +1,7 @@
 //! What a ceremony is for: founded, it signs with enough custodians, and it can change.
 
 use keys::release_key;
-use release::author::ceremony::acts::{CeremonyError, Step};
+use release::author::ceremony::acts::{CeremonyError, Step, meet};
 use release::author::ceremony::card::Card;
 use release::author::ceremony::record::{self, Act, SignedManifest};
 use release::author::ceremony::state::{Folder, FolderError};
@@ -134,6 +134,91 @@ fn a_founding_goes_on_after_a_cut_between_the_two_secrets() {
 #[test]
 fn a_founding_goes_on_after_a_cut_before_the_record() {
     alone("meeting::a_founding_goes_on_after_a_cut_before_the_record", |rig| cut_while_founding(rig, 3));
+}
+
+/// The custodians that the newest root names.
+fn in_force(rig: &Rig) -> Vec<String> {
+    let root = Folder::open(&rig.folder()).unwrap().root;
+    root.custodians.into_iter().map(|custodian| custodian.name).collect()
+}
+
+/// Those in force sign the root of these custodians, and the power is cut before the nth step; whether it was. With `unsaved`, what was written
+/// down since the step before is lost, as if the cut had fallen between the HSM and the disk.
+fn rotate_until(rig: &Rig, to: &[&str], nth: usize, unsaved: bool) -> bool {
+    let mut folder = Folder::open(&rig.folder()).unwrap();
+    let names = in_force(rig);
+    let cards = rig.cards(&names.iter().map(String::as_str).collect::<Vec<_>>());
+    let new_cards = rig.cards(to);
+    let mut next = folder.root.clone();
+    next.version += 1;
+    next.custodians = new_cards.iter().map(|card| card.custodian().clone()).collect();
+    let state = rig.folder().join("state.json");
+    let (mut seen, mut before) = (0, None);
+    let cut = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        let mut watch = |step| {
+            seen += 1;
+            if seen == nth {
+                before.take().into_iter().for_each(|bytes: Vec<u8>| std::fs::write(&state, bytes).unwrap());
+                panic!("the power is cut");
+            }
+            let replaces = unsaved && step == Step::ReplacesSecret;
+            before = replaces.then(|| std::fs::read(&state).unwrap());
+        };
+        let meeting = meet(&mut folder, &cards, &rig.module, &mut ignore).unwrap();
+        let meeting = meeting.change_root(&next, &new_cards, &mut watch).unwrap();
+        let act = Act::Changed { root_version: next.version, changes: vec!["a test".to_owned()] };
+        meeting.close(act, circumstances(), &mut watch).unwrap();
+    }));
+    cut.is_err()
+}
+
+/// Whoever the root in force names opens the HSM, gives both of its secrets a successor, and every root is in the record.
+fn everything_goes_on(rig: &Rig) {
+    let names = in_force(rig);
+    let names: Vec<_> = names.iter().map(String::as_str).collect();
+    assert!(sign(rig, &names).unwrap(), "{names:?}");
+    assert!(!rotate_until(rig, &names, usize::MAX, false));
+    let folder = Folder::open(&rig.folder()).unwrap();
+    let roots: Vec<_> = folder.roots.iter().map(|file| RootContent::from_file(file).unwrap()).collect();
+    let recorded =
+        read_record(&folder, &roots.iter().collect::<Vec<_>>()).into_iter().filter_map(|entry| match entry.act {
+            Act::Changed { root_version, .. } => Some(root_version),
+            _ => None,
+        });
+    assert!(recorded.eq(2..=folder.root.version));
+    assert!(folder.state.user.next.is_none() && folder.state.security_officer.next.is_none());
+}
+
+/// Swaps ben's card for dora's and back, with a cut at each step.
+fn cuts_while_rotating(rig: &Rig, unsaved: bool) {
+    rig.found(&rig.new_cards(&["ada", "ben"]), (2, 2)).unwrap();
+    rig.new_card("dora");
+    let other = || if in_force(rig)[1] == "ben" { ["ada", "dora"] } else { ["ada", "ben"] };
+    for nth in 1.. {
+        // The steps of the next one alone, and those after another cut.
+        for second in [usize::MAX, nth] {
+            if !rotate_until(rig, &other(), nth, unsaved) {
+                assert!(nth > 9, "there are so many steps");
+                return;
+            }
+            rotate_until(rig, &other(), second, unsaved);
+            everything_goes_on(rig);
+        }
+    }
+}
+
+#[test]
+fn a_cut_at_any_step_while_a_card_is_replaced_locks_nobody_out() {
+    alone("meeting::a_cut_at_any_step_while_a_card_is_replaced_locks_nobody_out", |rig| {
+        cuts_while_rotating(rig, false)
+    });
+}
+
+#[test]
+fn a_cut_between_the_hsm_and_the_disk_while_a_card_is_replaced_locks_nobody_out() {
+    alone("meeting::a_cut_between_the_hsm_and_the_disk_while_a_card_is_replaced_locks_nobody_out", |rig| {
+        cuts_while_rotating(rig, true);
+    });
 }
 
 /// A secret of the right form that the HSM does not have.

@@ -7,6 +7,7 @@ use clap::Args;
 use keys::pkcs11::Module;
 use release::anchors::ReleaseKeySlot;
 use release::author::ceremony::acts::meet;
+use release::author::ceremony::changes::changes;
 use release::author::ceremony::record::Act;
 use release::author::ceremony::state::Folder;
 use release::root::RootContent;
@@ -18,6 +19,9 @@ use super::{circumstances, in_days, tell};
 use crate::output::{Output, Tone, paint};
 
 /// Sign the next root: replace a card, change how many are needed, replace the release key or the server's keys and roots.
+///
+/// If it is cut off, the custodians of the root in force can still open the HSM: call it again. Where it then says that a card is not the one
+/// that the root names, the new root is in force already; go on with its custodians.
 #[derive(Args, Debug)]
 pub(crate) struct Rotate {
     /// The ceremony's folder.
@@ -68,11 +72,16 @@ pub(crate) struct Rotate {
 impl Rotate {
     pub(super) fn run(self, output: &Output) -> Result<()> {
         let mut folder = Folder::open(&self.dir)?;
-        let mut changes = Vec::new();
+        let before = folder.root.clone();
         let cards = open(&self.custodians, false, output)?;
         let new_cards = open(&self.add, true, output)?;
         let joining = new_cards.iter().map(|card| card.custodian().clone()).collect();
-        let mut next = self.next(&folder.root, joining, &mut changes)?;
+        let mut next = self.next(&before, joining)?;
+        ensure!(
+            self.new_release_key || !changes(&before, &next).is_empty(),
+            "nothing is to change; see `vouch ceremony rotate --help`"
+        );
+        next.expires_unix_s = in_days(self.days);
         let module = Module::load(&self.hsm.module).context("the HSM")?;
         let mut watch = tell(output);
         let mut meeting = meet(&mut folder, &cards, &module, &mut watch)?;
@@ -80,10 +89,9 @@ impl Rotate {
             let key = meeting.make_release_key(&mut watch)?;
             next.release_keys.retain(|slot| !slot.revoked);
             next.release_keys.iter_mut().for_each(|slot| slot.revoked = true);
-            changes.push(format!("a new release key, SHA-256 {}; the one before is revoked", key.spki_hash()));
             next.release_keys.push(ReleaseKeySlot { key, revoked: false });
         }
-        ensure!(!changes.is_empty(), "nothing is to change; see `vouch ceremony rotate --help`");
+        let changes = changes(&before, &next);
         let meeting = meeting.change_root(&next, &new_cards, &mut watch)?;
         let act = Act::Changed { root_version: next.version, changes: changes.clone() };
         meeting.close(act, circumstances(self.note), &mut watch)?;
@@ -94,40 +102,21 @@ impl Rotate {
         Ok(())
     }
 
-    fn next(
-        &self,
-        root: &RootContent,
-        joining: Vec<release::root::Custodian>,
-        changes: &mut Vec<String>,
-    ) -> Result<RootContent> {
+    fn next(&self, root: &RootContent, joining: Vec<release::root::Custodian>) -> Result<RootContent> {
         let mut next = root.clone();
         next.version += 1;
-        next.expires_unix_s = in_days(self.days);
         for name in &self.remove {
             let Some(at) = next.custodians.iter().position(|custodian| custodian.name == *name) else {
                 bail!("there is no custodian {name:?}; there are {}", names(root));
             };
             next.custodians.remove(at);
-            changes.push(format!("{name} leaves"));
         }
-        for custodian in joining {
-            changes.push(format!("{} joins", custodian.name));
-            next.custodians.push(custodian);
-        }
-        let numbers = [
-            (self.threshold, &mut next.release_needed, "approve a release"),
-            (self.root_threshold, &mut next.root_needed, "sign a root"),
-        ];
-        for (wanted, number, what) in numbers {
-            if let Some(wanted) = wanted.filter(|wanted| wanted != number) {
-                changes.push(format!("{wanted} instead of {number} custodians must {what}"));
-                *number = wanted;
-            }
-        }
+        next.custodians.extend(joining);
+        next.release_needed = self.threshold.unwrap_or(next.release_needed);
+        next.root_needed = self.root_threshold.unwrap_or(next.root_needed);
         if let Some(file) = &self.server_keys {
             let server = read_server_keys(file)?;
             (next.online, next.tls_roots, next.log) = (server.online, server.tls_roots, server.log);
-            changes.push("the server's keys, log and TLS roots are taken anew".to_owned());
         }
         next.check()?;
         Ok(next)

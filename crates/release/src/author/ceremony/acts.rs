@@ -5,9 +5,10 @@ use keys::release_key::ReleaseKey;
 use keys::secret::Secret;
 
 use super::card::Card;
+use super::changes::changes;
 use super::hsm::{Hsm, HsmError, HsmFacts};
 use super::login::{LoginError, LoginOf, SealedSecret, new_secret};
-use super::record::{Act, Entry, hash};
+use super::record::{Act, Entry, hash, recorded_root};
 use super::state::{Folder, FolderError, KeyPlace, LastRelease, Login, State};
 use crate::anchors::ReleaseKeySlot;
 use crate::author::{Draft, DraftError};
@@ -26,6 +27,10 @@ pub enum Step {
     SignsRoot(String),
     /// The HSM signs the manifest of these models.
     SignsManifest(Vec<String>),
+    /// The HSM's secrets are sealed to the custodians of the next root as well, who are not in force yet.
+    SealsToNext,
+    /// The root of this version is in force.
+    InForce(u64),
     /// The HSM is given a new secret, which is sealed to the cards.
     ReplacesSecret,
     /// A card signs the record.
@@ -206,27 +211,31 @@ pub fn meet<'a>(
         watch(Step::OpensShare(card.custodian().name.clone()));
     }
     let facts = folder.state.hsm.clone();
-    let Login { current, next } = folder.state.user.clone();
-    // A cut may have fallen between writing the next secret down and giving it to the HSM: either may be the one.
-    let mut opened = None;
-    for sealed in next.iter().chain([&current]) {
-        let secret = sealed.open(LoginOf::User, cards)?;
-        match Hsm::open(module, &facts.label, &secret) {
-            Ok(hsm) => {
-                opened = Some((hsm, secret));
-                break;
-            }
-            Err(HsmError::Token(TokenError::WrongPin)) if sealed != &current => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
-    let (hsm, secret) = opened.ok_or(LoginError::Damaged)?;
+    let (hsm, secret) = log_in(&mut folder.state.user, cards, module, &facts.label)?;
     let found = hsm.info()?.serial;
     if found != facts.serial {
         return Err(HsmError::OtherHsm { found, expected: facts.serial }.into());
     }
     watch(Step::HsmOpen);
     Ok(Meeting { folder, cards, hsm, secret })
+}
+
+/// Logs in with the user's secret. A cut may have fallen between writing the next one down and giving it to the HSM, or when it was sealed to
+/// custodians who never came in force: what the HSM has is kept as the current one.
+fn log_in(user: &mut Login, cards: &[Card], module: &Module, label: &str) -> Result<(Hsm, Secret), CeremonyError> {
+    let next = user.next.as_ref().and_then(|next| next.open(LoginOf::User, cards).ok());
+    if let Some(secret) = next {
+        match Hsm::open(module, label, &secret) {
+            Ok(hsm) => {
+                user.go_on();
+                return Ok((hsm, secret));
+            }
+            Err(HsmError::Token(TokenError::WrongPin)) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    let secret = user.current.open(LoginOf::User, cards)?;
+    Ok((Hsm::open(module, label, &secret)?, secret))
 }
 
 impl Meeting<'_> {
@@ -255,6 +264,9 @@ impl Meeting<'_> {
 
     /// Signs and keeps the next root, with the cards that are there and `new_cards`, and seals new secrets to its custodians.
     ///
+    /// At each moment the custodians of the root in force can open the HSM, so that a cut locks nobody out: those of the next one get the
+    /// secrets that it has before their root counts, and new secrets, which whoever left cannot have, afterwards.
+    ///
     /// # Errors
     /// [`CeremonyError`]; until the root is kept, nothing has changed.
     pub fn change_root(
@@ -270,33 +282,65 @@ impl Meeting<'_> {
         for card in self.cards.iter().chain(new_cards.iter().filter(is_new)) {
             sign_draft(&mut draft, card, watch)?;
         }
-        // A cut may have fallen between writing the next secret down and giving it to the HSM: either may be the one.
-        let Login { current, next } = self.folder.state.security_officer.clone();
-        let open = |sealed: &SealedSecret| sealed.open(LoginOf::SecurityOfficer, self.cards);
-        let old = next.iter().chain([&current]).map(open).collect::<Result<Vec<_>, _>>()?;
+        let (meeting, officer) = self.settle_security_officer()?;
+        self = meeting;
+        let State { user, security_officer, .. } = &mut self.folder.state;
+        user.next = Some(SealedSecret::deal(LoginOf::User, &self.secret, root.release_needed, &root.custodians)?);
+        let sealed = SealedSecret::deal(LoginOf::SecurityOfficer, &officer, root.root_needed, &root.custodians)?;
+        security_officer.next = Some(sealed);
+        self.folder.save()?;
+        watch(Step::SealsToNext);
         self.folder.add_root(draft.to_json())?;
-        // A custodian who left must not be able to open it with an old share.
-        let new_so = new_secret();
-        let sealed = SealedSecret::deal(LoginOf::SecurityOfficer, &new_so, root.root_needed, &root.custodians)?;
-        self.folder.state.security_officer.next = Some(sealed.clone());
+        watch(Step::InForce(root.version));
+        let State { user, security_officer, .. } = &mut self.folder.state;
+        user.go_on();
+        security_officer.go_on();
         self.replace_user_secret(watch)?;
+        self.replace_so_secret(&officer, watch)
+    }
+
+    /// The security officer's secret, and the HSM certain to have it: a cut may have fallen while it was replaced.
+    fn settle_security_officer(self) -> Result<(Self, Secret), CeremonyError> {
+        let Meeting { folder, cards, mut hsm, secret } = self;
+        let open = |sealed: &SealedSecret| sealed.open(LoginOf::SecurityOfficer, cards);
+        let Login { current, next } = &folder.state.security_officer;
+        let opened = next.as_ref().and_then(|next| open(next).ok().map(|officer| (next, officer)));
+        let Some((next, officer)) = opened else {
+            let officer = open(current)?;
+            return Ok((Meeting { folder, cards, hsm, secret }, officer));
+        };
+        if !next.is_same_secret(current) {
+            let either: Vec<Secret> = [officer.clone()].into_iter().chain(open(current).ok()).collect();
+            hsm = hsm.change_so_secret(&either, &officer, &secret)?;
+        }
+        folder.state.security_officer.go_on();
+        Ok((Meeting { folder, cards, hsm, secret }, officer))
+    }
+
+    fn replace_so_secret(self, old: &Secret, watch: &mut dyn FnMut(Step)) -> Result<Self, CeremonyError> {
         let Meeting { folder, cards, hsm, secret } = self;
-        let hsm = hsm.change_so_secret(&old, &new_so, &secret)?;
-        folder.state.security_officer = Login { current: sealed, next: None };
+        let new = new_secret();
+        let root = &folder.root;
+        let sealed = SealedSecret::deal(LoginOf::SecurityOfficer, &new, root.root_needed, &root.custodians)?;
+        folder.state.security_officer.next = Some(sealed);
+        folder.save()?;
+        watch(Step::ReplacesSecret);
+        let hsm = hsm.change_so_secret(std::slice::from_ref(old), &new, &secret)?;
+        folder.state.security_officer.go_on();
         folder.save()?;
         Ok(Meeting { folder, cards, hsm, secret })
     }
 
     fn replace_user_secret(&mut self, watch: &mut dyn FnMut(Step)) -> Result<(), CeremonyError> {
-        watch(Step::ReplacesSecret);
         let new = new_secret();
         let root = &self.folder.root;
         let sealed = SealedSecret::deal(LoginOf::User, &new, root.release_needed, &root.custodians)?;
-        self.folder.state.user.next = Some(sealed.clone());
+        self.folder.state.user.next = Some(sealed);
         self.folder.save()?;
+        watch(Step::ReplacesSecret);
         self.hsm.change_user_secret(&self.secret, &new)?;
         self.secret = new;
-        self.folder.state.user = Login { current: sealed, next: None };
+        self.folder.state.user.go_on();
         Ok(self.folder.save()?)
     }
 
@@ -310,7 +354,7 @@ impl Meeting<'_> {
         Ok(self.folder.save()?)
     }
 
-    /// Replaces the secret and writes the record.
+    /// Replaces the secret and writes the record, first of the roots whose meetings were cut off before they were in it.
     ///
     /// # Errors
     /// [`CeremonyError`] when a card or the HSM refuses.
@@ -321,8 +365,25 @@ impl Meeting<'_> {
         watch: &mut dyn FnMut(Step),
     ) -> Result<(), CeremonyError> {
         self.replace_user_secret(watch)?;
+        for missed in unrecorded(self.folder, &act)? {
+            write_record(self.folder, missed, self.cards, circumstances.clone(), watch)?;
+        }
         write_record(self.folder, act, self.cards, circumstances, watch)
     }
+}
+
+/// The changes of the root that the record does not have, but for the one of this act.
+fn unrecorded(folder: &Folder, act: &Act) -> Result<Vec<Act>, CeremonyError> {
+    let recorded = recorded_root(&folder.records()?);
+    let roots = folder.roots.iter().map(|file| RootContent::from_file(file)).collect::<Result<Vec<_>, _>>()?;
+    let changed = roots.iter().zip(roots.iter().skip(1)).map(|(before, after)| {
+        let mut changes = changes(before, after);
+        changes.push("it was signed in a meeting before this one, which was cut off".to_owned());
+        (after.version, Act::Changed { root_version: after.version, changes })
+    });
+    let is_of_act = |version| matches!(act, Act::Changed { root_version, .. } if *root_version == version);
+    let missed = changed.filter(|(version, _)| *version > recorded && !is_of_act(*version));
+    Ok(missed.map(|(_, act)| act).collect())
 }
 
 fn place(key: &ReleaseKey, id: String) -> KeyPlace {

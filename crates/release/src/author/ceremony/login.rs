@@ -113,6 +113,11 @@ impl SealedSecret {
         Ok(SealedSecret { needed, commitment: const_hex::encode(Commitment::of(secret).0), shares })
     }
 
+    /// Whether both hold the same secret, perhaps for different custodians.
+    pub(super) fn is_same_secret(&self, other: &SealedSecret) -> bool {
+        self.commitment == other.commitment
+    }
+
     /// The secret, which these cards together open.
     ///
     /// # Errors

@@ -140,6 +140,16 @@ pub fn hash(file: &[u8]) -> String {
     const_hex::encode(sha256(file))
 }
 
+/// The newest root that these files name, whoever signed them: only whether something is left to be written down rests on it.
+pub(super) fn recorded_root(files: &[Vec<u8>]) -> u64 {
+    let version = |file: &Vec<u8>| match serde_json::from_slice::<EntryFile>(file).ok()?.entry.act {
+        Act::Founded { .. } => Some(1),
+        Act::Changed { root_version, .. } => Some(root_version),
+        Act::Signed { .. } => None,
+    };
+    files.iter().filter_map(version).max().unwrap_or_default()
+}
+
 /// Reads a record: each entry follows the one before, and everybody who was there has signed it. `key_of` gives the signing
 /// keys that a custodian of this name has had.
 ///

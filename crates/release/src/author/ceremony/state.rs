@@ -24,7 +24,8 @@ const RECORDS_FOLDER: &str = "records";
 pub struct Login {
     /// The secret that the HSM has.
     pub current: SealedSecret,
-    /// Written down before the HSM is given it, so that a cut in between locks nobody out.
+    /// Written down before the HSM is given it, so that a cut in between locks nobody out; or the same secret for the custodians of the next
+    /// root, written down before that counts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<SealedSecret>,
 }
@@ -121,6 +122,15 @@ pub enum FolderError {
     /// A file cannot be written whole.
     #[error(transparent)]
     Write(#[from] PrivateFileError),
+}
+
+impl Login {
+    /// What was next is the one that the HSM has, or that the custodians in force can open.
+    pub(super) fn go_on(&mut self) {
+        if let Some(next) = self.next.take() {
+            self.current = next;
+        }
+    }
 }
 
 impl State {
