@@ -1,4 +1,4 @@
-//! Signatures over release metadata (TUF) and over what the director assigns: ECDSA P-256 with SHA-256.
+//! Signatures over release metadata (TUF), over what the director assigns, and over how a custodian approved: ECDSA P-256 with SHA-256.
 //!
 //! Metadata has them in DER, COSE and PKCS#11 as r and s side by side; both forms are made from each other here.
 
@@ -15,6 +15,8 @@ use crate::{
 
 /// Says what the director signs (RFC 9052, section 4.3).
 const ASSIGNMENT_AAD: &[u8] = b"vouch/assignment/1";
+/// Says what a custodian signs of how they approved.
+const APPROVAL_AAD: &[u8] = b"vouch/approval/1";
 
 /// Signs metadata with a key that is online on the server: the signature in DER.
 ///
@@ -57,8 +59,25 @@ pub fn sign_assignment(key: &Signer, payload: &[u8]) -> Result<Vec<u8>, SignErro
 /// # Errors
 /// [`CoseError`].
 pub fn verify_assignment(key: &PublicKey, cose: &[u8]) -> Result<Vec<u8>, CoseError> {
+    verify_for(ASSIGNMENT_AAD, key, cose)
+}
+
+/// The bytes that a custodian's card signs of how they approved: the Sig_structure of a COSE_Sign1 with ES256, which `cose::assemble` makes.
+pub fn approval_to_be_signed(payload: &[u8]) -> Vec<u8> {
+    cose::sig_structure(Algorithm::ES256, APPROVAL_AAD, payload)
+}
+
+/// Checks what a custodian said of how they approved, and gives its payload.
+///
+/// # Errors
+/// [`CoseError`].
+pub fn verify_approval(key: &PublicKey, cose: &[u8]) -> Result<Vec<u8>, CoseError> {
+    verify_for(APPROVAL_AAD, key, cose)
+}
+
+fn verify_for(external_aad: &[u8], key: &PublicKey, cose: &[u8]) -> Result<Vec<u8>, CoseError> {
     let (payload, signature) = cose::parts::<64>(Algorithm::ES256, cose)?;
-    let message = cose::sig_structure(Algorithm::ES256, ASSIGNMENT_AAD, &payload);
+    let message = cose::sig_structure(Algorithm::ES256, external_aad, &payload);
     key.verify(&message, &signature).map_err(|_| CoseError::BadSignature)?;
     Ok(payload)
 }

@@ -9,6 +9,7 @@
 //! - [`anchors`]: what a device believes from the factory on, and the layers that it demands.
 //! - [`l1`]: the release key's signature; [`floors`]: what a device never goes below.
 //! - [`tuf`]: the custodians' approval, freshness.
+//! - [`approval`]: how a custodian approved.
 //! - [`apps`]: who approves apps; [`assignment`]: which image the director wants on a device.
 //! - [`log`]: proof that a release is in the transparency log.
 //! - [`image`]: the checkers of an image's bytes; [`verified`]: what only a checker can make.
@@ -18,6 +19,7 @@
 //! - [`limits`]: every bound.
 
 pub mod anchors;
+pub mod approval;
 pub mod apps;
 pub mod assignment;
 #[cfg(feature = "author")]

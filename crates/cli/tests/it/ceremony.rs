@@ -5,6 +5,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use serde_json::Value;
 
 use crate::support::{output, vouch};
@@ -163,7 +164,11 @@ fn a_release_is_built_approved_signed_assembled_and_verified_by_anybody() {
     assert_eq!(inspected["images"][0]["models"], serde_json::json!(["till-1", "till-2"]));
     let record = output(room.command(&["ceremony", "record", "--dir", "ceremony"]));
     let entries: Vec<Value> = record.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    assert_eq!(entries[1]["act"]["approvals"][1], serde_json::json!({ "custodian": "cleo", "compared": false }));
+    let approvals = &entries[1]["act"]["approvals"];
+    assert_eq!((&approvals[0]["custodian"], &approvals[0]["compared"]), (&"ada".into(), &true.into()));
+    assert_eq!((&approvals[1]["custodian"], &approvals[1]["compared"]), (&"cleo".into(), &false.into()));
+    let times = [0, 1].map(|at| approvals[at]["unix_ms"].as_i64().unwrap());
+    assert!(times[0] <= times[1] && times[1] <= entries[1]["unix_ms"].as_i64().unwrap());
     flip_a_byte(&room.dir.join("till.vouchos"));
     room.refused(&["release", "verify", "till.vouchos"]);
 }
@@ -193,6 +198,65 @@ fn attack_whoever_builds_a_release_has_the_custodians_sign_more_than_its_manifes
     assert!(changed(&|signed| signed["_type"] = "root".into()).contains("not those"));
     fs::write(&file, honest.to_string()).unwrap();
     room.run(&words(&room.approve("ada", "release", None)));
+}
+
+/// The approval in a release's folder by this custodian, as they carry it over: its file and what is in it.
+fn approval_of(room: &Room, release: &str, name: &str) -> (PathBuf, Value) {
+    let root: Value = serde_json::from_slice(&fs::read(room.dir.join("ceremony/roots/1.root.json")).unwrap()).unwrap();
+    let keys = root["signed"]["keys"].as_object().unwrap();
+    let (id, _) = keys.iter().find(|(_, key)| key["x-vouch-custodian"]["name"] == name).unwrap();
+    let files = fs::read_dir(room.dir.join(release).join("approvals")).unwrap().map(|entry| entry.unwrap().path());
+    let read = |file: PathBuf| (file.clone(), serde_json::from_slice(&fs::read(file).unwrap()).unwrap());
+    let by = |(_, approval): &(PathBuf, Value)| approval["metadata"]["signatures"][0]["keyid"] == **id;
+    files.map(read).find(by).unwrap()
+}
+
+#[test]
+fn attack_whoever_carries_an_approval_changes_who_gave_it_and_whether_they_compared() {
+    let room = Room::new(&["ada", "ben"]);
+    room.found(&["ada", "ben"], "2");
+    room.file("image", &[7; 100]);
+    for (version, release) in [("1.0.0", "release"), ("1.0.1", "other")] {
+        room.build(version, release);
+        for name in ["ada", "ben"] {
+            room.run(&words(&room.approve(name, release, None)));
+        }
+    }
+    let (file, honest) = approval_of(&room, "release", "ada");
+    let (_, of_ben) = approval_of(&room, "release", "ben");
+    let (_, of_other) = approval_of(&room, "other", "ada");
+    let sign = room.sign("release", &["ada", "ben"]);
+    let changed = |change: &dyn Fn(&mut Value)| {
+        let mut approval = honest.clone();
+        change(&mut approval);
+        fs::write(&file, approval.to_string()).unwrap();
+        room.refused(&words(&sign))
+    };
+    // "not compared" becomes "compared", and ada becomes eve: each is one byte or three of what the card has signed.
+    let said = BASE64.decode(honest["approval"].as_str().unwrap()).unwrap();
+    let at = said.windows(5).position(|bytes| bytes == b"\x63ada\xf4").unwrap();
+    let with = |change: &dyn Fn(&mut Vec<u8>)| {
+        let mut said = said.clone();
+        change(&mut said);
+        changed(&|approval| approval["approval"] = BASE64.encode(&said).into())
+    };
+    assert!(with(&|said| said[at + 4] = 0xf5).contains("no custodian of this root has signed it"));
+    assert!(with(&|said| said[at + 1..at + 4].copy_from_slice(b"eve")).contains("no custodian"));
+    // What somebody else said, what ada said of another release, and both signatures in one file.
+    let refused = changed(&|approval| approval["approval"] = of_ben["approval"].clone());
+    assert!(refused.contains("not signed by ben"), "{refused}");
+    let refused = changed(&|approval| approval["approval"] = of_other["approval"].clone());
+    assert!(refused.contains("ada said it of another release"), "{refused}");
+    let refused = changed(&|approval| {
+        let both = approval["metadata"]["signatures"].as_array_mut().unwrap();
+        both.push(of_ben["metadata"]["signatures"][0].clone());
+    });
+    assert!(refused.contains("not by ada alone"), "{refused}");
+    fs::write(&file, honest.to_string()).unwrap();
+    fs::write(file.with_extension("copy"), honest.to_string()).unwrap();
+    assert!(room.refused(&words(&sign)).contains("approval of ada as well"));
+    fs::remove_file(file.with_extension("copy")).unwrap();
+    room.run(&words(&sign));
 }
 
 #[test]

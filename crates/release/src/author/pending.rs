@@ -19,11 +19,12 @@ use super::{
     AssembleError, CHUNK_LOG2, Delegation, Draft, DraftError, Encryptor, Quorum, TargetsSpec, assemble,
     seal_content_key,
 };
+use crate::approval::Approval;
 use crate::apps::SERVER_ROLE;
 use crate::bundle::{Bundle, BundleError, BundleImage, Report};
 use crate::limits::LIMITS;
 use crate::manifest::{Description, Manifest, ManifestError};
-use crate::root::{RootError, from_key_object, from_time, wrong};
+use crate::root::{RootContent, RootError, from_key_object, from_time, key_id, wrong};
 
 const FORMAT: u32 = 1;
 const FACTS_FILE: &str = "release.json";
@@ -64,18 +65,9 @@ struct Facts {
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct ApprovalFile {
-    custodian: String,
-    compared: bool,
+    /// What they say of it, signed: a COSE_Sign1 in base64.
+    approval: String,
     metadata: Value,
-}
-
-/// An approval whose signature was checked against its custodian's key by [`Pending::approvals`].
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Approval {
-    /// Who.
-    pub custodian: String,
-    /// Whether they compared the images with a build of their own.
-    pub compared: bool,
 }
 
 /// The folder of a release, read.
@@ -235,26 +227,26 @@ impl Pending {
         compare(file, &manifest.models, &manifest.plain.sha256)
     }
 
-    /// Keeps an approval: the metadata signed by this custodian's card, r and s.
+    /// Keeps an approval with the two signatures of this custodian's card, r and s: over what they say, and over the metadata.
     ///
     /// # Errors
     /// [`PendingError::Draft`] when the signature is not by this key over these metadata.
-    pub fn approve(&self, approval: Approval, key: &PublicKey, signature: &[u8]) -> Result<(), PendingError> {
-        let signature = signature.try_into().map_err(|_| DraftError::BadSignature)?;
+    pub fn approve(&self, approval: &Approval, key: &PublicKey, signatures: [&[u8]; 2]) -> Result<(), PendingError> {
+        let [said, signature] = signatures.map(|signature| signature.try_into().map_err(|_| DraftError::BadSignature));
         let mut signed = self.targets.clone();
-        signed.sign(key, signature)?;
+        signed.sign(key, signature?)?;
         let file = self.dir.join(APPROVALS_FOLDER).join(format!("{}.json", const_hex::encode(sha256(key.spki_der()))));
         let form = |error: serde_json::Error| PendingError::Form { file: file.clone(), why: error.to_string() };
-        let Approval { custodian, compared } = approval;
         let metadata = serde_json::from_slice(&signed.to_json()).map_err(form)?;
-        let text = serde_json::to_vec_pretty(&ApprovalFile { custodian, compared, metadata }).map_err(form)?;
+        let approval = BASE64.encode(approval.assemble(*said?));
+        let text = serde_json::to_vec_pretty(&ApprovalFile { approval, metadata }).map_err(form)?;
         write(&file, &text)
     }
 
-    /// The approvals in the folder whose signatures hold under this root, by the custodians' names, and the metadata with all of them.
+    /// The approvals in the folder, by the names of the custodians of this root whose keys signed them, and the metadata with all of them.
     ///
     /// # Errors
-    /// [`PendingError`] when a file is no approval of this release.
+    /// [`PendingError`] when a file is no approval of this release, or not by one and the same card.
     pub fn approvals(&self, root: &[u8]) -> Result<(Vec<Approval>, Draft), PendingError> {
         let folder = self.dir.join(APPROVALS_FOLDER);
         let mut files = BTreeMap::new();
@@ -262,21 +254,29 @@ impl Pending {
             let path = entry.map_err(|source| io_error(&folder, source))?.path();
             files.insert(path.clone(), read(&path, LIMITS.targets)?);
         }
-        let mut approvals = Vec::new();
+        let content = RootContent::from_file(root).map_err(DraftError::from)?;
+        let mut approvals: BTreeMap<String, Approval> = BTreeMap::new();
         let mut all = self.targets.clone();
         for (file, bytes) in files {
             let form = |why: String| PendingError::Form { file: file.clone(), why };
-            let ApprovalFile { custodian, compared, metadata } =
+            let ApprovalFile { approval, metadata } =
                 serde_json::from_slice(&bytes).map_err(|error| form(error.to_string()))?;
-            let before = all.progress(root, "targets")?.signed.len();
-            all.merge(Draft::from_json(metadata.to_string().as_bytes())?)?;
-            if all.progress(root, "targets")?.signed.len() <= before {
-                return Err(form(format!("it is no approval by a custodian of this root ({custodian})")));
+            let mut alone = self.targets.clone();
+            alone.merge(Draft::from_json(metadata.to_string().as_bytes())?)?;
+            let cose = BASE64.decode(approval).map_err(|error| form(error.to_string()))?;
+            let (approval, custodian) = Approval::verify(&content, self.targets.to_be_signed(), &cose)
+                .map_err(|error| form(error.to_string()))?;
+            let signers = alone.progress(root, "targets")?.signed;
+            let name = custodian.name.clone();
+            if signers != [key_id(&custodian.signing).map_err(DraftError::from)?] {
+                return Err(form(format!("the metadata are not signed by {name}, or not by {name} alone")));
             }
-            approvals.push(Approval { custodian, compared });
+            all.merge(alone)?;
+            if approvals.insert(name.clone(), approval).is_some() {
+                return Err(form(format!("another file holds the approval of {name} as well")));
+            }
         }
-        approvals.sort_by(|a, b| a.custodian.cmp(&b.custodian));
-        Ok((approvals, all))
+        Ok((approvals.into_values().collect(), all))
     }
 
     /// Keeps the COSE_Sign1 of a manifest.

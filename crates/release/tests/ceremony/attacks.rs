@@ -1,6 +1,9 @@
 //! Attacks on the ceremony, by name.
 
+use keys::{cbor, cose, metadata};
+use release::approval::{Approval, ApprovalError};
 use release::author::ceremony::acts::CeremonyError;
+use release::author::ceremony::card::Card;
 use release::author::ceremony::login::{LoginError, LoginOf};
 use release::author::ceremony::record::{self, Act};
 use release::author::ceremony::state::{Folder, FolderError};
@@ -112,5 +115,36 @@ fn a_changed_record_and_a_signature_of_somebody_else_are_noticed() {
         let of_ada = cards[0].sign(draft.to_be_signed()).unwrap();
         let refused = draft.sign(&cards[1].custodian().signing, of_ada.as_slice().try_into().unwrap());
         assert!(matches!(refused, Err(DraftError::BadSignature)));
+    });
+}
+
+#[test]
+fn an_approval_is_said_by_the_card_that_signed_it_of_these_targets_alone() {
+    alone("attacks::an_approval_is_said_by_the_card_that_signed_it_of_these_targets_alone", |rig| {
+        let cards = rig.new_cards(&["ada", "ben"]);
+        let folder = rig.found(&cards, (2, 2)).unwrap();
+        let signed_by = |card: &Card, payload: &[u8], message: &[u8]| {
+            cose::assemble(payload, card.sign(message).unwrap().try_into().unwrap())
+        };
+        let said = |card: &Card, payload: &[u8]| signed_by(card, payload, &metadata::approval_to_be_signed(payload));
+        let verify = |cose: &[u8]| Approval::verify(&folder.root, b"the targets", cose).map(|(said, _)| said);
+        let honest = Approval::new("ada", false, 7, b"the targets");
+        let payload = cbor::encode(&honest);
+        assert_eq!(verify(&said(&cards[0], &payload)), Ok(honest.clone()));
+        let other_name = ApprovalError::OtherName { named: "ada".to_owned(), signer: "ben".to_owned() };
+        assert_eq!(verify(&said(&cards[1], &payload)), Err(other_name));
+        let of_others = cbor::encode(&Approval::new("ada", false, 7, b"other targets"));
+        assert_eq!(verify(&said(&cards[0], &of_others)), Err(ApprovalError::OtherTargets("ada".to_owned())));
+        for wrong in [[&payload[..], &[0]].concat(), payload[..payload.len() - 1].to_vec()] {
+            assert!(matches!(verify(&said(&cards[0], &wrong)), Err(ApprovalError::Form(_))));
+        }
+        let newer = [&[payload[0], 2], &payload[2..]].concat();
+        assert_eq!(verify(&said(&cards[0], &newer)), Err(ApprovalError::Format(2)));
+        // Bytes that the card signed as something else, and a card that the root does not name.
+        let as_a_proof = cose::to_be_signed(cose::CosePurpose::Challenge, &payload);
+        for other in [&payload[..], &as_a_proof] {
+            assert_eq!(verify(&signed_by(&cards[0], &payload, other)), Err(ApprovalError::Signature));
+        }
+        assert_eq!(verify(&said(&rig.new_card("mallory"), &payload)), Err(ApprovalError::Signature));
     });
 }

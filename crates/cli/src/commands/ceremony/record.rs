@@ -71,7 +71,9 @@ fn text(entry: &Entry) -> Result<String> {
             }
             for approval in approvals {
                 let how = if approval.compared { "compared with an own build" } else { "contents not checked" };
-                lines.push(format!("  approved     by {} ({how})", approval.custodian));
+                let when =
+                    Timestamp::from_millisecond(i64::try_from(approval.unix_ms)?).context("an approval's time")?;
+                lines.push(format!("  approved     by {}, {} ({how})", approval.custodian, moment::shown(when)));
             }
         }
         Act::Changed { root_version, changes } => {

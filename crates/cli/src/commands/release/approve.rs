@@ -6,8 +6,9 @@ use std::path::PathBuf;
 use anyhow::{Result, bail, ensure};
 use clap::Args;
 use jiff::Timestamp;
+use release::approval::Approval;
 use release::author::ceremony::state::{Folder, LastRelease};
-use release::author::pending::{Approval, Pending};
+use release::author::pending::Pending;
 use release::author::{Delegation, Quorum, TargetsSpec};
 use release::manifest::Manifest;
 use serde_json::json;
@@ -77,9 +78,11 @@ impl Approve {
             "the root names no custodian {} with this card; nothing was signed",
             card.custodian().name
         );
-        let signature = card.sign(pending.targets.to_be_signed())?;
         let custodian = card.custodian().name.clone();
-        pending.approve(Approval { custodian: custodian.clone(), compared }, &card.custodian().signing, &signature)?;
+        let now = u64::try_from(Timestamp::now().as_millisecond())?;
+        let approval = Approval::new(&custodian, compared, now, pending.targets.to_be_signed());
+        let (said, signature) = (card.sign(&approval.to_be_signed())?, card.sign(pending.targets.to_be_signed())?);
+        pending.approve(&approval, &card.custodian().signing, [&said, &signature])?;
         let root = folder.roots.last().cloned().unwrap_or_default();
         let (approvals, all) = pending.approvals(&root)?;
         let progress = all.progress(&root, "targets")?;

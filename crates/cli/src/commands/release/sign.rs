@@ -78,7 +78,11 @@ impl Sign {
                 models: manifests.iter().flat_map(|manifest| manifest.models.clone()).collect(),
             },
         )?;
-        let approvals = approvals.into_iter().map(|a| ApprovedBy { custodian: a.custodian, compared: a.compared });
+        let approvals = approvals.into_iter().map(|approval| ApprovedBy {
+            custodian: approval.custodian,
+            compared: approval.compared,
+            unix_ms: approval.unix_ms,
+        });
         let act =
             Act::Signed { version: version.clone(), manifests: manifests.clone(), approvals: approvals.collect() };
         meeting.close(act, circumstances(self.note), &mut watch)?;

@@ -30,6 +30,8 @@ pub struct ApprovedBy {
     pub custodian: String,
     /// Whether they compared the image with a build of their own.
     pub compared: bool,
+    /// When: milliseconds since 1970, by the clock of their machine.
+    pub unix_ms: u64,
 }
 
 /// What was done.
