@@ -12,6 +12,8 @@ mod module;
 mod object;
 #[cfg(feature = "pkcs11")]
 mod session;
+#[cfg(feature = "pkcs11")]
+mod soft;
 mod spec;
 #[cfg(feature = "pkcs11")]
 mod token;
@@ -20,6 +22,8 @@ mod token;
 pub use module::{Module, TokenInfo, is_stand_in};
 #[cfg(feature = "pkcs11")]
 pub use object::{KeyId, TokenKeyKind};
+#[cfg(feature = "pkcs11")]
+pub use soft::SoftHsm;
 pub use spec::{TokenSpec, TokenSpecError};
 #[cfg(feature = "pkcs11")]
 pub use token::{Pin, Token, TokenError};

@@ -6,14 +6,14 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
+use keys::pkcs11::SoftHsm;
 use serde_json::Value;
 
-use crate::support::{output, vouch};
-
-pub(crate) const LIBRARY: &str = "/usr/lib/softhsm/libsofthsm2.so";
+use crate::support::{output, soft_hsm, vouch};
 
 pub(crate) struct Room {
     pub(crate) dir: PathBuf,
+    pub(crate) hsm: SoftHsm,
     _temporary: Option<tempfile::TempDir>,
 }
 
@@ -30,14 +30,11 @@ impl Room {
 
     /// An HSM and cards that were just unpacked, in the folder that holds that of the server.
     pub(crate) fn beside_server(dir: &Path, custodians: &[&str]) -> Room {
-        let room = Room { dir: dir.to_owned(), _temporary: None };
-        fs::create_dir(room.dir.join("tokens")).unwrap();
-        let conf = format!("directories.tokendir = {}\nlog.level = ERROR\n", room.dir.join("tokens").display());
-        fs::write(room.dir.join("softhsm2.conf"), conf).unwrap();
+        let room = Room { dir: dir.to_owned(), hsm: soft_hsm(dir), _temporary: None };
         room.file("so.pin", b"so-first");
         for name in ["hsm"].iter().chain(custodians) {
             room.file(&format!("{name}.pin"), format!("pin-of-{name}").as_bytes());
-            let (place, pin) = (format!("pkcs11:{LIBRARY};token={name}"), format!("{name}.pin"));
+            let (place, pin) = (room.hsm.token(name), format!("{name}.pin"));
             let made = room.run(&["ceremony", "prepare", &place, "--pin-file", &pin, "--so-pin-file", "so.pin"]);
             assert_eq!(made["token"], **name);
         }
@@ -52,8 +49,9 @@ impl Room {
 
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = vouch();
-        command.current_dir(&self.dir).env("SOFTHSM2_CONF", self.dir.join("softhsm2.conf")).arg("--json");
-        finish(command, arguments)
+        command.current_dir(&self.dir).env(SoftHsm::CONFIGURED_BY, self.hsm.configuration());
+        command.env("VOUCH_LOGIN_FILE", "login.json").arg("--json").args(arguments);
+        command
     }
 
     pub(crate) fn run(&self, arguments: &[&str]) -> Value {
@@ -69,12 +67,12 @@ impl Room {
     }
 
     pub(crate) fn card(&self, name: &str) -> String {
-        format!("{name}=pkcs11:{LIBRARY};token={name};pin-file={}", self.dir.join(format!("{name}.pin")).display())
+        format!("{name}={}", self.hsm.opened_token(name, &self.dir.join(format!("{name}.pin"))))
     }
 
     pub(crate) fn found(&self, custodians: &[&str], threshold: &str) -> Value {
         let cards: Vec<String> = custodians.iter().map(|name| self.card(name)).collect();
-        let hsm = format!("pkcs11:{LIBRARY};token=hsm");
+        let hsm = self.hsm.token("hsm");
         let mut arguments = vec!["ceremony", "init", "--dir", "ceremony", "--product", "till", "--hsm", &hsm];
         arguments.extend(["--hsm-pin-file", "hsm.pin", "--hsm-so-pin-file", "so.pin", "--threshold", threshold]);
         arguments.extend(["--server-keys", "server-keys.json", "--note", "in the test"]);
@@ -103,17 +101,12 @@ impl Room {
     }
 
     pub(crate) fn sign(&self, out: &str, names: &[&str]) -> Vec<String> {
-        let hsm = format!("pkcs11:{LIBRARY};token=hsm");
+        let hsm = self.hsm.token("hsm");
         let mut arguments =
             ["release", "sign", out, "--ceremony", "ceremony", "--hsm", &hsm].map(str::to_owned).to_vec();
         names.iter().for_each(|name| arguments.extend(["--custodian".to_owned(), self.card(name)]));
         arguments
     }
-}
-
-fn finish(mut command: Command, arguments: &[&str]) -> Command {
-    command.args(arguments);
-    command
 }
 
 pub(crate) fn words(arguments: &[String]) -> Vec<&str> {

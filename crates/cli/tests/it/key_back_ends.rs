@@ -2,17 +2,16 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
+use keys::pkcs11::SoftHsm;
 use keys::tpm2::SoftTpm;
 use serde_json::Value;
 
 use crate::boot::end;
-use crate::support::{Server, Tinyproxy, Watched, output, vouch, with_image};
+use crate::support::{Server, Tinyproxy, Watched, output, soft_hsm, vouch, with_image};
 use crate::verified_boot::{IN_THE_IMAGE, none_is_on_the_disk};
-
-const LIBRARY: &str = "/usr/lib/softhsm/libsofthsm2.so";
 
 /// What names a software TPM whose storage is sealed to two registers.
 fn spec(tpm: &SoftTpm) -> String {
@@ -21,33 +20,31 @@ fn spec(tpm: &SoftTpm) -> String {
 
 /// A SoftHSM with one token, and what names it.
 struct Token {
-    conf: PathBuf,
+    hsm: SoftHsm,
     spec: String,
 }
 
 impl Token {
     fn new(dir: &Path) -> Token {
-        let (tokens, conf, pin) = (dir.join("tokens"), dir.join("softhsm2.conf"), dir.join("pin"));
-        fs::create_dir_all(&tokens).unwrap();
-        fs::write(&conf, format!("directories.tokendir = {}\nlog.level = ERROR\n", tokens.display())).unwrap();
+        let (hsm, pin) = (soft_hsm(dir), dir.join("pin"));
         fs::write(&pin, "user-1234\n").unwrap();
         fs::set_permissions(&pin, PermissionsExt::from_mode(0o600)).unwrap();
         let mut init = Command::new("softhsm2-util");
         init.args(["--init-token", "--free", "--label", "vouch", "--so-pin", "so-12345678", "--pin", "user-1234"]);
-        init.env("SOFTHSM2_CONF", &conf);
-        output(init);
-        Token { conf, spec: format!("pkcs11:{LIBRARY};token=vouch;pin-file={}", pin.display()) }
+        let token = Token { spec: hsm.opened_token("vouch", &pin), hsm };
+        output(token.on(init));
+        token
     }
 
     /// The files of objects on the token.
     fn files(&self) -> usize {
-        let token = fs::read_dir(self.conf.with_file_name("tokens")).unwrap().next().unwrap().unwrap().path();
+        let token = fs::read_dir(self.hsm.tokens()).unwrap().next().unwrap().unwrap().path();
         let names = fs::read_dir(token).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
         names.filter(|name| name.ends_with(".object") && name != "token.object").count()
     }
 
     fn on(&self, mut command: Command) -> Command {
-        command.env("SOFTHSM2_CONF", &self.conf);
+        command.env(SoftHsm::CONFIGURED_BY, self.hsm.configuration());
         command
     }
 }
@@ -162,7 +159,7 @@ fn a_server_that_was_not_made_leaves_no_keys_in_its_token() {
 fn a_server_serves_with_keys_in_a_token() {
     let root = tempfile::tempdir().unwrap();
     let token = Token::new(root.path());
-    let server = Server::start_in_token(root.path(), &["127.70.64.1"], &token.spec, &token.conf);
+    let server = Server::start_in_token(root.path(), &["127.70.64.1"], &token.spec, &token.hsm);
     no_key_in_a_file(&server.dir.join("pki"));
     assert!(token.files() > 0);
     for profile in ["modern", "classic"] {

@@ -1,10 +1,11 @@
 //! Releases against a server that runs: from the ceremony to the log that anybody reads, command by command.
 
 use std::fs;
+use std::ops::Deref;
 
 use serde_json::{Value, json};
 
-use crate::ceremony::{LIBRARY, Room, words};
+use crate::ceremony::{Room, words};
 use crate::support::{Watched, output, vouch};
 
 /// Any free port.
@@ -12,9 +13,17 @@ const ANY: &str = "31314=127.0.0.1:0";
 
 /// A server of a ceremony, as a process, with a login.
 pub(crate) struct Live {
-    pub(crate) room: Room,
+    room: Room,
     pub(crate) central: String,
     _server: Watched,
+}
+
+impl Deref for Live {
+    type Target = Room;
+
+    fn deref(&self) -> &Room {
+        &self.room
+    }
 }
 
 impl Live {
@@ -27,41 +36,24 @@ impl Live {
         let mut server = Watched::start("server", serve);
         let central = format!("http://{}", server.event("serving")["http"].as_str().unwrap());
         let live = Live { room, central, _server: server };
-        let password = live.room.dir.join("server/first-password").display().to_string();
+        let password = live.dir.join("server/first-password").display().to_string();
         live.run(&["login", "--user", "admin", "--central", &live.central, "--password-file", &password]);
         live
     }
 
-    pub(crate) fn run(&self, arguments: &[&str]) -> Value {
-        let printed = output(self.command(arguments));
-        serde_json::from_str(printed.lines().last().unwrap_or("null")).unwrap()
-    }
-
-    pub(crate) fn refused(&self, arguments: &[&str]) -> String {
-        let output = self.command(arguments).output().unwrap();
-        assert!(!output.status.success(), "{arguments:?} was not refused");
-        String::from_utf8_lossy(&output.stderr).into_owned()
-    }
-
-    fn command(&self, arguments: &[&str]) -> std::process::Command {
-        let mut command = self.room.command(arguments);
-        command.env("VOUCH_LOGIN_FILE", self.room.dir.join("login.json"));
-        command
-    }
-
     /// Builds a release, has it approved, signed and assembled.
     pub(crate) fn release(&self, version: &str, names: [&str; 2]) -> String {
-        self.room.file("image", &[7; 200_000]);
-        self.room.build(version, &format!("release-{version}"));
+        self.file("image", &[7; 200_000]);
+        self.build(version, &format!("release-{version}"));
         self.finish(version, names)
     }
 
     fn finish(&self, version: &str, names: [&str; 2]) -> String {
         let (folder, bundle) = (format!("release-{version}"), format!("{version}.vouchos"));
         for name in names {
-            self.run(&words(&self.room.approve(name, &folder, None)));
+            self.run(&words(&self.approve(name, &folder, None)));
         }
-        self.run(&words(&self.room.sign(&folder, &names)));
+        self.run(&words(&self.sign(&folder, &names)));
         self.run(&["release", "assemble", &folder, "--ceremony", "ceremony", "--out", &bundle]);
         bundle
     }
@@ -75,7 +67,7 @@ fn an_uploaded_release_is_in_the_log_and_the_bundle_says_so() {
     let before = live.run(&["release", "verify", &bundle, "--root", root]);
     assert_eq!((&before["log"], &before["images"][0]["log"]), (&json!("iot.example/log"), &Value::Null));
     let mut shown = vouch();
-    shown.current_dir(&live.room.dir).args(["release", "verify", &bundle]);
+    shown.current_dir(&live.dir).args(["release", "verify", &bundle]);
     assert!(output(shown).contains("no proof that it is in the transparency log iot.example/log"));
 
     let uploaded = live.run(&["release", "upload", &bundle, "--out", "proved.vouchos"]);
@@ -88,7 +80,7 @@ fn an_uploaded_release_is_in_the_log_and_the_bundle_says_so() {
         assert_eq!(live.run(&["release", "verify", &bundle])["images"][0]["log"]["number"], 0);
     }
     let mut shown = vouch();
-    shown.current_dir(&live.room.dir).args(["release", "verify", &bundle]);
+    shown.current_dir(&live.dir).args(["release", "verify", &bundle]);
     let shown = output(shown);
     assert!(
         shown.contains("in the transparency log, number 0 of tree size 1, checkpoint of iot.example/log"),
@@ -99,7 +91,7 @@ fn an_uploaded_release_is_in_the_log_and_the_bundle_says_so() {
     let first = live.run(&read);
     assert_eq!((&first["size"], &first["consistent_with_size"]), (&json!(1), &Value::Null));
     assert_eq!(first["entries"][0]["manifest_sha256"], proved["images"][0]["manifest_sha256"]);
-    fs::copy(live.room.dir.join("kept"), live.room.dir.join("kept-1")).unwrap();
+    fs::copy(live.dir.join("kept"), live.dir.join("kept-1")).unwrap();
     let second = live.release("1.1.0", ["ben", "ada"]);
     live.run(&["release", "upload", &second]);
     let later = live.run(&read);
@@ -108,7 +100,7 @@ fn an_uploaded_release_is_in_the_log_and_the_bundle_says_so() {
 
     // What another log signed is no beginning of this one.
     let other = Live::start(&["ada", "ben"], ANY);
-    let kept = live.room.dir.join("kept").display().to_string();
+    let kept = live.dir.join("kept").display().to_string();
     let refused = other.refused(&["release", "log", &other.central, "--root", root, "--checkpoint", &kept]);
     assert!(refused.contains("not signed by the expected key"), "{refused}");
 }
@@ -117,10 +109,10 @@ fn an_uploaded_release_is_in_the_log_and_the_bundle_says_so() {
 fn what_is_no_release_is_refused_before_it_is_sent() {
     let live = Live::start(&["ada", "ben"], ANY);
     let bundle = live.release("1.0.0", ["ada", "ben"]);
-    let mut bytes = fs::read(live.room.dir.join(&bundle)).unwrap();
+    let mut bytes = fs::read(live.dir.join(&bundle)).unwrap();
     let last = bytes.len() - 1;
     bytes[last] ^= 1;
-    live.room.file("damaged.vouchos", &bytes);
+    live.file("damaged.vouchos", &bytes);
     let refused = live.refused(&["release", "upload", "damaged.vouchos"]);
     assert!(refused.contains("is not the one of its manifest"), "{refused}");
     assert!(live.refused(&["release", "upload", "nothing.vouchos"]).contains("cannot read nothing.vouchos"));
@@ -131,11 +123,11 @@ fn what_is_no_release_is_refused_before_it_is_sent() {
 fn an_owners_quorum_approves_apps_with_cards_and_nobody_else_does() {
     let live = Live::start(&["ada", "ben", "olga", "pete"], ANY);
     let owner = live.run(&["product", "list"])[0]["relationships"]["owner"]["id"].as_str().unwrap().to_owned();
-    let key = |name: &str| live.run(&["release", "app", "key", &live.room.card(name)])["spki"].clone();
+    let key = |name: &str| live.run(&["release", "app", "key", &live.card(name)])["spki"].clone();
     let owners = json!([{ "owner": owner, "threshold": 2, "keys": [key("olga"), key("pete")] }]);
-    live.room.file("owners.json", owners.to_string().as_bytes());
-    live.room.file("image", &[7; 1000]);
-    let image = format!("till-1={}", live.room.dir.join("image").display());
+    live.file("owners.json", owners.to_string().as_bytes());
+    live.file("image", &[7; 1000]);
+    let image = format!("till-1={}", live.dir.join("image").display());
     live.run(&[
         "release",
         "build",
@@ -154,10 +146,10 @@ fn an_owners_quorum_approves_apps_with_cards_and_nobody_else_does() {
     ]);
     live.run(&["release", "upload", &live.finish("1.0.0", ["ada", "ben"])]);
 
-    live.room.file("device.nut", b"#require \"Four:1.0.0\"\nserver.log(FOUR);\n");
-    live.room.file("four.nut", b"const FOUR = 4;\n");
-    live.room.file("other.nut", b"server.log(5);\n");
-    live.room.file("agent.nut", b"");
+    live.file("device.nut", b"#require \"Four:1.0.0\"\nserver.log(FOUR);\n");
+    live.file("four.nut", b"const FOUR = 4;\n");
+    live.file("other.nut", b"server.log(5);\n");
+    live.file("agent.nut", b"");
     live.run(&["library", "add", "four.nut", "--as", "Four:1.0.0"]);
     let deploy = |device: &'static str, approval: bool| {
         let mut arguments = vec!["deploy", "--device", device, "--agent", "agent.nut"];
@@ -171,7 +163,7 @@ fn an_owners_quorum_approves_apps_with_cards_and_nobody_else_does() {
     assert!(live.refused(&draft).contains("--library Four:1.0.0=FILE"));
     assert_eq!(live.run(&[&draft[..], &library].concat())["version"], 1);
     let approve = |name: &str, more: &[&str]| {
-        let card = live.room.card(name);
+        let card = live.card(name);
         let arguments = ["release", "app", "approve", "apps.json", "--yes", "--card", &card];
         [&arguments[..], more].concat().into_iter().map(str::to_owned).collect::<Vec<_>>()
     };
@@ -186,7 +178,7 @@ fn an_owners_quorum_approves_apps_with_cards_and_nobody_else_does() {
     live.run(&deploy("device.nut", true));
     live.run(&deploy("device.nut", false));
     assert!(live.refused(&deploy("other.nut", true)).contains("has not approved the device app"));
-    live.room.file("ei.nut", b"server.log(__EI.PRODUCT_NAME);\n");
+    live.file("ei.nut", b"server.log(__EI.PRODUCT_NAME);\n");
     let draft = ["release", "app", "draft", "--owner", &owner, "--device", "ei.nut", "--out", "ei.json"];
     assert!(live.refused(&draft).contains("uses __EI"));
 }
@@ -241,8 +233,8 @@ fn a_rollout_is_begun_held_advanced_and_ended_by_hand() {
 fn a_rotated_ceremony_signs_the_next_release_and_the_server_follows_its_root() {
     let live = Live::start(&["ada", "ben", "dora"], ANY);
     live.run(&["release", "upload", &live.release("1.0.0", ["ada", "ben"])]);
-    let hsm = format!("pkcs11:{LIBRARY};token=hsm");
-    let [ada, ben, dora] = ["ada", "ben", "dora"].map(|name| live.room.card(name));
+    let hsm = live.hsm.token("hsm");
+    let [ada, ben, dora] = ["ada", "ben", "dora"].map(|name| live.card(name));
     let rotate = ["ceremony", "rotate", "--dir", "ceremony", "--hsm", &hsm, "--custodian", &ada];
     let refused = live.refused(&[&rotate[..], &["--custodian", &ben]].concat());
     assert!(refused.contains("nothing is to change"), "{refused}");
@@ -251,10 +243,10 @@ fn a_rotated_ceremony_signs_the_next_release_and_the_server_follows_its_root() {
     let rotated = live.run(&[&rotate[..], &["--custodian", &ben], &change].concat());
     assert_eq!((&rotated["root_version"], rotated["changes"].as_array().unwrap().len()), (&json!(2), 3));
 
-    live.room.build("1.1.0", "release-1.1.0");
-    let refused = live.refused(&words(&live.room.approve("ben", "release-1.1.0", None)));
+    live.build("1.1.0", "release-1.1.0");
+    let refused = live.refused(&words(&live.approve("ben", "release-1.1.0", None)));
     assert!(refused.contains("the root names no custodian ben"), "{refused}");
-    fs::remove_dir_all(live.room.dir.join("release-1.1.0")).unwrap();
+    fs::remove_dir_all(live.dir.join("release-1.1.0")).unwrap();
     let bundle = live.release("1.1.0", ["dora", "ada"]);
     live.run(&["release", "upload", &bundle]);
     let report = live.run(&["release", "verify", &bundle, "--root", "ceremony/roots/1.root.json"]);

@@ -6,7 +6,6 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use crate::boot::end;
-use crate::ceremony::LIBRARY;
 use crate::over_the_air::Bench;
 use crate::support::{Server, Watched, output};
 
@@ -28,7 +27,7 @@ fn rotate(bench: &mut Bench) -> Value {
 /// The custodians sign a root with the TLS roots that the server has now, and it is uploaded with the release that is there.
 fn sign_and_upload(bench: &Bench) {
     let before = tls_roots(bench);
-    let hsm = format!("pkcs11:{LIBRARY};token=hsm");
+    let hsm = bench.room.hsm.token("hsm");
     let [ada, ben] = ["ada", "ben"].map(|name| bench.room.card(name));
     let rotate = ["ceremony", "rotate", "--dir", "ceremony", "--hsm", &hsm, "--server-keys", "server-keys.json"];
     bench.room.run(&[&rotate[..], &["--custodian", &ada, "--custodian", &ben]].concat());

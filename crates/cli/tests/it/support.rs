@@ -9,6 +9,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use keys::pkcs11::SoftHsm;
 use serde_json::Value;
 
 use crate::fixture;
@@ -51,6 +52,13 @@ pub(crate) fn factory() -> &'static Path {
 pub(crate) fn with_image() -> Vec<OsString> {
     let options = [("--anchors", "anchors"), ("--image", "os.vouchos"), ("--content-key-file", "content-key")];
     options.into_iter().flat_map(|(option, name)| [option.into(), factory().join(name).into()]).collect()
+}
+
+/// A SoftHSM without tokens in this folder.
+pub(crate) fn soft_hsm(dir: &Path) -> SoftHsm {
+    let hsm = SoftHsm::find(dir).expect("SoftHSM is installed (scripts/setup test)");
+    hsm.make().unwrap();
+    hsm
 }
 
 /// Runs a command to its end and returns its standard output; fails the test when it fails.
@@ -206,9 +214,9 @@ impl Server {
         Server::made(root, gateway, options, &[], &[])
     }
 
-    /// A server whose keys are in a SoftHSM token with this configuration file.
-    pub(crate) fn start_in_token(root: &Path, gateway: &[&str], token: &str, conf: &Path) -> Server {
-        Server::made(root, gateway, &[], &["--keys", token], &[("SOFTHSM2_CONF", conf)])
+    /// A server whose keys are in a token of this SoftHSM.
+    pub(crate) fn start_in_token(root: &Path, gateway: &[&str], token: &str, hsm: &SoftHsm) -> Server {
+        Server::made(root, gateway, &[], &["--keys", token], &[(SoftHsm::CONFIGURED_BY, &hsm.configuration())])
     }
 
     fn made(

@@ -3,18 +3,17 @@
 use std::fs;
 
 use cryptoki::{
-    context::Pkcs11,
     mechanism::Mechanism,
     object::{Attribute, AttributeInfo, AttributeType, ObjectClass},
     session::Session,
 };
 use keys::pkcs11::{KeyId, TokenError, TokenKeyKind};
 
-use crate::rig::{LIBRARY, PIN, SoftHsm, add_token, alone, secret, write_pin};
+use crate::rig::{PIN, Rig, add_token, alone, library, secret, write_pin};
 
 /// A session beside the tested code, logged in by it.
 fn session() -> Session {
-    let library = Pkcs11::new(LIBRARY).unwrap();
+    let library = library();
     let slot = library.get_slots_with_initialized_token().unwrap()[0];
     library.open_rw_session(slot).unwrap()
 }
@@ -118,8 +117,8 @@ fn a_wrong_pin_is_tried_once_whoever_starts_again() {
 }
 
 /// Whether the token says that a wrong PIN was tried since the last right one.
-fn is_counted(_: &SoftHsm) -> bool {
-    let library = Pkcs11::new(LIBRARY).unwrap();
+fn is_counted(_: &Rig) -> bool {
+    let library = library();
     let slot = library.get_slots_with_initialized_token().unwrap()[0];
     library.get_token_info(slot).unwrap().user_pin_count_low()
 }

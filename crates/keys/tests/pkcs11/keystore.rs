@@ -11,10 +11,11 @@ use keys::pki::Csr;
 use keys::profile::Profile;
 use keys::purpose::KeyPurpose;
 
-use crate::rig::{LABEL, LIBRARY, SoftHsm, alone};
+use crate::alone::soft_hsm;
+use crate::rig::{LABEL, Rig, alone};
 
-fn spec(hsm: &SoftHsm) -> KeystoreSpec {
-    format!("pkcs11:{LIBRARY};token={LABEL};pin-file={}", hsm.pin_file().display()).parse().unwrap()
+fn spec(hsm: &Rig) -> KeystoreSpec {
+    soft_hsm(&hsm.dir).opened_token(LABEL, &hsm.pin_file()).parse().unwrap()
 }
 
 fn mark(store: &Keystore) -> Vec<u8> {

@@ -1,4 +1,4 @@
-//! A SoftHSM for one test alone: the library has one state for each process, so each test has a process of its own.
+//! A SoftHSM with one token.
 
 use std::{
     fs,
@@ -7,54 +7,39 @@ use std::{
     process::Command,
 };
 
+use cryptoki::context::Pkcs11;
 use keys::pkcs11::{Module, Pin, Token};
 use keys::secret::Secret;
 
-pub(crate) const LIBRARY: &str = "/usr/lib/softhsm/libsofthsm2.so";
+use crate::alone::soft_hsm;
+
 pub(crate) const LABEL: &str = "device";
 pub(crate) const PIN: &str = "user-1234";
 pub(crate) const SO_PIN: &str = "so-12345678";
 
-const FOLDER: &str = "VOUCH_TEST_SOFTHSM";
-
-pub(crate) struct SoftHsm {
+pub(crate) struct Rig {
     pub(crate) dir: PathBuf,
     pub(crate) module: Module,
 }
 
 /// Runs the test's body in a process of its own, whose SoftHSM has one token.
-pub(crate) fn alone(test: &str, body: impl FnOnce(&SoftHsm)) {
-    if let Some(dir) = std::env::var_os(FOLDER) {
-        body(&SoftHsm::start(Path::new(&dir)));
-        return;
-    }
-    let dir = tempfile::tempdir().unwrap();
-    let status = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", test])
-        .env(FOLDER, dir.path())
-        .env("SOFTHSM2_CONF", dir.path().join("softhsm2.conf"))
-        .output()
-        .unwrap();
-    let told = String::from_utf8_lossy(&status.stdout);
-    assert!(told.contains("1 passed"), "{told}{}", String::from_utf8_lossy(&status.stderr));
+pub(crate) fn alone(test: &str, body: impl FnOnce(&Rig)) {
+    crate::alone::alone(test, |dir, module| {
+        let rig = Rig { dir, module };
+        if rig.module.token(LABEL).is_err() {
+            write_pin(&rig.pin_file(), PIN);
+            add_token(&rig.module, LABEL);
+        }
+        body(&rig);
+    });
 }
 
-impl SoftHsm {
-    fn start(dir: &Path) -> SoftHsm {
-        let tokens = dir.join("tokens");
-        if !tokens.exists() {
-            fs::create_dir(&tokens).unwrap();
-            let conf = format!("directories.tokendir = {}\nlog.level = ERROR\n", tokens.display());
-            fs::write(dir.join("softhsm2.conf"), conf).unwrap();
-            write_pin(&dir.join("pin"), PIN);
-        }
-        let module = Module::load(Path::new(LIBRARY)).unwrap();
-        if module.token(LABEL).is_err() {
-            add_token(&module, LABEL);
-        }
-        SoftHsm { dir: dir.to_owned(), module }
-    }
+/// The library beside the tested code.
+pub(crate) fn library() -> Pkcs11 {
+    Pkcs11::new(soft_hsm(Path::new("")).library()).unwrap()
+}
 
+impl Rig {
     pub(crate) fn pin_file(&self) -> PathBuf {
         self.dir.join("pin")
     }

@@ -6,7 +6,7 @@ use keys::pkcs11::{KeyId, Pin, Token, TokenError, TokenKeyKind};
 use keys::public::KeyAlgorithm;
 use keys::release_key::ReleaseKey;
 
-use crate::rig::{LABEL, LIBRARY, PIN, SO_PIN, alone, secret, write_pin};
+use crate::rig::{LABEL, PIN, SO_PIN, alone, library, secret, write_pin};
 
 #[test]
 fn a_token_says_who_it_is() {
@@ -86,7 +86,7 @@ fn a_key_that_wants_the_pin_each_time_gets_it() {
         let token = hsm.with_file().unwrap();
         let id = KeyId::new(&[7]).unwrap();
         // What a PIV card does in its slot 9C.
-        let library = cryptoki::context::Pkcs11::new(LIBRARY).unwrap();
+        let library = library();
         let slot = library.get_slots_with_token().unwrap()[0];
         let session = library.open_rw_session(slot).unwrap();
         let public = [

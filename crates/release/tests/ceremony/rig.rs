@@ -1,8 +1,7 @@
-//! A SoftHSM for one test alone, with an HSM and cards: the library has one state for each process, so each test has one.
+//! A SoftHSM with an HSM and cards.
 
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::PathBuf;
 
 use keys::pkcs11::{Module, Pin, Token};
 use keys::pki::{OperatorPki, ServerName, ServingPki};
@@ -18,8 +17,6 @@ use release::author::ceremony::card::{Card, CardKeys};
 use release::author::ceremony::state::Folder;
 use release::root::{OnlineKeys, RootContent};
 
-const LIBRARY: &str = "/usr/lib/softhsm/libsofthsm2.so";
-const FOLDER: &str = "VOUCH_TEST_CEREMONY";
 pub(crate) const HSM: &str = "hsm";
 pub(crate) const FIRST_PIN: &str = "first-user-pin";
 pub(crate) const FIRST_SO_PIN: &str = "first-so-pin";
@@ -30,27 +27,13 @@ pub(crate) struct Rig {
     pub(crate) module: Module,
 }
 
-/// Runs the test's body in a process of its own, with an empty SoftHSM.
+/// Runs the test's body in a process of its own, with an HSM that is new.
 pub(crate) fn alone(test: &str, body: impl FnOnce(&Rig)) {
-    if let Some(dir) = std::env::var_os(FOLDER) {
-        let dir = PathBuf::from(dir);
-        let tokens = dir.join("tokens");
-        fs::create_dir(&tokens).unwrap();
-        let conf = format!("directories.tokendir = {}\nlog.level = ERROR\n", tokens.display());
-        fs::write(dir.join("softhsm2.conf"), conf).unwrap();
-        let rig = Rig { module: Module::load(Path::new(LIBRARY)).unwrap(), dir };
+    crate::alone::alone(test, |dir, module| {
+        let rig = Rig { dir, module };
         rig.add_token(HSM, FIRST_SO_PIN, FIRST_PIN);
-        return body(&rig);
-    }
-    let dir = tempfile::tempdir().unwrap();
-    let output = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", test])
-        .env(FOLDER, dir.path())
-        .env("SOFTHSM2_CONF", dir.path().join("softhsm2.conf"))
-        .output()
-        .unwrap();
-    let told = String::from_utf8_lossy(&output.stdout);
-    assert!(told.contains("1 passed"), "{told}{}", String::from_utf8_lossy(&output.stderr));
+        body(&rig);
+    });
 }
 
 pub(crate) fn secret(text: &str) -> Secret {

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result, anyhow, bail};
 use keys::hashes::random;
+use keys::pkcs11::SoftHsm;
 use keys::private_file::{self, Existing};
 use release::version::OsVersion;
 use serde_json::Value;
@@ -17,13 +18,6 @@ use super::process::Interrupted;
 use super::stage::text;
 use crate::output::{Output, Tone, paint};
 
-/// Where distributions put SoftHSM.
-const SOFTHSM: [&str; 4] = [
-    "/usr/lib/softhsm/libsofthsm2.so",
-    "/usr/lib64/pkcs11/libsofthsm2.so",
-    "/usr/lib64/softhsm/libsofthsm2.so",
-    "/usr/local/lib/softhsm/libsofthsm2.so",
-];
 const HSM: &str = "hsm";
 const CUSTODIANS: [&str; 3] = ["ada", "ben", "cleo"];
 /// How many of them must approve a release, and open the HSM.
@@ -33,7 +27,7 @@ const PRODUCT: &str = "demo";
 /// Who makes the OS releases of the demonstration's devices.
 pub(super) struct Maker {
     dir: PathBuf,
-    library: PathBuf,
+    hsm: SoftHsm,
     server_dir: PathBuf,
     login_file: PathBuf,
     program: PathBuf,
@@ -57,10 +51,9 @@ pub(super) struct Place<'a> {
 impl Maker {
     /// The maker, where SoftHSM is installed to stand in for the HSM and the cards.
     pub(super) fn find(place: &Place<'_>) -> Option<Maker> {
-        let library = SOFTHSM.iter().map(Path::new).find(|library| library.exists())?;
         Some(Maker {
             dir: place.dir.to_owned(),
-            library: library.to_owned(),
+            hsm: SoftHsm::find(place.dir)?,
             server_dir: place.server_dir.to_owned(),
             login_file: place.login_file.to_owned(),
             program: place.program.to_owned(),
@@ -73,9 +66,7 @@ impl Maker {
         if self.versions() > 0 {
             return Ok(());
         }
-        fs::create_dir_all(self.dir.join("tokens")).with_context(|| format!("cannot make {}", self.dir.display()))?;
-        let conf = format!("directories.tokendir = {}\nlog.level = ERROR\n", text(&self.dir.join("tokens"))?);
-        fs::write(self.softhsm_conf(), conf).context("cannot write the configuration of SoftHSM")?;
+        self.hsm.make().with_context(|| format!("cannot make {}", self.dir.display()))?;
         private_file::write(&self.dir.join("so.pin"), &pin(), Existing::Replace)?;
         for name in [HSM].iter().chain(&CUSTODIANS) {
             let pin_file = self.dir.join(format!("{name}.pin"));
@@ -83,7 +74,7 @@ impl Maker {
             self.run(&[
                 "ceremony",
                 "prepare",
-                &self.token(name),
+                &self.hsm.token(name),
                 "--pin-file",
                 text(&pin_file)?,
                 "--so-pin-file",
@@ -91,7 +82,7 @@ impl Maker {
             ])?;
         }
         self.run(&["release", "server-keys", "--dir", text(&self.server_dir)?, "--out", "server-keys.json"])?;
-        let hsm = self.token(HSM);
+        let hsm = self.hsm.token(HSM);
         let mut founding =
             vec!["ceremony", "init", "--dir", "ceremony", "--product", PRODUCT, "--threshold", THRESHOLD];
         founding.extend(["--hsm", &hsm, "--hsm-pin-file", "hsm.pin", "--hsm-so-pin-file", "so.pin"]);
@@ -139,7 +130,7 @@ impl Maker {
             let own: &[&str] = if own_build { &["--image", &image] } else { &[] };
             self.run(&[&approve[..], own].concat())?;
         }
-        let (hsm, ben, cleo) = (self.token(HSM), self.card("ben"), self.card("cleo"));
+        let (hsm, ben, cleo) = (self.hsm.token(HSM), self.card("ben"), self.card("cleo"));
         let sign = ["release", "sign", &draft, "--ceremony", "ceremony", "--hsm", &hsm];
         self.run(&[&sign[..], &["--custodian", &ben, "--custodian", &cleo]].concat())?;
         // Complete or not there: its name is what a later run counts.
@@ -171,7 +162,8 @@ impl Maker {
     /// Runs `vouch --json` in the maker's folder to its end; the last line that it prints.
     fn run(&self, arguments: &[&str]) -> Result<Value> {
         let mut command = Command::new(std::env::current_exe().context("cannot find this program's own file")?);
-        command.arg("--json").args(arguments).current_dir(&self.dir).env("SOFTHSM2_CONF", self.softhsm_conf());
+        command.arg("--json").args(arguments).current_dir(&self.dir);
+        command.env(SoftHsm::CONFIGURED_BY, self.hsm.configuration());
         let done = command.stdin(Stdio::null()).output().context("cannot start this program again")?;
         if self.interrupted.load(Ordering::Relaxed) {
             return Err(Interrupted.into());
@@ -184,16 +176,8 @@ impl Maker {
         printed.lines().last().map_or(Ok(Value::Null), |line| Ok(serde_json::from_str(line)?))
     }
 
-    fn softhsm_conf(&self) -> PathBuf {
-        self.dir.join("softhsm2.conf")
-    }
-
-    fn token(&self, name: &str) -> String {
-        format!("pkcs11:{};token={name}", self.library.display())
-    }
-
     fn card(&self, name: &str) -> String {
-        format!("{name}={};pin-file={}", self.token(name), self.dir.join(format!("{name}.pin")).display())
+        format!("{name}={}", self.hsm.opened_token(name, &self.dir.join(format!("{name}.pin"))))
     }
 
     fn bundle(&self, number: u16) -> PathBuf {
