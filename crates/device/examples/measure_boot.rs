@@ -44,15 +44,8 @@ fn main() {
     let program: Vec<u8> = (0..BYTES).map(|at| (at * 31 + at / 251) as u8).collect();
     let (dir, root) = (tempfile::tempdir().unwrap(), StorageRoot::generate());
     let image = fixture::image("1.0.0", 0, &program);
-    let source = Source {
-        manifest: &image.manifest,
-        proof: None,
-        image: &image.sealed[..],
-        length: image.sealed.len() as u64,
-        content_key: &image.content_key,
-    };
     let disk = FolderDisk::new(dir.path());
-    BootFolder::create(disk.clone(), &root, &fixture::anchors(), source, &LIMITS).unwrap();
+    BootFolder::create(disk.clone(), &root, &fixture::anchors(), image.source(), &LIMITS).unwrap();
 
     let key = ContentKey::generate().chunks([0; 7]).unwrap();
     let mut sealed: Vec<Vec<u8>> = program.chunks(CHUNK).map(<[u8]>::to_vec).collect();

@@ -194,6 +194,15 @@ impl DangerSoftwareReleaseKey {
         Ok(signature)
     }
 
+    /// The COSE_Sign1 of a manifest, as [`assemble`] gives it.
+    ///
+    /// # Errors
+    /// [`SignError::Failed`], which nothing from outside can cause.
+    pub fn sign_manifest(&self, payload: &[u8]) -> Result<Vec<u8>, SignError> {
+        let signature = self.sign(&to_be_signed(payload))?;
+        assemble(&self.public, payload, &signature).map_err(|_| SignError::Failed)
+    }
+
     /// Takes the one encoding that [`DangerSoftwareReleaseKey::save`] writes.
     fn from_pkcs8(pkcs8: Secret) -> Result<DangerSoftwareReleaseKey, KeyError> {
         let does_not_fit = || KeyError::DoesNotFit { purpose: KeyPurpose::Release };

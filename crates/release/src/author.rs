@@ -5,7 +5,7 @@
 //! made here: each signature is verified when it is added.
 //!
 //! # A release, step by step
-//! 1. [`Encryptor`] encrypts each model's image and describes it: [`Built`], of which the content key is at once
+//! 1. [`Encryptor`] encrypts each model's image and describes it ([`encrypt`], where it is in memory): [`Built`], of which the content key is at once
 //!    [`seal_content_key`]ed to the server and kept nowhere else.
 //! 2. [`TargetsSpec::draft`] writes what the custodians sign: one [`Draft`] for all models. Each custodian reads the same
 //!    bytes, signs [`Draft::to_be_signed`], and adds the signature ([`Draft::sign`]); drafts of different days are
@@ -32,7 +32,7 @@ pub mod server_keys;
 pub use assemble::{AssembleError, add_proofs, assemble};
 pub use content_key::{seal_content_key, sealed_for};
 pub use draft::{Draft, DraftError, Progress};
-pub use encrypt::{Built, Encryptor};
+pub use encrypt::{Built, EncryptError, Encryptor, encrypt};
 pub use log::{Log, bundle_path, unbundle};
 pub use roles::{Delegation, OnlineRole, Quorum, TargetsSpec, approved_apps, snapshot, timestamp};
 

@@ -7,9 +7,9 @@ use anyhow::{Context as _, Result, ensure};
 use device::boot::Source;
 use fastrand::Rng;
 use keys::chunks::{ContentKey, KEY_BYTES};
-use keys::release_key::{self, DangerSoftwareReleaseKey};
+use keys::release_key::DangerSoftwareReleaseKey;
 use release::anchors::{Anchors, Layers, ReleaseKeySlot};
-use release::author::Encryptor;
+use release::author::encrypt;
 use release::manifest::{Description, Manifest};
 
 /// Where the machine finds them.
@@ -68,13 +68,7 @@ pub(crate) fn make(folder: &Path, count: u32) -> Result<()> {
     for number in 1..=count {
         let mut program = vec![0; LENGTH];
         Rng::with_seed(number.into()).fill(&mut program);
-        let mut encryptor = Encryptor::new(LENGTH as u64)?;
-        let header = encryptor.header();
-        let mut sealed = header.to_bytes().to_vec();
-        for chunk in program.chunks(header.chunk()) {
-            sealed.extend_from_slice(encryptor.seal(chunk)?);
-        }
-        let built = encryptor.finish(Description {
+        let description = Description {
             product: PRODUCT.into(),
             models: vec![MODEL.into()],
             version: format!("1.0.{number}").parse()?,
@@ -82,10 +76,9 @@ pub(crate) fn make(folder: &Path, count: u32) -> Result<()> {
             built: 1_764_000_000,
             sbom: None,
             mud: None,
-        })?;
-        let payload = built.manifest.to_cbor();
-        let signature = key.sign(&release_key::to_be_signed(&payload))?;
-        let manifest = release_key::assemble(key.public(), &payload, &signature)?;
+        };
+        let (sealed, built) = encrypt(&program, description)?;
+        let manifest = key.sign_manifest(&built.manifest.to_cbor())?;
         ensure!(manifest.len() < LENGTH, "a manifest without bounds");
         let parts = [("manifest", &manifest[..]), ("sealed", &sealed), ("key", built.content_key.expose())];
         for (name, bytes) in parts {

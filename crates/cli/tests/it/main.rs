@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
+use device::boot::Source;
+
 mod boot;
 mod ceremony;
 mod commands;

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use device::boot::{BOOT_FOLDER, BootFolder, Source};
+use device::boot::{BOOT_FOLDER, BootFolder};
 use device::limits::LIMITS;
 use device::storage::FolderDisk;
 use keys::keystore::Keystore;
@@ -54,14 +54,7 @@ impl Bench {
         let root = Keystore::open(&self.dir().join("keys")).unwrap().storage_root().unwrap();
         let image = fixture::image(version, 0, program);
         let mut boot = BootFolder::open(FolderDisk::new(&self.dir().join(BOOT_FOLDER)), &root, &LIMITS).unwrap();
-        let source = Source {
-            manifest: &image.manifest,
-            proof: None,
-            image: &image.sealed[..],
-            length: image.sealed.len() as u64,
-            content_key: &image.content_key,
-        };
-        boot.install(&Floors::NONE, source).unwrap();
+        boot.install(&Floors::NONE, image.source()).unwrap();
     }
 }
 

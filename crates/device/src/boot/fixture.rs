@@ -3,16 +3,32 @@
 use std::sync::OnceLock;
 
 use keys::chunks::ContentKey;
-use keys::release_key::{self, DangerSoftwareReleaseKey};
+use keys::release_key::DangerSoftwareReleaseKey;
 use release::anchors::{Anchors, Layers, ReleaseKeySlot};
-use release::author::Encryptor;
+use release::author::encrypt;
 use release::manifest::Description;
+
+// Of `device::boot`, under whichever name the program knows it that this file is part of.
+use super::Source;
 
 /// An encrypted image and what goes with it.
 pub(crate) struct Image {
     pub(crate) manifest: Vec<u8>,
     pub(crate) sealed: Vec<u8>,
     pub(crate) content_key: ContentKey,
+}
+
+impl Image {
+    /// As it is handed over to be installed.
+    pub(crate) fn source(&self) -> Source<'_, &[u8]> {
+        Source {
+            manifest: &self.manifest,
+            proof: None,
+            image: &self.sealed,
+            length: self.sealed.len() as u64,
+            content_key: &self.content_key,
+        }
+    }
 }
 
 /// The release key of all tests of a program.
@@ -34,12 +50,6 @@ pub(crate) fn image(version: &str, security_epoch: u32, program: &[u8]) -> Image
 
 /// The same, signed by another key.
 pub(crate) fn image_by(key: &DangerSoftwareReleaseKey, version: &str, security_epoch: u32, program: &[u8]) -> Image {
-    let mut encryptor = Encryptor::new(program.len() as u64).unwrap();
-    let header = encryptor.header();
-    let mut sealed = header.to_bytes().to_vec();
-    for chunk in program.chunks(header.chunk()) {
-        sealed.extend_from_slice(encryptor.seal(chunk).unwrap());
-    }
     let description = Description {
         product: "test".into(),
         models: vec!["test-1".into()],
@@ -49,9 +59,7 @@ pub(crate) fn image_by(key: &DangerSoftwareReleaseKey, version: &str, security_e
         sbom: None,
         mud: None,
     };
-    let built = encryptor.finish(description).unwrap();
-    let payload = built.manifest.to_cbor();
-    let signature = key.sign(&release_key::to_be_signed(&payload)).unwrap();
-    let manifest = release_key::assemble(key.public(), &payload, &signature).unwrap();
+    let (sealed, built) = encrypt(program, description).unwrap();
+    let manifest = key.sign_manifest(&built.manifest.to_cbor()).unwrap();
     Image { manifest, sealed, content_key: built.content_key }
 }

@@ -25,16 +25,6 @@ fn program(number: u8) -> Vec<u8> {
     vec![number; PROGRAM_BYTES]
 }
 
-fn source(image: &Image) -> Source<'_, &[u8]> {
-    Source {
-        manifest: &image.manifest,
-        proof: None,
-        image: &image.sealed,
-        length: image.sealed.len() as u64,
-        content_key: &image.content_key,
-    }
-}
-
 fn floors(version: &str) -> Floors {
     Floors { version: version.parse().unwrap(), ..Floors::NONE }
 }
@@ -43,7 +33,7 @@ impl Device {
     fn new() -> Device {
         let (dir, root) = (tempfile::tempdir().unwrap(), StorageRoot::generate());
         let first = image("1.0.0", 0, &program(1));
-        BootFolder::create(FolderDisk::new(dir.path()), &root, &anchors(), source(&first), &LIMITS).unwrap();
+        BootFolder::create(FolderDisk::new(dir.path()), &root, &anchors(), first.source(), &LIMITS).unwrap();
         Device { dir, root }
     }
 
@@ -84,7 +74,7 @@ impl Device {
 
     fn updated() -> Device {
         let device = Device::new();
-        device.open().unwrap().install(&Floors::NONE, source(&image("1.1.0", 0, &program(2)))).unwrap();
+        device.open().unwrap().install(&Floors::NONE, image("1.1.0", 0, &program(2)).source()).unwrap();
         device
     }
 }
@@ -102,12 +92,12 @@ fn an_image_of_the_factory_boots_and_an_update_is_tried_and_stays_once_it_is_con
     assert_eq!(device.boots().unwrap(), 1);
     let mut boot = device.open().unwrap();
     let update = image("1.1.0", 0, &program(2));
-    let hash = boot.install(&Floors::NONE, source(&update)).unwrap();
+    let hash = boot.install(&Floors::NONE, update.source()).unwrap();
     let loaded = boot.load(&Floors::NONE, false).unwrap();
     assert!(loaded.hash == hash && boot.is_trying());
-    assert!(matches!(boot.install(&Floors::NONE, source(&update)), Err(InstallError::OnTrial)));
+    assert!(matches!(boot.install(&Floors::NONE, update.source()), Err(InstallError::OnTrial)));
     boot.confirm().unwrap();
-    assert!(matches!(boot.install(&Floors::NONE, source(&update)), Err(InstallError::Already(_))));
+    assert!(matches!(boot.install(&Floors::NONE, update.source()), Err(InstallError::Already(_))));
     for _ in 0..10 {
         assert_eq!(device.boots().unwrap(), 2);
     }
@@ -145,7 +135,7 @@ fn a_disk_that_fails_once_costs_no_image_that_has_proved_itself() {
     assert_eq!(device.boots().unwrap(), 2, "and nothing was given up");
     let device = Device::new();
     let mut boot = device.open().unwrap();
-    boot.install(&Floors::NONE, source(&image("1.0.0", 0, &program(2)))).unwrap();
+    boot.install(&Floors::NONE, image("1.0.0", 0, &program(2)).source()).unwrap();
     boot.confirm().unwrap();
     device.toggle_fault("slot-b");
     assert_eq!(device.boots().unwrap(), 1, "the other one, where the floors let it");
@@ -234,11 +224,11 @@ fn attack_mixed_slots_and_records_do_not_boot() {
     let old = tempfile::tempdir().unwrap();
     copy(device.dir.path(), old.path());
     let mut boot = device.open().unwrap();
-    boot.install(&Floors::NONE, source(&image("1.1.0", 0, &program(2)))).unwrap();
+    boot.install(&Floors::NONE, image("1.1.0", 0, &program(2)).source()).unwrap();
     boot.load(&Floors::NONE, false).unwrap();
     boot.confirm().unwrap();
     // Of the same version: the one before is not below the floor, so that only its write decides.
-    boot.install(&Floors::NONE, source(&image("1.1.0", 0, &program(3)))).unwrap();
+    boot.install(&Floors::NONE, image("1.1.0", 0, &program(3)).source()).unwrap();
     boot.load(&Floors::NONE, false).unwrap();
     boot.confirm().unwrap();
     assert_eq!((boot.active(), device.boots().unwrap()), (Slot::A, 3));
@@ -264,7 +254,7 @@ fn attack_an_older_image_is_neither_installed_nor_started() {
     boot.load(&Floors::NONE, false).unwrap();
     boot.confirm().unwrap();
     let older = image("1.0.9", 0, &program(3));
-    let refused = boot.install(&floors("1.1.0"), source(&older)).unwrap_err();
+    let refused = boot.install(&floors("1.1.0"), older.source()).unwrap_err();
     assert!(matches!(refused, InstallError::Manifest(L1Error::BelowFloor(_))), "{refused}");
     // The whole boot folder set back to the factory's, whose image is below the floor that the vault keeps.
     let device = Device::new();
@@ -283,15 +273,15 @@ fn attack_an_image_by_another_key_for_another_model_or_with_other_bytes_is_not_i
     let mut boot = device.open().unwrap();
     let stranger = DangerSoftwareReleaseKey::generate().unwrap();
     let forged = image_by(&stranger, "2.0.0", 0, &program(3));
-    assert!(matches!(boot.install(&Floors::NONE, source(&forged)), Err(InstallError::Manifest(L1Error::Signature(_)))));
+    assert!(matches!(boot.install(&Floors::NONE, forged.source()), Err(InstallError::Manifest(L1Error::Signature(_)))));
     let good = image("2.0.0", 0, &program(2));
     for at in [0, 20, 39, 40, good.sealed.len() / 2, good.sealed.len() - 1] {
         let mut changed = image("2.0.0", 0, &program(2));
         changed.sealed[at] ^= 1;
-        assert!(matches!(boot.install(&Floors::NONE, source(&changed)), Err(InstallError::Image(_))), "byte {at}");
+        assert!(matches!(boot.install(&Floors::NONE, changed.source()), Err(InstallError::Image(_))), "byte {at}");
     }
     let mixed = Image { manifest: good.manifest.clone(), ..image("2.0.0", 0, &program(2)) };
-    assert!(matches!(boot.install(&Floors::NONE, source(&mixed)), Err(InstallError::Image(_))));
+    assert!(matches!(boot.install(&Floors::NONE, mixed.source()), Err(InstallError::Image(_))));
     assert_eq!(device.boots().unwrap(), 1, "the active image is not touched");
 }
 
@@ -316,7 +306,7 @@ fn attack_what_goes_on_under_another_content_key_is_not_written_under_the_same_s
     let cut = |content_key| {
         let kept = tempfile::tempdir().unwrap();
         let cut = PowerCut { device: device.dir.path(), kept: kept.path() };
-        let Source { manifest, proof, length, .. } = source(&update);
+        let Source { manifest, proof, length, .. } = update.source();
         let source = Source { manifest, proof, length, image: cut, content_key };
         device.open().unwrap().install(&Floors::NONE, source).unwrap_err();
         copy(kept.path(), device.dir.path());
@@ -327,7 +317,7 @@ fn attack_what_goes_on_under_another_content_key_is_not_written_under_the_same_s
     let forged = cut(&other.content_key);
     assert_ne!(forged, first);
     assert_ne!(cut(&update.content_key), forged);
-    device.open().unwrap().install(&Floors::NONE, source(&update)).unwrap();
+    device.open().unwrap().install(&Floors::NONE, update.source()).unwrap();
     assert_eq!(device.boots().unwrap(), 2);
 }
 
@@ -336,7 +326,7 @@ fn no_update_changes_what_is_demanded() {
     let device = Device::new();
     let before = (fs::read(device.file("anchors.1")).unwrap(), device.open().unwrap().anchors().clone());
     let mut boot = device.open().unwrap();
-    boot.install(&Floors::NONE, source(&image("1.1.0", 0, &program(2)))).unwrap();
+    boot.install(&Floors::NONE, image("1.1.0", 0, &program(2)).source()).unwrap();
     boot.load(&Floors::NONE, false).unwrap();
     boot.confirm().unwrap();
     assert_eq!((fs::read(device.file("anchors.1")).unwrap(), device.open().unwrap().anchors().clone()), before);

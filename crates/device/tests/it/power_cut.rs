@@ -8,11 +8,11 @@ use std::rc::Rc;
 use keys::storage::StorageRoot;
 use release::floors::Floors;
 use vault::{Change, Record, Storage, Vault, VaultError, VaultKeys};
-use vouch_device::boot::{BootFolder, Source};
+use vouch_device::boot::BootFolder;
 use vouch_device::limits::{LIMITS, Limits};
 use vouch_device::storage::{Disk, DurableFiles};
 
-use crate::fixture::{self, Image};
+use crate::fixture;
 
 /// How many changes the vault takes after it was made.
 const CHANGES: u8 = 4;
@@ -323,11 +323,6 @@ fn program(number: u8) -> Vec<u8> {
     vec![number; 2 * 64 * 1024 + 100]
 }
 
-fn source(image: &Image) -> Source<'_, &[u8]> {
-    let length = image.sealed.len() as u64;
-    Source { manifest: &image.manifest, proof: None, image: &image.sealed, length, content_key: &image.content_key }
-}
-
 /// What a start of the parent loads, told by the first byte of the program.
 fn booted(boot: &mut BootFolder<CrashDisk>) -> Result<u8, String> {
     let loaded = boot.load(&Floors::NONE, true).map_err(|error| error.to_string())?;
@@ -341,14 +336,14 @@ fn a_power_cut_at_any_step_of_an_update_leaves_an_image_that_boots_and_the_updat
     let root = StorageRoot::generate();
     let (first, update) = (fixture::image("1.0.0", 0, &program(1)), fixture::image("1.1.0", 0, &program(2)));
     let factory = CrashDisk::with_power_for(usize::MAX);
-    BootFolder::create(factory.clone(), &root, &fixture::anchors(), source(&first), &limits).unwrap();
+    BootFolder::create(factory.clone(), &root, &fixture::anchors(), first.source(), &limits).unwrap();
     let provisioned = factory.0.borrow().survivors().remove(0);
     let mut looked_at = 0;
     for steps in 1.. {
         let disk = CrashDisk::holding(&provisioned);
         disk.0.borrow_mut().steps_left = steps;
         let mut boot = BootFolder::open(disk.clone(), &root, &limits).unwrap();
-        let acknowledged = boot.install(&Floors::NONE, source(&update)).is_ok();
+        let acknowledged = boot.install(&Floors::NONE, update.source()).is_ok();
         for files in disk.0.borrow().survivors() {
             looked_at += 1;
             let survivor = CrashDisk::holding(&files);
@@ -356,7 +351,7 @@ fn a_power_cut_at_any_step_of_an_update_leaves_an_image_that_boots_and_the_updat
             let found = booted(&mut boot).unwrap_or_else(|why| panic!("cut at {steps}: {why}"));
             assert!(found == 2 || !acknowledged, "cut at {steps}: the update was acknowledged and is gone");
             if found == 1 {
-                boot.install(&Floors::NONE, source(&update)).unwrap();
+                boot.install(&Floors::NONE, update.source()).unwrap();
                 assert_eq!(booted(&mut boot).unwrap(), 2, "cut at {steps}");
             }
         }

@@ -106,6 +106,31 @@ impl Encryptor {
     }
 }
 
+/// Why an image is not encrypted.
+#[derive(Debug, thiserror::Error)]
+pub enum EncryptError {
+    /// Its length, or a description that breaks a bound.
+    #[error(transparent)]
+    Manifest(#[from] ManifestError),
+    /// The cipher.
+    #[error(transparent)]
+    Cipher(#[from] CipherError),
+}
+
+/// Encrypts an image that is in memory as a whole, under a fresh content key. Gives the bytes of its file and what it came to.
+///
+/// # Errors
+/// [`EncryptError::Manifest`] for an image that is empty or longer than an image may be, or a description that breaks a bound.
+pub fn encrypt(plain: &[u8], description: Description) -> Result<(Vec<u8>, Built), EncryptError> {
+    let mut encryptor = Encryptor::new(plain.len() as u64)?;
+    let header = encryptor.header();
+    let mut sealed = header.to_bytes().to_vec();
+    for chunk in plain.chunks(header.chunk()) {
+        sealed.extend_from_slice(encryptor.seal(chunk)?);
+    }
+    Ok((sealed, encryptor.finish(description)?))
+}
+
 impl std::fmt::Debug for Encryptor {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Encryptor")

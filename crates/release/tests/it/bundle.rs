@@ -10,7 +10,7 @@ use release::bundle::{Bundle, BundleError, BundleImage, MAGIC, Report, ReportErr
 use release::limits::LIMITS;
 use release::version::OsVersion;
 
-use crate::fixture::{Signed, description, program, release_keys, sign, signed};
+use crate::fixture::{Signed, description, program, release_keys, signed};
 use crate::repository::{Site, date, signed_by};
 
 /// Two images of one release.
@@ -113,7 +113,7 @@ fn an_image_that_was_not_approved_or_not_signed_writes_nothing() {
         matches!(refused, Err(AssembleError::Refused(ReportError::ImageNotApproved(models))) if models == ["roof-1"])
     );
     let site = self::site(&images);
-    images[1].cose = sign(release_keys()[1], &images[1].manifest.to_cbor());
+    images[1].cose = release_keys()[1].sign_manifest(&images[1].manifest.to_cbor()).unwrap();
     let refused = assembled(&site, &images, &[0, 1]);
     assert!(
         matches!(refused, Err(AssembleError::Refused(ReportError::ImageNotSigned(models))) if models == ["roof-1"])

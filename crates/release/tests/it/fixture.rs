@@ -3,9 +3,9 @@
 use std::sync::OnceLock;
 
 use keys::chunks::ContentKey;
-use keys::release_key::{self, DangerSoftwareReleaseKey};
+use keys::release_key::DangerSoftwareReleaseKey;
 use release::anchors::{Anchors, Layers, ReleaseKeySlot};
-use release::author::{Built, Encryptor};
+use release::author::{Built, encrypt};
 use release::manifest::{Description, Manifest};
 use release::version::OsVersion;
 
@@ -50,19 +50,8 @@ pub(crate) fn program(length: usize) -> Vec<u8> {
     (0..length).map(|at| (at as u32).wrapping_mul(2_654_435_761).to_be_bytes()[0]).collect()
 }
 
-pub(crate) fn sign(key: &DangerSoftwareReleaseKey, payload: &[u8]) -> Vec<u8> {
-    let signature = key.sign(&release_key::to_be_signed(payload)).unwrap();
-    release_key::assemble(key.public(), payload, &signature).unwrap()
-}
-
 pub(crate) fn signed(plain: Vec<u8>, description: Description) -> Signed {
-    let mut encryptor = Encryptor::new(plain.len() as u64).unwrap();
-    let header = encryptor.header();
-    let mut sealed = header.to_bytes().to_vec();
-    for chunk in plain.chunks(header.chunk()) {
-        sealed.extend_from_slice(encryptor.seal(chunk).unwrap());
-    }
-    let Built { manifest, content_key } = encryptor.finish(description).unwrap();
-    let cose = sign(release_keys()[0], &manifest.to_cbor());
+    let (sealed, Built { manifest, content_key }) = encrypt(&plain, description).unwrap();
+    let cose = release_keys()[0].sign_manifest(&manifest.to_cbor()).unwrap();
     Signed { plain, sealed, content_key, manifest, cose }
 }

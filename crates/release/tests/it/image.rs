@@ -13,7 +13,7 @@ use release::l1::verify_l1;
 use release::manifest::Manifest;
 use release::verified::Verified;
 
-use crate::fixture::{Signed, danger_anchors, description, program, sign, signed};
+use crate::fixture::{Signed, danger_anchors, description, program, signed};
 
 const CHUNK: usize = 64 * 1024;
 const SEALED: usize = CHUNK + TAG_BYTES;
@@ -220,6 +220,6 @@ fn a_program_is_started_only_when_each_byte_is_what_was_signed() {
 fn an_image_whose_plaintext_is_not_the_signed_one_is_refused() {
     let mut image = signed(program(100), description());
     image.manifest.plain.sha256 = [1; 32].into();
-    image.cose = sign(crate::fixture::release_keys()[0], &image.manifest.to_cbor());
+    image.cose = crate::fixture::release_keys()[0].sign_manifest(&image.manifest.to_cbor()).unwrap();
     assert_eq!(refused(&image, &image.sealed), ImageError::Hash);
 }

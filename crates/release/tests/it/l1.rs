@@ -8,7 +8,7 @@ use release::l1::{L1Error, verify_l1};
 use release::manifest::{Description, ManifestError};
 use release::version::OsVersion;
 
-use crate::fixture::{danger_anchors, description, program, release_keys, sign, signed, slot};
+use crate::fixture::{danger_anchors, description, program, release_keys, signed, slot};
 
 fn manifest(change: impl FnOnce(&mut Description)) -> Vec<u8> {
     let mut description = description();
@@ -32,7 +32,7 @@ fn a_manifest_of_the_maker_is_taken_and_says_what_was_signed() {
 fn a_foreign_key_and_a_revoked_one_sign_nothing() {
     let payload = signed(program(10), description()).manifest.to_cbor();
     let [maker, foreign] = release_keys();
-    let by_foreign = sign(foreign, &payload);
+    let by_foreign = foreign.sign_manifest(&payload).unwrap();
     let signature = L1Error::Signature(CoseError::BadSignature);
     assert_eq!(refusal(&by_foreign, &Floors::NONE), signature);
 
@@ -63,7 +63,7 @@ fn an_altered_or_longer_message_is_refused() {
 #[test]
 fn a_signed_payload_that_is_no_manifest_is_refused() {
     let payload = signed(program(10), description()).manifest.to_cbor();
-    let refused = |payload: &[u8]| match refusal(&sign(release_keys()[0], payload), &Floors::NONE) {
+    let refused = |payload: &[u8]| match refusal(&release_keys()[0].sign_manifest(payload).unwrap(), &Floors::NONE) {
         L1Error::Manifest(error) => error,
         other => panic!("{other}"),
     };

@@ -14,7 +14,7 @@ use release::manifest::Manifest;
 use release::tuf::{Cache, Files, Trusted, TufError, verify};
 use release::version::OsVersion;
 
-use crate::fixture::{Signed, danger_anchors, description, program, release_keys, sign, signed, slot};
+use crate::fixture::{Signed, danger_anchors, description, program, release_keys, signed, slot};
 use crate::repository::{DAY, NOW, Site, card, custodian, signed_by, tls_roots};
 
 fn image() -> Signed {
@@ -235,10 +235,10 @@ fn a_root_is_followed_step_by_step_and_brings_new_cards_and_release_keys() {
     assert_eq!(trusted.content().unwrap().tls_roots, *tls_roots());
 
     let advanced = anchors.advance(&trusted).unwrap();
-    let cose = |key| sign(key, &image().manifest.to_cbor());
-    assert!(verify_l1(&anchors, &Floors::NONE, &cose(old)).is_ok());
-    assert!(matches!(verify_l1(&advanced, &Floors::NONE, &cose(old)), Err(L1Error::Signature(_))));
-    assert!(verify_l1(&advanced, &Floors::NONE, &cose(new)).is_ok());
+    let [by_old, by_new] = [old, new].map(|key| key.sign_manifest(&image().manifest.to_cbor()).unwrap());
+    assert!(verify_l1(&anchors, &Floors::NONE, &by_old).is_ok());
+    assert!(matches!(verify_l1(&advanced, &Floors::NONE, &by_old), Err(L1Error::Signature(_))));
+    assert!(verify_l1(&advanced, &Floors::NONE, &by_new).is_ok());
     assert_eq!((advanced.product(), advanced.model()), (anchors.product(), anchors.model()));
 
     // Without the newer root the device notices that something is missing.

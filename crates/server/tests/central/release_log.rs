@@ -9,7 +9,7 @@ use std::net::{SocketAddr, TcpStream};
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use keys::note::{NoteKey, NoteSigner};
 use keys::public::SpkiHash;
-use release::author::{Encryptor, Log};
+use release::author::{Log, encrypt};
 use release::floors::MetadataFloors;
 use release::log::{LogError, LoggedRelease, entry, verify_logged};
 use release::manifest::{Description, Manifest};
@@ -30,8 +30,6 @@ use crate::rig::Rig;
 const MANY: u64 = 300;
 
 fn manifest(version: u16) -> Manifest {
-    let mut encryptor = Encryptor::new(1).unwrap();
-    encryptor.seal(&[7]).unwrap();
     let description = Description {
         product: "lamps".to_owned(),
         models: vec!["lamp".to_owned()],
@@ -41,7 +39,7 @@ fn manifest(version: u16) -> Manifest {
         sbom: None,
         mud: None,
     };
-    encryptor.finish(description).unwrap().manifest
+    encrypt(&[7], description).unwrap().1.manifest
 }
 
 fn entries(manifests: &[Manifest]) -> Vec<NewLogEntry> {

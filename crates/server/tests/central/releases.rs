@@ -9,11 +9,11 @@ use keys::pki::{OperatorPki, RootsBundle, ServerName};
 use keys::profile::Profile;
 use keys::public::SpkiHash;
 use keys::purpose::KeyPurpose;
-use keys::release_key::{self, DangerSoftwareReleaseKey};
+use keys::release_key::DangerSoftwareReleaseKey;
 use keys::signer::Signer;
 use keys::time::Now;
 use release::anchors::ReleaseKeySlot;
-use release::author::{Built, Delegation, Draft, Encryptor, TargetsSpec, seal_content_key};
+use release::author::{Built, Delegation, Draft, TargetsSpec, encrypt, seal_content_key};
 use release::bundle::{Bundle, BundleImage};
 use release::floors::MetadataFloors;
 use release::manifest::{Description, Manifest};
@@ -78,12 +78,6 @@ fn release_keys() -> &'static [DangerSoftwareReleaseKey; 2] {
     KEYS.get_or_init(|| std::array::from_fn(|_| DangerSoftwareReleaseKey::generate().unwrap()))
 }
 
-fn sign(key: &DangerSoftwareReleaseKey, manifest: &Manifest) -> Vec<u8> {
-    let payload = manifest.to_cbor();
-    let signature = key.sign(&release_key::to_be_signed(&payload)).unwrap();
-    release_key::assemble(key.public(), &payload, &signature).unwrap()
-}
-
 impl Maker {
     /// Whose root names the keys of this server.
     pub(crate) fn of(server: &Repository) -> Self {
@@ -127,12 +121,6 @@ impl Maker {
         cards: &[usize],
     ) -> Parts {
         let plain = vec![7; 200_000];
-        let mut encryptor = Encryptor::new(plain.len() as u64).unwrap();
-        let header = encryptor.header();
-        let mut sealed = header.to_bytes().to_vec();
-        for chunk in plain.chunks(header.chunk()) {
-            sealed.extend_from_slice(encryptor.seal(chunk).unwrap());
-        }
         let description = Description {
             product: "lamps".to_owned(),
             models: vec!["lamp".to_owned()],
@@ -142,7 +130,7 @@ impl Maker {
             sbom: None,
             mud: None,
         };
-        let Built { manifest, content_key } = encryptor.finish(description).unwrap();
+        let (sealed, Built { manifest, content_key }) = encrypt(&plain, description).unwrap();
         let manifests = vec![manifest.clone()];
         let spec =
             TargetsSpec { version: targets_version, expires: seconds() + 100_000, manifests, apps: self.apps.clone() };
@@ -159,7 +147,7 @@ impl Maker {
     }
 
     fn sign(&self, manifest: &Manifest) -> Vec<u8> {
-        sign(self.release_key, manifest)
+        self.release_key.sign_manifest(&manifest.to_cbor()).unwrap()
     }
 
     /// The bundle as somebody writes it who checks nothing.
@@ -244,7 +232,7 @@ async fn a_release_with_anything_wrong_is_refused_and_leaves_nothing() {
     refused(maker.bundle(&changed), "not among those that the custodians approved").await;
 
     let mut stranger = parts();
-    stranger.cose = sign(&release_keys()[1], &stranger.manifest);
+    stranger.cose = release_keys()[1].sign_manifest(&stranger.manifest.to_cbor()).unwrap();
     refused(maker.bundle(&stranger), "not signed by a release key in force").await;
 
     let mut damaged = parts();

@@ -6,9 +6,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
 use keys::private_file::{self, Existing};
-use keys::release_key::{self, DangerSoftwareReleaseKey};
+use keys::release_key::DangerSoftwareReleaseKey;
 use release::anchors::{Anchors, Layers, ReleaseKeySlot};
-use release::author::Encryptor;
+use release::author::encrypt;
 use release::manifest::Description;
 use release::version::OsVersion;
 
@@ -47,13 +47,7 @@ impl Factory {
         let slot = ReleaseKeySlot { key: key.public().clone(), revoked: false };
         let anchors = Anchors::new(PRODUCT.into(), MODEL.into(), vec![slot], Layers::DangerL1Only)?;
 
-        let mut encryptor = Encryptor::new(program.len() as u64)?;
-        let header = encryptor.header();
-        let mut sealed = header.to_bytes().to_vec();
-        for chunk in program.chunks(header.chunk()) {
-            sealed.extend_from_slice(encryptor.seal(chunk)?);
-        }
-        let built = encryptor.finish(Description {
+        let description = Description {
             product: PRODUCT.into(),
             models: vec![MODEL.into()],
             version: OsVersion::new(1, 0, 0),
@@ -62,10 +56,9 @@ impl Factory {
             built: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()),
             sbom: None,
             mud: None,
-        })?;
-        let payload = built.manifest.to_cbor();
-        let signature = key.sign(&release_key::to_be_signed(&payload))?;
-        let manifest = release_key::assemble(key.public(), &payload, &signature)?;
+        };
+        let (sealed, built) = encrypt(&program, description)?;
+        let manifest = key.sign_manifest(&built.manifest.to_cbor())?;
 
         let write = |path: &Path, bytes: &[u8]| {
             fs::write(path, bytes).with_context(|| format!("cannot write {}", path.display()))

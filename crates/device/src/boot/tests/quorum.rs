@@ -25,13 +25,7 @@ pub(super) struct Device {
 
 /// An image with what proves it, as a device gets it at this time.
 fn source<'a>(image: &'a Image, trust: &'a Trust, now: u64) -> Source<'a, &'a [u8]> {
-    Source {
-        manifest: &image.manifest,
-        proof: Some(Proof { trust, identity: DEVICE, now }),
-        image: &image.sealed,
-        length: image.sealed.len() as u64,
-        content_key: &image.content_key,
-    }
+    Source { proof: Some(Proof { trust, identity: DEVICE, now }), ..image.source() }
 }
 
 pub(super) fn version(version: &str, number: u8) -> Image {

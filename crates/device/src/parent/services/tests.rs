@@ -29,14 +29,7 @@ impl Bench {
     /// Installs version 1.1.0, which is tried then.
     pub(in super::super) fn install(&mut self, program: &[u8]) {
         let image = fixture::image("1.1.0", 0, program);
-        let source = Source {
-            manifest: &image.manifest,
-            proof: None,
-            image: &image.sealed[..],
-            length: image.sealed.len() as u64,
-            content_key: &image.content_key,
-        };
-        self.services.boot.install(&Floors::NONE, source).unwrap();
+        self.services.boot.install(&Floors::NONE, image.source()).unwrap();
     }
 }
 
@@ -53,14 +46,7 @@ pub(in super::super) fn bench() -> Bench {
     std::fs::create_dir(&vault).unwrap();
     store_of(&vault, &root);
     let (image, disk) = (fixture::image("1.0.0", 0, b"program"), FolderDisk::new(dir.path()));
-    let source = Source {
-        manifest: &image.manifest,
-        proof: None,
-        image: &image.sealed[..],
-        length: image.sealed.len() as u64,
-        content_key: &image.content_key,
-    };
-    BootFolder::create(disk.clone(), &root, &fixture::anchors(), source, &LIMITS).unwrap();
+    BootFolder::create(disk.clone(), &root, &fixture::anchors(), image.source(), &LIMITS).unwrap();
     let mut boot = BootFolder::open(disk, &root, &LIMITS).unwrap();
     let hash = boot.load(&Floors::NONE, false).unwrap().hash;
     let services = Services {
@@ -240,13 +226,8 @@ fn quorum_bench(maker: &mut Maker, update: &Image) -> (Bench, ByteVec) {
     let device = services.keys.identity().spki_hash();
     let first = fixture::image("1.0.0", 0, b"program");
     let trust = maker.approve(&[&first]).trust(device, &first);
-    let source = Source {
-        manifest: &first.manifest,
-        proof: Some(Proof { trust: &trust, identity: device, now: maker.now }),
-        image: &first.sealed[..],
-        length: first.sealed.len() as u64,
-        content_key: &first.content_key,
-    };
+    let proof = Some(Proof { trust: &trust, identity: device, now: maker.now });
+    let source = Source { proof, ..first.source() };
     let (root, folder) = (services.keys.storage_root().unwrap(), bench._dir.path().join("quorum"));
     std::fs::create_dir_all(&services.staging).unwrap();
     std::fs::create_dir(&folder).unwrap();
