@@ -217,26 +217,6 @@ impl Central {
         Ok(BufReader::new(answer.into_body().into_reader()))
     }
 
-    /// Resolves a device group by name or id; with none given, the only one there is.
-    pub(crate) fn device_group(&mut self, wanted: Option<&str>) -> Result<Value> {
-        let groups = self.list("/devicegroups")?;
-        let names =
-            || groups.iter().filter_map(|group| group["attributes"]["name"].as_str()).collect::<Vec<_>>().join(", ");
-        let mut found: Vec<&Value> = match wanted {
-            Some(name) => {
-                groups.iter().filter(|group| group["id"] == name || group["attributes"]["name"] == name).collect()
-            }
-            None => groups.iter().collect(),
-        };
-        match (found.len(), wanted) {
-            (1, _) => Ok(found.remove(0).clone()),
-            (0, Some(name)) => bail!("there is no device group {name:?}; there are: {}", names()),
-            (0, None) => bail!("there is no device group yet"),
-            (_, Some(name)) => bail!("several device groups are called {name:?}: give --group an id"),
-            (_, None) => bail!("there are several device groups ({}): choose one with --group", names()),
-        }
-    }
-
     fn call(&mut self, method: &str, path: &str, body: Option<&Value>) -> Result<Value> {
         let answer = self.send(method, path, body)?;
         if answer.status() != 401 {

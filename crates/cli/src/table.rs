@@ -1,6 +1,9 @@
 //! A table for people: columns as wide as what stands in them, cut at the width of a terminal.
 
-use crate::output::{Tone, paint};
+use anyhow::Result;
+use serde_json::{Value, json};
+
+use crate::output::{Output, Tone, paint};
 
 /// What stands between two columns.
 const GAP: &str = "  ";
@@ -52,6 +55,23 @@ impl Table {
         let head = self.head.iter().map(|head| Cell::toned(Tone::Strong, *head)).collect();
         std::iter::once(&head).chain(&self.rows).map(|row| line(row, &widths, width.unwrap_or(usize::MAX))).collect()
     }
+}
+
+/// Prints what central has of something: for scripts as it sent it, for people as a table, or in a sentence that there is none.
+pub(crate) fn list(
+    output: &Output,
+    entries: &[Value],
+    none: &str,
+    table: impl FnOnce() -> Result<Table>,
+) -> Result<()> {
+    if output.is_json() {
+        output.json_line(&json!(entries));
+    } else if entries.is_empty() {
+        output.say(none);
+    } else {
+        table()?.lines(None).iter().for_each(|line| output.say(line));
+    }
+    Ok(())
 }
 
 fn line(row: &[Cell], widths: &[usize], mut room: usize) -> String {

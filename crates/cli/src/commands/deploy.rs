@@ -8,6 +8,7 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use crate::central::{Central, LoginFile, Refused};
+use crate::names;
 use crate::output::{Output, Tone, paint};
 
 /// Deploy a device app and an agent app to a device group; its devices fetch it at once.
@@ -53,7 +54,7 @@ impl Deploy {
         let (device_code, agent_code) = (read(&self.device)?, read(&self.agent)?);
         let approval = self.approval.as_deref().map(read).transpose()?;
         let mut central = Central::open(&self.file)?;
-        let group = central.device_group(self.group.as_deref())?;
+        let group = names::group_or_only(&mut central, self.group.as_deref())?;
         let body = json!({ "data": {
             "type": "deployment",
             "attributes": { "device_code": device_code, "agent_code": agent_code, "description": self.description.clone().unwrap_or_default(), "approval": approval },

@@ -1,7 +1,5 @@
 //! `vouch deployment`: what was deployed, when and where.
 
-use std::collections::HashMap;
-
 use anyhow::Result;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
@@ -10,7 +8,7 @@ use crate::central::{Central, LoginFile, encoded};
 use crate::moment;
 use crate::names::{self, id};
 use crate::output::{Output, Tone};
-use crate::table::{Cell, Table};
+use crate::table::{self, Cell, Table};
 
 /// List deployments, and delete those that no device may run any more.
 #[derive(Debug, Subcommand)]
@@ -42,34 +40,29 @@ pub(crate) struct List {
 impl List {
     fn run(self, output: &Output) -> Result<()> {
         let mut central = Central::open(&self.file)?;
-        let mut path = "/deployments".to_owned();
-        if let Some(group) = &self.group {
-            path += &format!("?filter[devicegroup.id]={}", id(&names::group(&mut central, group)?)?);
-        }
+        let path = format!("/deployments{}", names::in_group(&mut central, self.group.as_deref())?);
         let deployments = central.list(&path)?;
-        if output.is_json() {
-            output.json_line(&json!(deployments));
-            return Ok(());
-        }
-        let groups: HashMap<_, _> =
-            central.list("/devicegroups")?.into_iter().map(|group| (group["id"].clone(), group)).collect();
-        let mut table = Table::new(&["DEPLOYMENT", "MADE", "CODE", "GROUP", "STATE", "DESCRIPTION"]);
-        for deployment in &deployments {
-            let attributes = &deployment["attributes"];
-            let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-            let group = groups.get(&deployment["relationships"]["devicegroup"]["id"]).unwrap_or(&Value::Null);
-            let is_current = group["relationships"]["current_deployment"]["id"] == deployment["id"];
-            table.add(vec![
-                Cell::plain(id(deployment)?),
-                Cell::plain(moment::shown(moment::of(&attributes["created_at"])?)),
-                Cell::plain(attributes["sha"].as_str().and_then(|sha| sha.get(..8)).unwrap_or_default()),
-                Cell::plain(text(&group["attributes"]["name"])),
-                if is_current { Cell::toned(Tone::Good, "current") } else { Cell::toned(Tone::Quiet, "old") },
-                Cell::plain(text(&attributes["description"])),
-            ]);
-        }
-        table.lines(None).iter().for_each(|line| output.say(line));
-        Ok(())
+        table::list(output, &deployments, "there is no deployment yet", || {
+            let groups = names::by_id(&mut central, "/devicegroups")?;
+            let mut table = Table::new(&["DEPLOYMENT", "MADE", "CODE", "GROUP", "STATE", "DESCRIPTION"]);
+            for deployment in &deployments {
+                let (attributes, group) =
+                    (&deployment["attributes"], &deployment["relationships"]["devicegroup"]["id"]);
+                let current = groups.get(group).map(|group| &group["relationships"]["current_deployment"]["id"]);
+                table.add(vec![
+                    Cell::plain(id(deployment)?),
+                    Cell::plain(moment::shown(moment::of(&attributes["created_at"])?)),
+                    Cell::plain(attributes["sha"].as_str().and_then(|sha| sha.get(..8)).unwrap_or_default()),
+                    Cell::plain(names::name_of(&groups, group)),
+                    match current == Some(&deployment["id"]) {
+                        true => Cell::toned(Tone::Good, "current"),
+                        false => Cell::toned(Tone::Quiet, "old"),
+                    },
+                    Cell::plain(attributes["description"].as_str().unwrap_or_default()),
+                ]);
+            }
+            Ok(table)
+        })
     }
 }
 

@@ -10,6 +10,7 @@ use clap::Args;
 use serde_json::json;
 
 use crate::central::{Central, LoginFile};
+use crate::names;
 use crate::output::Output;
 
 /// Make a token that lets a device enrol, once or a counted number of times, until it expires.
@@ -42,7 +43,7 @@ impl EnrolmentToken {
         // The file comes first: a token that nobody received would be valid all the same.
         let file = self.out.as_deref().map(NewFile::make).transpose()?;
         let mut central = Central::open(&self.file)?;
-        let group = central.device_group(self.group.as_deref())?;
+        let group = names::group_or_only(&mut central, self.group.as_deref())?;
         let body = json!({ "data": {
             "type": "enrolment_token",
             "attributes": { "uses": self.uses, "minutes": self.minutes },

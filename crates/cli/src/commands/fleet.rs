@@ -42,10 +42,7 @@ pub(crate) struct Skew {
 impl Skew {
     fn run(self, output: &Output) -> Result<()> {
         let mut central = Central::open(&self.file)?;
-        let filter = match &self.group {
-            Some(group) => format!("?filter[devicegroup.id]={}", id(&names::group(&mut central, group)?)?),
-            None => String::new(),
-        };
+        let filter = names::in_group(&mut central, self.group.as_deref())?;
         let skew = central.get(&format!("/fleet/skew{filter}"))?["data"].clone();
         let runs = skew["versions"].as_array().cloned().unwrap_or_default();
         let mut table = Table::new(&["MODEL", "OS VERSION", "DEVICES"]);
@@ -107,11 +104,10 @@ impl Align {
             let answer = central.post(&format!("/releases/{}/align", id(release)?), &body)?;
             begun.extend(answer["data"].as_array().cloned().unwrap_or_default());
         }
-        let groups = central.list("/devicegroups")?;
+        let groups = names::by_id(&mut central, "/devicegroups")?;
         let mut lines = Vec::new();
         for rollout in &begun {
-            let group = groups.iter().find(|group| group["id"] == rollout["relationships"]["devicegroup"]["id"]);
-            let name = group.and_then(|group| group["attributes"]["name"].as_str()).unwrap_or_default();
+            let name = names::name_of(&groups, &rollout["relationships"]["devicegroup"]["id"]);
             lines.push(format!("roll-out {} has {} for group {name}", id(rollout)?, paint(Tone::Good, "begun")));
         }
         lines.push(match begun.len() {

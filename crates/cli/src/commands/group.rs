@@ -1,7 +1,5 @@
 //! `vouch group`: devices of a product that run the same deployment.
 
-use std::collections::HashMap;
-
 use anyhow::{Result, bail};
 use clap::builder::PossibleValuesParser;
 use clap::{Args, Subcommand};
@@ -10,7 +8,7 @@ use serde_json::{Map, Value, json};
 use crate::central::{Central, LoginFile};
 use crate::names::{self, id};
 use crate::output::{Output, Tone, paint};
-use crate::table::{Cell, Table};
+use crate::table::{self, Cell, Table};
 
 /// What a group may be for, as people write it and as central does.
 const TYPES: [(&str, &str); 5] = [
@@ -80,10 +78,7 @@ pub(crate) struct Create {
 impl Create {
     fn run(self, output: &Output) -> Result<()> {
         let mut central = Central::open(&self.file)?;
-        let product = match &self.product {
-            Some(product) => names::product(&mut central, product)?,
-            None => only_product(&mut central)?,
-        };
+        let product = names::product_or_only(&mut central, self.product.as_deref())?;
         let kind = TYPES.iter().find(|(shown, _)| *shown == self.kind).map_or("", |(_, wire)| wire);
         let body = json!({ "data": {
             "type": kind,
@@ -96,15 +91,6 @@ impl Create {
         output
             .result(&made["data"], &format!("{} device group {} ({id})\n{next}", paint(Tone::Good, "made"), self.name));
         Ok(())
-    }
-}
-
-fn only_product(central: &mut Central) -> Result<Value> {
-    let mut products = central.list("/products")?;
-    match products.len() {
-        1 => Ok(products.remove(0)),
-        0 => bail!("there is no product yet: make one with `vouch product create`"),
-        _ => bail!("there are several products: choose one with --product; `vouch product list` shows them"),
     }
 }
 
@@ -122,35 +108,24 @@ pub(crate) struct List {
 impl List {
     fn run(self, output: &Output) -> Result<()> {
         let mut central = Central::open(&self.file)?;
-        let mut path = "/devicegroups".to_owned();
-        if let Some(product) = &self.product {
-            path += &format!("?filter[product.id]={}", id(&names::product(&mut central, product)?)?);
-        }
+        let path = format!("/devicegroups{}", names::in_product(&mut central, self.product.as_deref())?);
         let groups = central.list(&path)?;
-        if output.is_json() {
-            output.json_line(&json!(groups));
-            return Ok(());
-        }
-        let products: HashMap<_, _> = central
-            .list("/products")?
-            .into_iter()
-            .map(|product| (product["id"].clone(), product["attributes"]["name"].clone()))
-            .collect();
-        let mut table = Table::new(&["GROUP", "NAME", "TYPE", "PRODUCT", "KEYS", "DEPLOYED"]);
-        for group in &groups {
-            let related = &group["relationships"];
-            let product = products.get(&related["product"]["id"]).and_then(Value::as_str).unwrap_or_default();
-            table.add(vec![
-                Cell::plain(id(group)?),
-                Cell::plain(group["attributes"]["name"].as_str().unwrap_or_default()),
-                Cell::plain(shown_type(&group["type"])),
-                Cell::plain(product),
-                Cell::plain(group["attributes"]["attestation"].as_str().unwrap_or_default()),
-                Cell::plain(related["current_deployment"]["id"].as_str().unwrap_or_default()),
-            ]);
-        }
-        table.lines(None).iter().for_each(|line| output.say(line));
-        Ok(())
+        table::list(output, &groups, "there is no device group yet", || {
+            let products = names::by_id(&mut central, "/products")?;
+            let mut table = Table::new(&["GROUP", "NAME", "TYPE", "PRODUCT", "KEYS", "DEPLOYED"]);
+            for group in &groups {
+                let related = &group["relationships"];
+                table.add(vec![
+                    Cell::plain(id(group)?),
+                    Cell::plain(group["attributes"]["name"].as_str().unwrap_or_default()),
+                    Cell::plain(shown_type(&group["type"])),
+                    Cell::plain(names::name_of(&products, &related["product"]["id"])),
+                    Cell::plain(group["attributes"]["attestation"].as_str().unwrap_or_default()),
+                    Cell::plain(related["current_deployment"]["id"].as_str().unwrap_or_default()),
+                ]);
+            }
+            Ok(table)
+        })
     }
 }
 

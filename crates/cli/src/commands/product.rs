@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::central::{Central, LoginFile};
 use crate::names::{self, id};
 use crate::output::{Output, Tone, paint};
-use crate::table::{Cell, Table};
+use crate::table::{self, Cell, Table};
 
 /// Create, list, rename and delete products; a product has device groups.
 #[derive(Debug, Subcommand)]
@@ -66,17 +66,14 @@ pub(crate) struct List {
 impl List {
     fn run(self, output: &Output) -> Result<()> {
         let products = Central::open(&self.file)?.list("/products")?;
-        if output.is_json() {
-            output.json_line(&json!(products));
-            return Ok(());
-        }
-        let mut table = Table::new(&["PRODUCT", "NAME", "DESCRIPTION"]);
-        for product in &products {
-            let text = |name: &str| product["attributes"][name].as_str().unwrap_or_default();
-            table.add(vec![Cell::plain(id(product)?), Cell::plain(text("name")), Cell::plain(text("description"))]);
-        }
-        table.lines(None).iter().for_each(|line| output.say(line));
-        Ok(())
+        table::list(output, &products, "there is no product yet", || {
+            let mut table = Table::new(&["PRODUCT", "NAME", "DESCRIPTION"]);
+            for product in &products {
+                let text = |name: &str| product["attributes"][name].as_str().unwrap_or_default();
+                table.add(vec![Cell::plain(id(product)?), Cell::plain(text("name")), Cell::plain(text("description"))]);
+            }
+            Ok(table)
+        })
     }
 }
 

@@ -9,15 +9,15 @@ mod sign;
 mod upload;
 mod verify;
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use clap::{Args, Subcommand};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::central::{Central, LoginFile};
 use crate::moment;
-use crate::names::id;
+use crate::names::{self, id};
 use crate::output::{Output, Tone, paint};
-use crate::table::{Cell, Table};
+use crate::table::{self, Cell, Table};
 
 /// Build, approve, sign and check OS releases; upload them to the server, list and show those that it holds.
 #[derive(Debug, Subcommand)]
@@ -66,27 +66,21 @@ pub(crate) struct List {
 impl List {
     fn run(self, output: &Output) -> Result<()> {
         let releases = Central::open(&self.file)?.list("/releases")?;
-        if output.is_json() {
-            output.json_line(&json!(releases));
-            return Ok(());
-        }
-        let mut table = Table::new(&["VERSION", "PRODUCT", "MODELS", "EPOCH", "UPLOADED", "RELEASE"]);
-        for release in &releases {
-            let attributes = &release["attributes"];
-            table.add(vec![
-                Cell::toned(Tone::Strong, word(&attributes["version"])),
-                Cell::plain(word(&attributes["product"])),
-                Cell::plain(models(release).join(", ")),
-                Cell::plain(attributes["security_epoch"].to_string()),
-                Cell::plain(moment::shown(moment::of(&attributes["uploaded_at"])?)),
-                Cell::plain(id(release)?),
-            ]);
-        }
-        table.lines(None).iter().for_each(|line| output.say(line));
-        if releases.is_empty() {
-            output.say("there is no release yet");
-        }
-        Ok(())
+        table::list(output, &releases, "there is no release yet", || {
+            let mut table = Table::new(&["VERSION", "PRODUCT", "MODELS", "EPOCH", "UPLOADED", "RELEASE"]);
+            for release in &releases {
+                let attributes = &release["attributes"];
+                table.add(vec![
+                    Cell::toned(Tone::Strong, word(&attributes["version"])),
+                    Cell::plain(word(&attributes["product"])),
+                    Cell::plain(models(release).join(", ")),
+                    Cell::plain(attributes["security_epoch"].to_string()),
+                    Cell::plain(moment::shown(moment::of(&attributes["uploaded_at"])?)),
+                    Cell::plain(id(release)?),
+                ]);
+            }
+            Ok(table)
+        })
     }
 }
 
@@ -103,7 +97,7 @@ pub(crate) struct Show {
 
 impl Show {
     fn run(self, output: &Output) -> Result<()> {
-        let release = find(&mut Central::open(&self.file)?, &self.release)?;
+        let release = names::release(&mut Central::open(&self.file)?, &self.release)?;
         let attributes = &release["attributes"];
         let mut lines = vec![
             format!("{} {}", word(&attributes["product"]), paint(Tone::Strong, &word(&attributes["version"]))),
@@ -122,20 +116,6 @@ impl Show {
         }
         output.result(&release, &lines.join("\n"));
         Ok(())
-    }
-}
-
-/// A release, by its id or by a version that only one product has.
-pub(crate) fn find(central: &mut Central, wanted: &str) -> Result<Value> {
-    let releases = central.list("/releases")?;
-    let mut found =
-        releases.into_iter().filter(|release| release["id"] == wanted || release["attributes"]["version"] == wanted);
-    match (found.next(), found.next()) {
-        (Some(release), None) => Ok(release),
-        (None, _) => bail!("there is no release {wanted:?}; `vouch release list` shows all"),
-        (Some(_), Some(_)) => {
-            bail!("several products have a release {wanted}: give its id, as `vouch release list` shows it")
-        }
     }
 }
 

@@ -7,12 +7,11 @@ use clap::{Args, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 
-use super::release;
 use crate::central::{Central, LoginFile, encoded};
 use crate::moment;
 use crate::names::{self, id};
 use crate::output::{Output, Said, Tone, paint};
-use crate::table::{Cell, Table};
+use crate::table::{self, Cell, Table};
 
 /// How often progress is asked for.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -91,8 +90,8 @@ pub(crate) struct Start {
 impl Start {
     fn run(self, output: &Output) -> Result<()> {
         let mut central = Central::open(&self.file)?;
-        let release = release::find(&mut central, &self.release)?;
-        let group = central.device_group(self.group.as_deref())?;
+        let release = names::release(&mut central, &self.release)?;
+        let group = names::group_or_only(&mut central, self.group.as_deref())?;
         let body = json!({ "data": { "type": "rollout", "attributes": self.plan.attributes(), "relationships": {
             "release": { "type": "release", "id": release["id"] },
             "devicegroup": { "type": group["type"], "id": group["id"] },
@@ -123,36 +122,26 @@ pub(crate) struct List {
 impl List {
     fn run(self, output: &Output) -> Result<()> {
         let mut central = Central::open(&self.file)?;
-        let mut path = "/rollouts".to_owned();
-        if let Some(group) = &self.group {
-            path += &format!("?filter[devicegroup.id]={}", id(&names::group(&mut central, group)?)?);
-        }
+        let path = format!("/rollouts{}", names::in_group(&mut central, self.group.as_deref())?);
         let rollouts = central.list(&path)?;
-        if output.is_json() {
-            output.json_line(&json!(rollouts));
-            return Ok(());
-        }
-        let groups = central.list("/devicegroups")?;
-        let mut table = Table::new(&["ROLLOUT", "BEGUN", "VERSION", "GROUP", "STATE", "PHASE", "DONE", "FAILED"]);
-        for rollout in &rollouts {
-            let attributes = &rollout["attributes"];
-            let group = groups.iter().find(|group| group["id"] == rollout["relationships"]["devicegroup"]["id"]);
-            table.add(vec![
-                Cell::plain(id(rollout)?),
-                Cell::plain(moment::shown(moment::of(&attributes["created_at"])?)),
-                Cell::plain(word(&attributes["version"])),
-                Cell::plain(group.map_or_else(String::new, |group| word(&group["attributes"]["name"]))),
-                Cell::toned(tone(attributes), word(&attributes["state"])),
-                Cell::plain(phase(attributes)),
-                Cell::plain(format!("{} of {}", attributes["confirmed"], attributes["devices"])),
-                Cell::plain(attributes["failed"].to_string()),
-            ]);
-        }
-        table.lines(None).iter().for_each(|line| output.say(line));
-        if rollouts.is_empty() {
-            output.say("there is no roll-out yet");
-        }
-        Ok(())
+        table::list(output, &rollouts, "there is no roll-out yet", || {
+            let groups = names::by_id(&mut central, "/devicegroups")?;
+            let mut table = Table::new(&["ROLLOUT", "BEGUN", "VERSION", "GROUP", "STATE", "PHASE", "DONE", "FAILED"]);
+            for rollout in &rollouts {
+                let attributes = &rollout["attributes"];
+                table.add(vec![
+                    Cell::plain(id(rollout)?),
+                    Cell::plain(moment::shown(moment::of(&attributes["created_at"])?)),
+                    Cell::plain(word(&attributes["version"])),
+                    Cell::plain(names::name_of(&groups, &rollout["relationships"]["devicegroup"]["id"])),
+                    Cell::toned(tone(attributes), word(&attributes["state"])),
+                    Cell::plain(phase(attributes)),
+                    Cell::plain(format!("{} of {}", attributes["confirmed"], attributes["devices"])),
+                    Cell::plain(attributes["failed"].to_string()),
+                ]);
+            }
+            Ok(table)
+        })
     }
 }
 

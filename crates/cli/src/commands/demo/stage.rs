@@ -24,6 +24,7 @@ use super::maker::{Maker, Place};
 use super::process::Process;
 use crate::central::{Central, LoginFile};
 use crate::commands::password;
+use crate::names;
 use crate::output::{Output, Tone, paint};
 
 /// The server's name in the demonstration; it is never looked up.
@@ -219,7 +220,7 @@ pub(super) fn make_server(dir: &Path) -> Result<()> {
 /// Deploys an example unless exactly this code is the current deployment already.
 pub(super) fn deploy(central: &mut Central, example: &Application, output: &Output) -> Result<()> {
     let Application { name, device, agent } = example;
-    let group = central.device_group(None)?;
+    let group = names::group_or_only(central, None)?;
     let id = group["id"].as_str().unwrap_or_default();
     if let Some(current) = group["relationships"]["current_deployment"]["id"].as_str() {
         let attributes = central.get(&format!("/deployments/{current}"))?["data"]["attributes"].clone();
@@ -317,7 +318,7 @@ impl Errand<'_> {
         target: Ipv4Addr,
         keys: &str,
     ) -> Result<()> {
-        let group = central.device_group(None)?;
+        let group = names::group_or_only(central, None)?;
         let body = json!({ "data": {
             "type": "enrolment_token",
             "attributes": { "uses": 1, "minutes": 10 },

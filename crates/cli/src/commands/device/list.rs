@@ -8,13 +8,13 @@ use anyhow::{Result, ensure};
 use clap::Args;
 use jiff::Timestamp;
 use rustix::termios::tcgetwinsize;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::central::{Central, LoginFile, PAGE_SIZE};
 use crate::moment;
 use crate::names::{self, id};
 use crate::output::{Output, Tone};
-use crate::table::{Cell, Table};
+use crate::table::{self, Cell, Table};
 
 /// List the devices that central knows: since when connected or last seen, from where, on which OS and application.
 #[derive(Args, Debug)]
@@ -59,17 +59,9 @@ impl List {
             return self.watch(&mut central, &path, output);
         }
         let devices = self.devices(&mut central, &path, usize::MAX)?;
-        if output.is_json() {
-            output.json_line(&json!(devices));
-            return Ok(());
-        }
-        if devices.is_empty() {
-            output.say(self.none());
-            return Ok(());
-        }
-        let groups = groups(&mut central)?;
-        table(&devices, &groups, Timestamp::now())?.lines(None).iter().for_each(|line| output.say(line));
-        Ok(())
+        table::list(output, &devices, self.none(), || {
+            table(&devices, &names::by_id(&mut central, "/devicegroups")?, Timestamp::now())
+        })
     }
 
     fn none(&self) -> &'static str {
@@ -82,12 +74,12 @@ impl List {
     }
 
     fn path(&self, central: &mut Central) -> Result<String> {
-        Ok(match (&self.group, &self.product) {
-            (Some(group), _) => format!("/devices?filter[devicegroup.id]={}", id(&names::group(central, group)?)?),
-            (_, Some(product)) => format!("/devices?filter[product.id]={}", id(&names::product(central, product)?)?),
-            _ if self.unassigned => "/devices?filter[devicegroup.owner.id]=null".to_owned(),
-            _ => "/devices".to_owned(),
-        })
+        let filter = match &self.product {
+            _ if self.unassigned => "?filter[devicegroup.owner.id]=null".to_owned(),
+            Some(product) => names::in_product(central, Some(product))?,
+            None => names::in_group(central, self.group.as_deref())?,
+        };
+        Ok(format!("/devices{filter}"))
     }
 
     /// At most about `most` of those that are wanted.
@@ -107,7 +99,7 @@ impl List {
             stdout().is_terminal() && !output.is_json(),
             "--watch redraws a terminal: without one, run `vouch device list --json` as often as you like"
         );
-        let groups = groups(central)?;
+        let groups = names::by_id(central, "/devicegroups")?;
         loop {
             // Asked each time: the window may have another size now.
             let (rows, columns) = tcgetwinsize(stdout()).map_or((24, 80), |size| (size.ws_row, size.ws_col));
@@ -126,19 +118,12 @@ impl List {
     }
 }
 
-/// The names of all device groups by their ids.
-fn groups(central: &mut Central) -> Result<HashMap<Value, Value>> {
-    let groups = central.list("/devicegroups")?;
-    Ok(groups.into_iter().map(|group| (group["id"].clone(), group["attributes"]["name"].clone())).collect())
-}
-
 fn table(devices: &[Value], groups: &HashMap<Value, Value>, now: Timestamp) -> Result<Table> {
     let mut table =
         Table::new(&["DEVICE", "NAME", "STATE", "FOR", "ADDRESS", "PROFILE", "KEYS", "OS", "APP", "FREE", "GROUP"]);
     for device in devices {
         let attributes = &device["attributes"];
         let text = |name: &str| attributes[name].as_str().unwrap_or_default();
-        let group = groups.get(&device["relationships"]["devicegroup"]["id"]).and_then(Value::as_str);
         let since = match &attributes["device_state_changed_at"] {
             Value::Null => String::new(),
             time => moment::since(moment::of(time)?, now),
@@ -155,7 +140,7 @@ fn table(devices: &[Value], groups: &HashMap<Value, Value>, now: Timestamp) -> R
             Cell::plain(text("swversion")),
             Cell::plain(text("deployment_sha").get(..8).unwrap_or_default()),
             Cell::plain(free),
-            Cell::plain(group.unwrap_or_default()),
+            Cell::plain(names::name_of(groups, &device["relationships"]["devicegroup"]["id"])),
         ]);
     }
     Ok(table)
@@ -187,12 +172,14 @@ fn state(attributes: &Value) -> Cell {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     fn shown(attributes: Value) -> String {
         let device = json!({ "id": "0011223344556677", "attributes": attributes,
                              "relationships": { "devicegroup": { "id": "g" } } });
-        let groups = HashMap::from([(json!("g"), json!("shop"))]);
+        let groups = HashMap::from([(json!("g"), json!({ "attributes": { "name": "shop" } }))]);
         let now = "2026-01-31T10:05:00Z".parse().unwrap();
         table(&[device], &groups, now).unwrap().lines(None).remove(1)
     }
