@@ -6,11 +6,13 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
+use crate::network::{in_own_namespaces, tool};
 use crate::support::{os_image, vouch};
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 use device::config::DeviceConfig;
 use device::folder::Folder;
 use keys::cose::{self, CosePurpose};
+use keys::pkcs11::SoftHsm;
 use keys::public::PublicKey;
 use serde_json::Value;
 
@@ -20,17 +22,20 @@ const CLAIMS: [&str; 5] = ["C02", "C04", "C05", "C06", "C09"];
 fn run(dir: &Path) -> (Value, bool) {
     let mut command = demo(dir);
     command.env("PATH", dir.join("nothing"));
-    ended(command)
+    let (result, ended_well, _) = ended(command);
+    (result, ended_well)
 }
 
 fn demo(dir: &Path) -> Command {
     let mut command = vouch();
-    command.args(["--json", "demo", "--once", "--os-image"]).arg(os_image()).arg("--dir").arg(dir);
+    command.args(["--json", "demo", "--once", "--os-image"]).arg(os_image());
+    // The folder as a person names it who is beside it.
+    command.arg("--dir").arg(dir.file_name().unwrap()).current_dir(dir.parent().unwrap());
     command
 }
 
-/// Every line must be JSON.
-fn ended(mut command: Command) -> (Value, bool) {
+/// The last line of standard output, of which every line must be JSON; whether it ended well; and what it told.
+fn ended(mut command: Command) -> (Value, bool, String) {
     let result = command.output().unwrap();
     let text = String::from_utf8(result.stdout).unwrap();
     let lines: Vec<Value> = text
@@ -40,8 +45,9 @@ fn ended(mut command: Command) -> (Value, bool) {
         })
         .filter(|line: &Value| line.get("steps").is_some())
         .collect();
-    assert_eq!(lines.len(), 1, "{text}\n{}", String::from_utf8_lossy(&result.stderr));
-    (lines[0].clone(), result.status.success())
+    let told = String::from_utf8_lossy(&result.stderr).into_owned();
+    assert_eq!(lines.len(), 1, "{text}\n{told}");
+    (lines[0].clone(), result.status.success(), told)
 }
 
 fn step<'a>(result: &'a Value, claim: &str, device: &str) -> Option<&'a Value> {
@@ -144,7 +150,7 @@ fn every_claim_is_verified_for_both_devices_and_an_outsider_can_check_the_challe
 fn with_swtpm_each_device_keeps_its_keys_in_a_tpm_and_proves_what_it_booted() {
     let root = tempfile::tempdir().unwrap();
     let dir = root.path().join("demo");
-    let (result, ended_well) = ended(demo(&dir));
+    let (result, ended_well, _) = ended(demo(&dir));
     assert!(ended_well, "{result:#}");
     for device in ["modern", "classic"] {
         let back_end = result["keys"][device]["back_end"].as_str().unwrap();
@@ -159,9 +165,33 @@ fn with_swtpm_each_device_keeps_its_keys_in_a_tpm_and_proves_what_it_booted() {
     }
     assert_ne!(result["keys"]["modern"], result["keys"]["classic"]);
     // The devices of an earlier run come back with their TPMs.
-    let (again, ended_well) = ended(demo(&dir));
+    let (again, ended_well, _) = ended(demo(&dir));
     assert!(ended_well, "{again:#}");
     assert_eq!(again["keys"], result["keys"]);
+}
+
+#[test]
+fn without_softhsm_there_is_no_ceremony_and_no_update_and_it_says_so() {
+    in_own_namespaces("demo::without_softhsm_there_is_no_ceremony_and_no_update_and_it_says_so", || {
+        let root = tempfile::tempdir().unwrap();
+        // The folder of the library is an empty one in here.
+        while let Some(hsm) = SoftHsm::find(root.path()) {
+            tool(&format!("mount -t tmpfs none {}", hsm.library().parent().unwrap().display()));
+        }
+        tool("ip link set lo up");
+        let dir = root.path().join("demo");
+        let (result, ended_well, told) = ended(demo(&dir));
+        assert!(ended_well, "{result:#}{told}");
+        let says = "softhsm2 is not installed: no ceremony and no updates; one key in a file signs the OS image (danger-l1-only)";
+        assert!(told.contains(says), "{told}");
+        assert!(!told.contains("found a ceremony") && !told.contains("is built, approved"), "{told}");
+        assert_eq!((&result["ok"], &result["update"]), (&true.into(), &Value::Null), "{result:#}");
+        for device in ["modern", "classic"] {
+            assert_eq!(result["boots"][device]["layers"], "danger-l1-only", "{result:#}");
+            assert_eq!(step(&result, "boot", device).unwrap()["ok"], true);
+            assert!(result["keys"][device]["back_end"].as_str().unwrap().starts_with("tpm2:"), "{result:#}");
+        }
+    });
 }
 
 #[test]

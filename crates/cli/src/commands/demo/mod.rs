@@ -74,10 +74,13 @@ impl Demo {
             (None, Some(dir)) => dir,
             (None, None) => Path::new("."),
         };
+        // The maker's commands run in a folder of their own.
+        let dir = &std::path::absolute(dir).context("--dir names no folder")?;
+        let os_image = self.os_image.map(std::path::absolute).transpose().context("--os-image names no file")?;
         if self.once {
-            return once(dir, self.os_image.as_deref(), interrupted, output);
+            return once(dir, os_image.as_deref(), interrupted, output);
         }
-        match live(dir, self.os_image.as_deref(), temporary.is_some(), interrupted, output) {
+        match live(dir, os_image.as_deref(), temporary.is_some(), interrupted, output) {
             Err(error) if error.is::<Interrupted>() => {
                 output.say("\nstopped");
                 Ok(())
