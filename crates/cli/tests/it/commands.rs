@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
-use crate::support::{Server, output, vouch};
+use crate::support::{Server, loopback, output, vouch};
 
 /// Runs a command that must fail, and returns what it wrote to standard error.
 fn error(mut command: Command) -> String {
@@ -17,8 +17,9 @@ fn error(mut command: Command) -> String {
 
 #[test]
 fn a_compile_error_names_file_row_and_column_and_shows_the_line_with_a_caret() {
+    let here = &loopback();
     let root = tempfile::tempdir().unwrap();
-    let server = Server::start(root.path(), &["127.70.7.1"]);
+    let server = Server::start(root.path(), &[here]);
     let (device, agent) = (root.path().join("device.nut"), root.path().join("agent.nut"));
     fs::write(&device, "local x = 1;\n\tlocal y = ;\n").unwrap();
     fs::write(&agent, "server.log(\"fine\");\n").unwrap();
@@ -33,12 +34,13 @@ fn a_compile_error_names_file_row_and_column_and_shows_the_line_with_a_caret() {
 
 #[test]
 fn a_token_may_come_by_standard_input_and_serves_once() {
+    let here = &loopback();
     let root = tempfile::tempdir().unwrap();
-    let server = Server::start(root.path(), &["127.70.8.1"]);
+    let server = Server::start(root.path(), &[here]);
     let token = output(server.command(&["enrolment-token"]));
     let provision = |name: &str| {
         let mut command = vouch();
-        command.args(["--json", "device", "provision", "--server", "vouch.test", "--address", "127.70.8.1"]);
+        command.args(["--json", "device", "provision", "--server", "vouch.test", "--address", here]);
         command
             .args(["--keys", "danger-software", "--model", "m", "--token-file", "-", "--dir"])
             .arg(root.path().join(name));
@@ -77,8 +79,9 @@ fn errors_name_the_next_step() {
 
 #[test]
 fn a_wrong_password_is_refused_and_changes_nothing() {
+    let here = &loopback();
     let root = tempfile::tempdir().unwrap();
-    let server = Server::start(root.path(), &["127.70.9.1"]);
+    let server = Server::start(root.path(), &[here]);
     let wrong = root.path().join("wrong");
     fs::write(&wrong, "not the password\n").unwrap();
     let before = fs::read(server.dir.join("login.json")).unwrap();
@@ -90,9 +93,10 @@ fn a_wrong_password_is_refused_and_changes_nothing() {
 
 #[test]
 fn the_login_file_is_for_its_owner_alone() {
+    let here = &loopback();
     use std::os::unix::fs::PermissionsExt as _;
     let root = tempfile::tempdir().unwrap();
-    let server = Server::start(root.path(), &["127.70.10.1"]);
+    let server = Server::start(root.path(), &[here]);
     let mode = fs::metadata(server.dir.join("login.json")).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
 }

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use crate::fault_proxy::FaultProxy;
-use crate::support::{PATIENCE, Server, Watched, http, output};
+use crate::support::{PATIENCE, Server, Watched, http, loopback, output};
 
 const KILLS: usize = 20;
 const CUTS: usize = 20;
@@ -33,16 +33,15 @@ struct Site {
 }
 
 impl Site {
-    /// `net` is the third number of two loopback addresses that no other test uses.
-    fn new(root: &Path, net: u8, devices: usize, deploy: impl FnOnce(&Server)) -> Site {
-        let (here, there) = (format!("127.70.{net}.1:31314"), format!("127.70.{net}.2:31314"));
-        let server = Server::start_with(root, &[&format!("31314={here}")], SERVE);
-        let address = |text: &str| text.parse::<SocketAddr>().unwrap();
+    fn new(root: &Path, devices: usize, deploy: impl FnOnce(&Server)) -> Site {
+        let (here, there) = (loopback(), loopback());
+        let server = Server::start_with(root, &[&format!("31314={here}:31314")], SERVE);
+        let address = |text: &str| SocketAddr::new(text.parse().unwrap(), 31314);
         let wire = FaultProxy::start(address(&there), address(&here));
         deploy(&server);
         let devices = (0..devices).map(|number| {
             let dir = root.join(format!("device-{number}"));
-            let enrolled = server.provision(&dir, "modern", &["--address", &format!("127.70.{net}.2")]);
+            let enrolled = server.provision(&dir, "modern", &["--address", &there]);
             (enrolled["device_id"].as_str().unwrap().to_owned(), server.run_device_with(&dir, RETRY))
         });
         let devices = devices.collect();
@@ -116,7 +115,7 @@ fn seen(agent: &str) -> u64 {
 #[test]
 fn datalogger_has_no_gaps_after_twenty_kills_and_twenty_cuts() {
     let root = tempfile::tempdir().unwrap();
-    let mut site = Site::new(root.path(), 11, 3, |server| server.deploy("datalogger"));
+    let mut site = Site::new(root.path(), 3, |server| server.deploy("datalogger"));
     let agents = site.agents();
     let catches_up = || {
         for agent in &agents {
@@ -177,7 +176,7 @@ fn no_acknowledged_save_deploy_or_log_line_is_lost_and_each_line_comes_once_in_i
     let (device_file, agent_file) = (root.path().join("device.nut"), root.path().join("agent.nut"));
     fs::write(&device_file, TELLER.replace("LIFE", "first")).unwrap();
     fs::write(&agent_file, SAVER).unwrap();
-    let mut site = Site::new(root.path(), 12, 1, |server| server.deploy_files(&device_file, &agent_file));
+    let mut site = Site::new(root.path(), 1, |server| server.deploy_files(&device_file, &agent_file));
     let agent = site.agents().remove(0);
     let mut deployed = Vec::new();
     let mut life = "first".to_owned();

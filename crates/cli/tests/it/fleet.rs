@@ -4,7 +4,7 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
-use crate::support::{Server, output};
+use crate::support::{Server, loopback, output};
 
 fn text(server: &Server, arguments: &[&str]) -> String {
     output(server.command(arguments))
@@ -24,8 +24,9 @@ fn refused(mut command: Command) -> String {
 
 #[test]
 fn products_and_groups_are_made_named_and_deleted_by_name() {
+    let here = &loopback();
     let root = tempfile::tempdir().unwrap();
-    let server = Server::start(root.path(), &["127.70.21.1"]);
+    let server = Server::start(root.path(), &[here]);
     let made = value(&server, &["product", "create", "Till & scale", "--description", "in shops"]);
     assert_eq!(made["attributes"]["name"], "Till & scale");
     let group = value(&server, &["group", "create", "berlin", "--product", "Till & scale", "--type", "production"]);
@@ -51,10 +52,11 @@ fn products_and_groups_are_made_named_and_deleted_by_name() {
 
 #[test]
 fn a_device_is_named_moved_shown_and_forgotten() {
+    let here = &loopback();
     let root = tempfile::tempdir().unwrap();
-    let server = Server::start(root.path(), &["127.70.22.1"]);
+    let server = Server::start(root.path(), &[here]);
     let dir = root.path().join("device");
-    let enrolled = server.provision(&dir, "modern", &["--address", "127.70.22.1"]);
+    let enrolled = server.provision(&dir, "modern", &["--address", here]);
     let id = enrolled["device_id"].as_str().unwrap();
     let new = text(&server, &["device", "show", id]);
     assert!(new.contains("It has not connected since it was enrolled"), "{new}");
@@ -81,11 +83,12 @@ fn a_device_is_named_moved_shown_and_forgotten() {
 
 #[test]
 fn a_running_device_is_seen_its_log_is_searched_and_its_way_is_told() {
+    let here = &loopback();
     let root = tempfile::tempdir().unwrap();
-    let mut server = Server::start(root.path(), &["993=127.70.23.1:993"]);
+    let mut server = Server::start(root.path(), &[&format!("993={here}:993")]);
     server.deploy("hello");
     let dir = root.path().join("device");
-    let enrolled = server.provision(&dir, "classic", &["--address", "127.70.23.1"]);
+    let enrolled = server.provision(&dir, "classic", &["--address", here]);
     let id = enrolled["device_id"].as_str().unwrap().to_owned();
     let mut device = server.run_device(&dir);
     device.wait("a tick", |event| event["text"] == "tick 3");
@@ -113,9 +116,9 @@ fn a_running_device_is_seen_its_log_is_searched_and_its_way_is_told() {
     let status = value(&server, &["status"]);
     assert_eq!(status["devices"]["online"], 1);
     assert_eq!((&status["agents_running"], &status["gateway"]["sessions"]), (&json!(1), &json!(1)));
-    assert_eq!(status["listeners"], json!([{ "rule_port": 993, "address": "127.70.23.1:993" }]));
+    assert_eq!(status["listeners"], json!([{ "rule_port": 993, "address": format!("{here}:993") }]));
     let read = text(&server, &["status"]);
-    assert!(read.contains("1 of 1 connected") && read.contains("993 at 127.70.23.1:993"), "{read}");
+    assert!(read.contains("1 of 1 connected") && read.contains(&format!("993 at {here}:993")), "{read}");
 
     text(&server, &["device", "revoke", &id]);
     device.wait("the end of the session", |event| event["event"] == "disconnected" || event["event"] == "refused");
@@ -127,8 +130,9 @@ fn a_running_device_is_seen_its_log_is_searched_and_its_way_is_told() {
 
 #[test]
 fn a_deploy_makes_the_one_before_it_deletable() {
+    let here = &loopback();
     let root = tempfile::tempdir().unwrap();
-    let server = Server::start(root.path(), &["127.70.24.1"]);
+    let server = Server::start(root.path(), &[here]);
     server.deploy("hello");
     server.deploy("thermostat");
     let listed = value(&server, &["deployment", "list"]);

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use crate::support::{Server, Watched, http, output};
+use crate::support::{Server, Watched, http, loopback, output};
 
 const LOOP_FOREVER: &str = "imp.wakeup(0.1, function() { while (true) {} });";
 const EAT_MEMORY: &str = "imp.wakeup(0.1, function() { local all = []; while (true) all.append(array(1000, 7)); });";
@@ -29,7 +29,8 @@ fn log_line(server: &Server, device: &str, fits: impl Fn(&str, &str) -> bool) {
     });
 }
 
-fn ends_itself_only(address: &str, device: &str, agent: &str, failing: &str) {
+fn ends_itself_only(device: &str, agent: &str, failing: &str) {
+    let address = &loopback();
     let root = tempfile::tempdir().unwrap();
     let server = Server::start(root.path(), &[address]);
     deploy(&server, root.path(), device, agent);
@@ -49,20 +50,20 @@ fn ends_itself_only(address: &str, device: &str, agent: &str, failing: &str) {
 
 #[test]
 fn a_device_app_in_an_endless_loop_fails_alone() {
-    ends_itself_only("127.70.3.1", LOOP_FOREVER, "", "server.error");
+    ends_itself_only(LOOP_FOREVER, "", "server.error");
 }
 
 #[test]
 fn a_device_app_that_eats_memory_fails_alone() {
-    ends_itself_only("127.70.4.1", EAT_MEMORY, "", "server.error");
+    ends_itself_only(EAT_MEMORY, "", "server.error");
 }
 
 #[test]
 fn an_agent_in_an_endless_loop_fails_alone() {
-    ends_itself_only("127.70.5.1", "", LOOP_FOREVER, "agent.error");
+    ends_itself_only("", LOOP_FOREVER, "agent.error");
 }
 
 #[test]
 fn an_agent_that_eats_memory_fails_alone() {
-    ends_itself_only("127.70.6.1", "", EAT_MEMORY, "agent.error");
+    ends_itself_only("", EAT_MEMORY, "agent.error");
 }

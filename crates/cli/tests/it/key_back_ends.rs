@@ -10,7 +10,7 @@ use keys::tpm2::SoftTpm;
 use serde_json::Value;
 
 use crate::boot::end;
-use crate::support::{Server, Tinyproxy, Watched, output, soft_hsm, vouch, with_image};
+use crate::support::{Server, Tinyproxy, Watched, loopback, output, soft_hsm, vouch, with_image};
 use crate::verified_boot::{IN_THE_IMAGE, none_is_on_the_disk};
 
 /// What names a software TPM whose storage is sealed to two registers.
@@ -51,12 +51,13 @@ impl Token {
 
 #[test]
 fn a_device_lives_on_a_tpm_and_waits_for_it_when_it_is_gone() {
+    let here = &loopback();
     let root = tempfile::tempdir().unwrap();
     let mut tpm = SoftTpm::start(&root.path().join("tpm")).unwrap();
-    let server = Server::start(root.path(), &["127.70.61.1"]);
+    let server = Server::start(root.path(), &[here]);
     for profile in ["modern", "classic"] {
         let dir = root.path().join(profile);
-        output(server.provision_command(&dir, &spec(&tpm), profile, &["--address", "127.70.61.1"]));
+        output(server.provision_command(&dir, &spec(&tpm), profile, &["--address", here]));
         no_key_in_a_file(&dir.join("keys"));
         server.run_device_with(&dir, &["--danger-no-sandbox"]).event("welcomed");
     }
@@ -78,13 +79,14 @@ fn a_device_lives_on_a_tpm_and_waits_for_it_when_it_is_gone() {
 
 #[test]
 fn the_board_file_names_the_registers_that_storage_is_sealed_to() {
+    let here = &loopback();
     let root = tempfile::tempdir().unwrap();
     let tpm = SoftTpm::start(&root.path().join("tpm")).unwrap();
-    let server = Server::start(root.path(), &["127.70.65.1"]);
+    let server = Server::start(root.path(), &[here]);
     let (board, dir) = (root.path().join("board.toml"), root.path().join("device"));
     let text = "[security]\npcrs = { value = [0, 2, 4], source = \"measured boot guide\" }\n";
     fs::write(&board, text).unwrap();
-    let place = ["--address", "127.70.65.1", "--board", board.to_str().unwrap()];
+    let place = ["--address", here, "--board", board.to_str().unwrap()];
     let other = server.provision_command(&dir, &spec(&tpm), "modern", &place).output().unwrap();
     let said = String::from_utf8_lossy(&other.stderr);
     assert!(!other.status.success() && said.contains("pcrs=0,7 are not the registers 0,2,4"), "{said}");
@@ -103,11 +105,12 @@ fn the_board_file_names_the_registers_that_storage_is_sealed_to() {
 
 #[test]
 fn a_device_lives_on_a_token() {
+    let here = &loopback();
     let root = tempfile::tempdir().unwrap();
     let token = Token::new(root.path());
-    let server = Server::start(root.path(), &["127.70.62.1"]);
+    let server = Server::start(root.path(), &[here]);
     let dir = root.path().join("device");
-    output(token.on(server.provision_command(&dir, &token.spec, "modern", &["--address", "127.70.62.1"])));
+    output(token.on(server.provision_command(&dir, &token.spec, "modern", &["--address", here])));
     no_key_in_a_file(&dir.join("keys"));
     let mut status = vouch();
     status.args(["--json", "device", "status", "--dir"]).arg(&dir);
@@ -121,11 +124,12 @@ fn a_device_lives_on_a_token() {
 
 #[test]
 fn a_device_that_was_not_enrolled_leaves_no_keys_on_its_token() {
+    let here = &loopback();
     let root = tempfile::tempdir().unwrap();
     let token = Token::new(root.path());
-    let server = Server::start(root.path(), &["127.70.63.1"]);
+    let server = Server::start(root.path(), &[here]);
     // Nobody listens there.
-    let nowhere = ["--address", "127.70.63.2"];
+    let nowhere = ["--address", &loopback()];
     let provision = server.provision_command(&root.path().join("device"), &token.spec, "modern", &nowhere);
     let refused = token.on(provision).output().unwrap();
     let said = String::from_utf8_lossy(&refused.stderr);
@@ -157,14 +161,15 @@ fn a_server_that_was_not_made_leaves_no_keys_in_its_token() {
 
 #[test]
 fn a_server_serves_with_keys_in_a_token() {
+    let here = &loopback();
     let root = tempfile::tempdir().unwrap();
     let token = Token::new(root.path());
-    let server = Server::start_in_token(root.path(), &["127.70.64.1"], &token.spec, &token.hsm);
+    let server = Server::start_in_token(root.path(), &[here], &token.spec, &token.hsm);
     no_key_in_a_file(&server.dir.join("pki"));
     assert!(token.files() > 0);
     for profile in ["modern", "classic"] {
         let dir = root.path().join(profile);
-        server.provision(&dir, profile, &["--address", "127.70.64.1"]);
+        server.provision(&dir, profile, &["--address", here]);
         server.run_device(&dir).event("welcomed");
     }
 }
@@ -181,8 +186,8 @@ fn operators_keys_are_not_made_in_a_tpm() {
 }
 
 /// Provisions a device with everything that it may store, boots it, and looks for all of that in the raw bytes of its folder.
-fn no_plaintext(root: &Path, net: u8, keys: &str, on: &dyn Fn(Command) -> Command) {
-    let (here, proxy) = (format!("127.70.{net}.1"), format!("127.70.{net}.2"));
+fn no_plaintext(root: &Path, keys: &str, on: &dyn Fn(Command) -> Command) {
+    let (here, proxy) = (loopback(), loopback());
     let server = Server::start(root, &[&here]);
     let _proxy = Tinyproxy::start(root, &proxy, "proxy-clerk", "a-proxy-password");
     let (device, agent, password, dir) =
@@ -243,14 +248,14 @@ fn no_plaintext(root: &Path, net: u8, keys: &str, on: &dyn Fn(Command) -> Comman
 fn a_device_booted_with_its_keys_in_a_tpm_leaves_no_plaintext_on_its_disk() {
     let root = tempfile::tempdir().unwrap();
     let tpm = SoftTpm::start(&root.path().join("tpm")).unwrap();
-    no_plaintext(root.path(), 66, &spec(&tpm), &|command| command);
+    no_plaintext(root.path(), &spec(&tpm), &|command| command);
 }
 
 #[test]
 fn a_device_booted_with_its_keys_in_a_token_leaves_no_plaintext_on_its_disk() {
     let root = tempfile::tempdir().unwrap();
     let token = Token::new(root.path());
-    no_plaintext(root.path(), 67, &token.spec, &|command| token.on(command));
+    no_plaintext(root.path(), &token.spec, &|command| token.on(command));
 }
 
 fn no_key_in_a_file(folder: &Path) {

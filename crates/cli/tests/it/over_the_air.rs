@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::boot::end;
 use crate::ceremony::{Room, words};
-use crate::support::{PATIENCE, Server, Watched, os_image, output, vouch};
+use crate::support::{PATIENCE, Server, Watched, loopback, os_image, output, vouch};
 
 const CUSTODIANS: [&str; 3] = ["ada", "ben", "cleo"];
 /// It says which settings of its own it finds, and leaves some.
@@ -23,16 +23,16 @@ const OTHER: &str = r#"server.log("nobody approved me");"#;
 
 pub(crate) struct Bench {
     pub(crate) server: Server,
-    address: &'static str,
+    address: String,
     pub(crate) room: Room,
     root: tempfile::TempDir,
 }
 
 impl Bench {
     /// A server, and a maker who has held the founding ceremony.
-    pub(crate) fn new(address: &'static str) -> Bench {
-        let root = tempfile::tempdir().unwrap();
-        let server = Server::start(root.path(), &[address]);
+    pub(crate) fn new() -> Bench {
+        let (address, root) = (loopback(), tempfile::tempdir().unwrap());
+        let server = Server::start(root.path(), &[&address]);
         let room = Room::beside_server(root.path(), &CUSTODIANS);
         room.found(&CUSTODIANS, "2");
         room.run(&["ceremony", "anchors", "--dir", "ceremony", "--model", "till-1", "--out", "anchors"]);
@@ -64,7 +64,7 @@ impl Bench {
     pub(crate) fn provision(&self, dir: &str) -> Command {
         fs::write(self.path("token"), output(self.server.command(&["enrolment-token"]))).unwrap();
         let mut command = vouch();
-        command.args(["--json", "device", "provision", "--server", "vouch.test", "--address", self.address]);
+        command.args(["--json", "device", "provision", "--server", "vouch.test", "--address", &self.address]);
         command.args(["--model", "till-1", "--keys", "danger-software", "--token-file", &self.path("token")]);
         command.args(["--anchors", &self.path("anchors"), "--image", &self.path("1.0.0.vouchos")]);
         command.args(["--dir", &self.path(dir)]);
@@ -97,7 +97,7 @@ impl Bench {
 
 #[test]
 fn a_device_that_demands_custodians_is_provisioned_from_a_bundle_and_updated_over_the_air_and_keeps_its_settings() {
-    let bench = Bench::new("127.81.1.1");
+    let bench = Bench::new();
     bench.release("1.0.0", &[]);
 
     // Without a roll-out the server gives neither proof nor key: it says what to do, and nothing is left.
@@ -149,7 +149,7 @@ fn a_device_that_demands_custodians_is_provisioned_from_a_bundle_and_updated_ove
 
 #[test]
 fn attack_an_app_that_is_deployed_and_that_its_owners_quorum_has_not_approved_is_not_run() {
-    let mut bench = Bench::new("127.81.3.1");
+    let mut bench = Bench::new();
     bench.release("1.0.0", &[]);
     bench.roll_out("1.0.0");
     let provisioned: Value = serde_json::from_str(&output(bench.provision("device"))).unwrap();
@@ -209,7 +209,7 @@ fn attack_an_app_that_is_deployed_and_that_its_owners_quorum_has_not_approved_is
 
 #[test]
 fn attack_a_bundle_whose_image_has_no_approval_of_the_anchors_custodians_makes_no_device() {
-    let bench = Bench::new("127.81.2.1");
+    let bench = Bench::new();
     bench.release("1.0.0", &[]);
     bench.roll_out("1.0.0");
     // The anchors of another maker: other custodians, another release key, the same product and model.

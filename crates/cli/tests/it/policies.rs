@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::support::{Server, Watched, http, output};
+use crate::support::{Server, Watched, http, loopback, output};
 
 fn deploy(server: &Server, root: &Path, device: &str, agent: &str, more: &[&str]) {
     let (device_file, agent_file) = (root.join("device.nut"), root.join("agent.nut"));
@@ -22,8 +22,9 @@ fn logged(device: &mut Watched, text: &str) {
 
 #[test]
 fn a_message_under_wait_for_ack_is_sent_once_the_agents_handler_has_returned() {
+    let here = &loopback();
     let root = tempfile::tempdir().unwrap();
-    let mut server = Server::start(root.path(), &["127.70.41.1"]);
+    let mut server = Server::start(root.path(), &[here]);
     // Each save waits for the disk, so that the handler is at work for long.
     let agent = r#"
         device.on("kept", function(value) { for (local n = 1; n <= 100; n++) server.save({ count = n }); });
@@ -38,7 +39,7 @@ fn a_message_under_wait_for_ack_is_sent_once_the_agents_handler_has_returned() {
     "#;
     deploy(&server, root.path(), device, agent, &[]);
     let dir = root.path().join("device");
-    let enrolled = server.provision(&dir, "modern", &["--address", "127.70.41.1"]);
+    let enrolled = server.provision(&dir, "modern", &["--address", here]);
     let mut device = server.run_device(&dir);
     logged(&mut device, "kept 0, unheard 5, broken 5");
     logged(&mut device, "connected true, not handled is 5");
@@ -50,8 +51,9 @@ fn a_message_under_wait_for_ack_is_sent_once_the_agents_handler_has_returned() {
 
 #[test]
 fn a_restart_when_ready_waits_until_the_app_that_runs_has_tidied_up() {
+    let here = &loopback();
     let root = tempfile::tempdir().unwrap();
-    let server = Server::start(root.path(), &["127.70.42.1"]);
+    let server = Server::start(root.path(), &[here]);
     let polite = r#"
         server.log("first runs");
         function tidy() {
@@ -70,7 +72,7 @@ fn a_restart_when_ready_waits_until_the_app_that_runs_has_tidied_up() {
     let agent = r#"device.on("tidy", function(value) { device.send("tidied", 1); });"#;
     deploy(&server, root.path(), polite, agent, &[]);
     let dir = root.path().join("device");
-    let enrolled = server.provision(&dir, "modern", &["--address", "127.70.42.1"]);
+    let enrolled = server.provision(&dir, "modern", &["--address", here]);
     let mut device = server.run_device(&dir);
     logged(&mut device, "first runs");
     deploy(&server, root.path(), &polite.replace("first", "second"), agent, &["--when-ready"]);

@@ -6,24 +6,25 @@ use std::process::Command;
 use serde_json::Value;
 
 use crate::boot::end;
-use crate::support::{Server, Watched, output};
+use crate::support::{Server, Watched, loopback, output};
 
 /// The longest pause of these devices between two attempts.
 const RETRY: &[&str] = &["--retry-max", "1"];
 
 struct Bench {
     server: Server,
+    address: String,
     root: tempfile::TempDir,
     /// The device's.
     id: String,
 }
 
 impl Bench {
-    fn new(address: &str) -> Bench {
-        let root = tempfile::tempdir().unwrap();
-        let server = Server::start(root.path(), &[address]);
-        let device = server.provision(&root.path().join("device"), "modern", &["--address", address]);
-        Bench { server, root, id: device["device_id"].as_str().unwrap().to_owned() }
+    fn new() -> Bench {
+        let (address, root) = (loopback(), tempfile::tempdir().unwrap());
+        let server = Server::start(root.path(), &[&address]);
+        let device = server.provision(&root.path().join("device"), "modern", &["--address", &address]);
+        Bench { server, address, root, id: device["device_id"].as_str().unwrap().to_owned() }
     }
 
     fn dir(&self) -> PathBuf {
@@ -71,7 +72,7 @@ fn copy(from: &Path, to: &Path) {
 
 #[test]
 fn a_device_whose_vault_was_put_back_waits_until_a_person_accepts_it() {
-    let bench = Bench::new("127.70.51.1");
+    let bench = Bench::new();
     let old = bench.root.path().join("old");
     copy(&bench.dir(), &old);
     // What the first session wrote is proved by the second.
@@ -105,7 +106,7 @@ fn a_device_whose_vault_was_put_back_waits_until_a_person_accepts_it() {
 
 #[test]
 fn a_device_whose_keys_live_where_its_group_does_not_want_them_is_told_so_and_comes_back_when_it_does() {
-    let bench = Bench::new("127.70.52.1");
+    let bench = Bench::new();
     let mut device = bench.run();
     device.event("welcomed");
     let wrong = bench.refused(&["group", "set", "default", "--attestation", "hardwear"]);
@@ -118,7 +119,7 @@ fn a_device_whose_keys_live_where_its_group_does_not_want_them_is_told_so_and_co
     refused_and_back(&mut device, "keys do not live where its group demands it");
     assert_eq!(bench.alarms(), ["attestation-too-low"]);
     let other = bench.root.path().join("other");
-    let place = ["--address", "127.70.52.1"];
+    let place = ["--address", &bench.address];
     let enrolled = bench.server.provision_command(&other, "danger-software", "modern", &place).output().unwrap();
     assert!(String::from_utf8_lossy(&enrolled.stderr).contains("see --keys"), "{enrolled:?}");
 

@@ -6,7 +6,7 @@ use std::ops::Deref;
 use serde_json::{Value, json};
 
 use crate::ceremony::{Room, words};
-use crate::support::{Watched, output, vouch};
+use crate::support::{Watched, loopback, output, vouch};
 
 /// Any free port.
 const ANY: &str = "31314=127.0.0.1:0";
@@ -185,7 +185,8 @@ fn an_owners_quorum_approves_apps_with_cards_and_nobody_else_does() {
 
 #[test]
 fn a_rollout_is_begun_held_advanced_and_ended_by_hand() {
-    let live = Live::start(&["ada", "ben"], "127.70.41.1");
+    let here = &loopback();
+    let live = Live::start(&["ada", "ben"], here);
     let bundle = live.release("1.0.0", ["ada", "ben"]);
     let refused = live.refused(&["rollout", "start", "1.0.0"]);
     assert!(refused.contains("there is no release \"1.0.0\""), "{refused}");
@@ -199,7 +200,7 @@ fn a_rollout_is_begun_held_advanced_and_ended_by_hand() {
             "--server",
             "iot.example",
             "--address",
-            "127.70.41.1",
+            here,
             "--token-file",
             &token,
             "--dir",

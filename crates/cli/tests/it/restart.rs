@@ -4,7 +4,7 @@ use std::fs;
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use crate::support::{PATIENCE, Server, http, output};
+use crate::support::{PATIENCE, Server, http, loopback, output};
 use serde_json::Value;
 
 /// Counts what the device sends; a count is acknowledged only after it was saved.
@@ -44,14 +44,15 @@ fn seen(url: &str) -> Option<u64> {
 
 #[test]
 fn a_server_killed_with_sigkill_comes_back_with_what_it_acknowledged_and_its_devices_return() {
+    let here = &loopback();
     let root = tempfile::tempdir().unwrap();
-    let mut server = Server::start(root.path(), &["127.70.1.1"]);
+    let mut server = Server::start(root.path(), &[here]);
     let (device_file, agent_file) = (root.path().join("device.nut"), root.path().join("agent.nut"));
     fs::write(&device_file, DEVICE).unwrap();
     fs::write(&agent_file, AGENT).unwrap();
     server.deploy_files(&device_file, &agent_file);
     let dir = root.path().join("device");
-    let enrolled = server.provision(&dir, "modern", &["--address", "127.70.1.1"]);
+    let enrolled = server.provision(&dir, "modern", &["--address", here]);
     let device_id = enrolled["device_id"].as_str().unwrap().to_owned();
     let mut device = server.run_device(&dir);
 
@@ -79,14 +80,15 @@ fn a_server_killed_with_sigkill_comes_back_with_what_it_acknowledged_and_its_dev
 
 #[test]
 fn a_second_signal_cuts_a_drain_short_and_nothing_acknowledged_is_lost() {
+    let here = &loopback();
     let root = tempfile::tempdir().unwrap();
-    let mut server = Server::start(root.path(), &["127.70.25.1"]);
+    let mut server = Server::start(root.path(), &[here]);
     let (device_file, agent_file) = (root.path().join("device.nut"), root.path().join("agent.nut"));
     fs::write(&device_file, DEVICE).unwrap();
     fs::write(&agent_file, AGENT).unwrap();
     server.deploy_files(&device_file, &agent_file);
     let dir = root.path().join("device");
-    let enrolled = server.provision(&dir, "modern", &["--address", "127.70.25.1"]);
+    let enrolled = server.provision(&dir, "modern", &["--address", here]);
     let device_id = enrolled["device_id"].as_str().unwrap().to_owned();
     let mut device = server.run_device_with(&dir, &["--retry-max", "1"]);
     device.wait("an acknowledged count", |event| saved(event) >= Some(5));
@@ -95,7 +97,7 @@ fn a_second_signal_cuts_a_drain_short_and_nothing_acknowledged_is_lost() {
     device.signal("STOP");
     server.process.signal("TERM");
     let deadline = Instant::now() + PATIENCE;
-    while TcpStream::connect("127.70.25.1:31314").is_ok() {
+    while TcpStream::connect(format!("{here}:31314")).is_ok() {
         assert!(Instant::now() < deadline, "it listens while it drains");
         std::thread::park_timeout(Duration::from_millis(5));
     }
@@ -117,11 +119,12 @@ fn a_second_signal_cuts_a_drain_short_and_nothing_acknowledged_is_lost() {
 
 #[test]
 fn revoking_ends_the_live_session_and_a_revoked_device_stays_out() {
+    let here = &loopback();
     let root = tempfile::tempdir().unwrap();
-    let server = Server::start(root.path(), &["127.70.2.1"]);
+    let server = Server::start(root.path(), &[here]);
     server.deploy("hello");
     let dir = root.path().join("device");
-    let enrolled = server.provision(&dir, "modern", &["--address", "127.70.2.1"]);
+    let enrolled = server.provision(&dir, "modern", &["--address", here]);
     let device_id = enrolled["device_id"].as_str().unwrap();
     let mut device = server.run_device(&dir);
     device.event("welcomed");

@@ -5,6 +5,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -52,6 +53,13 @@ pub(crate) fn factory() -> &'static Path {
 pub(crate) fn with_image() -> Vec<OsString> {
     let options = [("--anchors", "anchors"), ("--image", "os.vouchos"), ("--content-key-file", "content-key")];
     options.into_iter().flat_map(|(option, name)| [option.into(), factory().join(name).into()]).collect()
+}
+
+/// A loopback address that is this caller's alone: no other test has it and, as far as process ids differ, no other run of them.
+pub(crate) fn loopback() -> String {
+    static NEXT: AtomicU8 = AtomicU8::new(1);
+    let [high, low] = (std::process::id() as u16).to_be_bytes();
+    format!("127.{}.{low}.{}", 128 | (high & 0x3f), NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
 /// A SoftHSM without tokens in this folder.

@@ -10,7 +10,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use rustix::pty::{OpenptFlags, grantpt, ioctl_tiocgptpeer, openpt, unlockpt};
 use rustix::termios::{LocalModes, tcgetattr};
 
-use crate::support::{PATIENCE, Server, output, vouch};
+use crate::support::{PATIENCE, Server, loopback, output, vouch};
 
 /// A terminal and, at it, a login that waits for the password.
 struct Asked {
@@ -77,10 +77,11 @@ impl Drop for Running {
 
 #[test]
 fn a_reader_that_stops_reading_stops_no_device() {
+    let here = &loopback();
     /// More than a pipe holds, at a quarter of a kilobyte each.
     const LINES: u32 = 1000;
     let root = tempfile::tempdir().unwrap();
-    let server = Server::start(root.path(), &["127.70.31.1"]);
+    let server = Server::start(root.path(), &[here]);
     let (device, agent) = (root.path().join("device.nut"), root.path().join("agent.nut"));
     let words = "a".repeat(256);
     let app = "local n = 0; function tick() { for (local i = 0; i < 20; i++) server.log((n++) + \" WORDS\"); imp.wakeup(0.1, tick); } tick();";
@@ -88,7 +89,7 @@ fn a_reader_that_stops_reading_stops_no_device() {
     std::fs::write(&agent, "").unwrap();
     server.deploy_files(&device, &agent);
     let dir = root.path().join("device");
-    let id = server.provision(&dir, "modern", &["--address", "127.70.31.1"])["device_id"].as_str().unwrap().to_owned();
+    let id = server.provision(&dir, "modern", &["--address", here])["device_id"].as_str().unwrap().to_owned();
     let mut run = vouch();
     run.args(["device", "run", "--dir"]).arg(&dir);
     let mut run = Running(run.stdout(Stdio::piped()).spawn().unwrap());

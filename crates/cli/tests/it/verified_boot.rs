@@ -11,7 +11,7 @@ use release::floors::Floors;
 
 use crate::boot::{child_of, end, status};
 use crate::fixture;
-use crate::support::{Server, Tinyproxy, Watched, os_image, output};
+use crate::support::{Server, Tinyproxy, Watched, loopback, os_image, output};
 
 /// Words that stand in the program's read-only data, and nowhere else on a disk.
 pub(crate) const IN_THE_IMAGE: &[u8] = b"no server name; give a host name such as";
@@ -24,11 +24,10 @@ struct Bench {
 }
 
 impl Bench {
-    /// A bench at a loopback address that no other test has.
-    fn new(address: &str, more: &[&str]) -> Bench {
-        let root = tempfile::tempdir().unwrap();
-        let server = Server::start(root.path(), &[address]);
-        let place = ["--address", address];
+    fn new(more: &[&str]) -> Bench {
+        let (address, root) = (loopback(), tempfile::tempdir().unwrap());
+        let server = Server::start(root.path(), &[&address]);
+        let place = ["--address", address.as_str()];
         let device = server.provision_to_boot(&root.path().join("device"), "modern", &[&place[..], more].concat());
         Bench { server, root, id: device["device_id"].as_str().unwrap().to_owned() }
     }
@@ -101,7 +100,7 @@ fn binds_to_another_channel() -> Vec<u8> {
 
 #[test]
 fn a_device_boots_its_image_from_sealed_and_locked_memory_and_no_plaintext_is_on_its_disk() {
-    let bench = Bench::new("127.79.1.1", &[]);
+    let bench = Bench::new(&[]);
     bench.deploy("server.log(\"a word of the device app\"); imp.setuserconfiguration(\"a word of its own\");");
     let mut device = bench.boot();
     let booting = device.event("booting");
@@ -129,7 +128,7 @@ fn a_device_boots_its_image_from_sealed_and_locked_memory_and_no_plaintext_is_on
 #[test]
 fn the_longest_pause_between_attempts_holds_below_a_parent() {
     const ROUNDS: usize = 8;
-    let mut bench = Bench::new("127.79.8.1", &[]);
+    let mut bench = Bench::new(&[]);
     bench.server.process.kill();
     let mut device = bench.boot();
     // By the usual bound, pauses of up to two minutes would be among so many.
@@ -142,14 +141,14 @@ fn the_longest_pause_between_attempts_holds_below_a_parent() {
 
 #[test]
 fn a_proxy_that_the_app_sets_is_dialled_by_a_new_process() {
-    let bench = Bench::new("127.79.9.1", &[]);
-    let proxy = Tinyproxy::start(bench.root.path(), "127.79.9.2", "clerk", "a-proxy-password");
-    bench.deploy(
-        r#"imp.setproxy(PROXY_TYPE_HTTP, "127.79.9.2", 3128, "clerk", "a-proxy-password");
-           server.log("the proxy is kept");
-           server.disconnect();
-           imp.wakeup(2, function() { server.connect(function(result) {}); });"#,
-    );
+    let bench = Bench::new(&[]);
+    let there = loopback();
+    let proxy = Tinyproxy::start(bench.root.path(), &there, "clerk", "a-proxy-password");
+    let app = r#"imp.setproxy(PROXY_TYPE_HTTP, "THERE", 3128, "clerk", "a-proxy-password");
+        server.log("the proxy is kept");
+        server.disconnect();
+        imp.wakeup(2, function() { server.connect(function(result) {}); });"#;
+    bench.deploy(&app.replace("THERE", &there));
     let mut device = bench.boot();
     let direct = device.event("attempt");
     assert!(direct["proxy"].is_null() && direct["result"]["is"] == "welcomed", "{direct}");
@@ -171,12 +170,12 @@ fn a_proxy_that_the_app_sets_is_dialled_by_a_new_process() {
     assert_eq!(device.seen().iter().filter(|event| event["event"] == "booting").count(), 2);
     end(device);
     drop(proxy);
-    none_is_on_the_disk(&bench.dir(), &[b"a-proxy-password", b"clerk", b"127.79.9.2"]);
+    none_is_on_the_disk(&bench.dir(), &[b"a-proxy-password", b"clerk", there.as_bytes()]);
 }
 
 #[test]
 fn attack_the_image_without_its_parent_has_no_keys() {
-    let bench = Bench::new("127.79.2.1", &[]);
+    let bench = Bench::new(&[]);
     let run = |arguments: &[&str]| {
         let mut command = Command::new(os_image());
         command.args(["device", "run", "--dir"]).arg(bench.dir()).args(arguments).stdin(Stdio::null());
@@ -194,7 +193,7 @@ fn attack_the_image_without_its_parent_has_no_keys() {
 
 #[test]
 fn an_image_that_boots_and_cannot_connect_is_given_up_and_the_server_hears_why() {
-    let bench = Bench::new("127.79.3.1", &[]);
+    let bench = Bench::new(&[]);
     bench.install("1.1.0", &binds_to_another_channel());
     let mut device = bench.boot();
     let booting = device.event("booting");
@@ -218,7 +217,7 @@ fn an_image_that_boots_and_cannot_connect_is_given_up_and_the_server_hears_why()
 
 #[test]
 fn an_image_that_crashes_has_its_starts_and_the_old_one_comes_back() {
-    let bench = Bench::new("127.79.4.1", &[]);
+    let bench = Bench::new(&[]);
     bench.install("1.1.0", &std::fs::read("/bin/false").unwrap());
     let mut device = bench.boot();
     for _ in 0..LIMITS.image_starts {
@@ -233,7 +232,7 @@ fn an_image_that_crashes_has_its_starts_and_the_old_one_comes_back() {
 
 #[test]
 fn a_good_update_is_confirmed_by_its_session_and_nothing_older_boots_afterwards() {
-    let bench = Bench::new("127.79.5.1", &[]);
+    let bench = Bench::new(&[]);
     let folder = bench.dir().join(BOOT_FOLDER);
     let kept = tempfile::tempdir().unwrap();
     let mut copy = Command::new("cp");
@@ -259,7 +258,7 @@ fn a_good_update_is_confirmed_by_its_session_and_nothing_older_boots_afterwards(
 
 #[test]
 fn a_diskless_device_fetches_its_app_at_each_start_and_its_folder_stays_as_it_was() {
-    let bench = Bench::new("127.79.6.1", &["--diskless"]);
+    let bench = Bench::new(&["--diskless"]);
     bench.deploy("server.log(\"here\");");
     let before = files(&bench.dir());
     for _ in 0..2 {
@@ -277,7 +276,7 @@ fn a_diskless_device_fetches_its_app_at_each_start_and_its_folder_stays_as_it_wa
 
 #[test]
 fn memory_that_is_not_locked_is_refused_unless_danger_is_said_and_shown() {
-    let bench = Bench::new("127.79.7.1", &[]);
+    let bench = Bench::new(&[]);
     // As an ordinary user with no allowance of locked memory sees it.
     let mut command = Command::new("setpriv");
     command.args(["--bounding-set", "-all,+setpcap", "--inh-caps", "-all", "prlimit", "--memlock=0:0"]);
