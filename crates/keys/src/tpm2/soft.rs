@@ -3,11 +3,14 @@
 use std::{
     fs, io,
     net::{Ipv4Addr, TcpListener, TcpStream},
+    ops::Range,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
     thread,
     time::{Duration, Instant},
 };
+
+use crate::hashes::random;
 
 /// How long it may take until it listens.
 const STARTS_WITHIN: Duration = Duration::from_secs(20);
@@ -15,6 +18,11 @@ const STARTS_WITHIN: Duration = Duration::from_secs(20);
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 /// The file beside its state that holds its port: keys name the TPM that they are in by its place.
 const PORT_FILE: &str = "port";
+/// The first of its two ports is one of these. Linux gives them to no connection by itself (ip_local_port_range), so that the TPM finds
+/// its place free when it is started again.
+const PORTS: Range<u16> = 20_000..32_000;
+/// How many pairs of ports are tried.
+const PAIRS_TRIED: u32 = 100;
 /// What a shell ends with that did not find the program.
 const NOT_FOUND: i32 = 127;
 
@@ -165,13 +173,14 @@ impl Drop for SoftTpm {
 
 /// Two free ports beside each other: commands and control.
 fn free_pair() -> io::Result<u16> {
+    let is_free = |port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).map(drop);
+    let mut tried = 0;
     loop {
-        let first = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
-        let port = first.local_addr()?.port();
-        if let Some(next) = port.checked_add(1)
-            && TcpListener::bind((Ipv4Addr::LOCALHOST, next)).is_ok()
-        {
-            return Ok(port);
+        let port = PORTS.start + u16::from_be_bytes(random()) % (PORTS.end - PORTS.start);
+        match is_free(port).and_then(|()| is_free(port + 1)) {
+            Ok(()) => return Ok(port),
+            Err(error) if tried == PAIRS_TRIED => return Err(error),
+            Err(_) => tried += 1,
         }
     }
 }

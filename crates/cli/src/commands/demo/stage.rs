@@ -1,7 +1,7 @@
 //! The demonstration's stage: an operator, a server process and two device processes on loopback addresses of their own.
 
 use std::fs;
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -187,11 +187,18 @@ fn places(dir: &Path, output: &Output) -> Result<Places> {
         return serde_json::from_slice(&known)
             .with_context(|| format!("{} is damaged: choose another --dir", file.display()));
     }
+    let bind = |address: Ipv4Addr, port: u16| TcpListener::bind(SocketAddr::new(IpAddr::V4(address), port));
+    let is_free = |address: &Ipv4Addr| {
+        let taken = |port| bind(*address, port).is_err_and(|error| error.kind() == ErrorKind::AddrInUse);
+        !UNPRIVILEGED.into_iter().any(taken)
+    };
     let [high, low] = (std::process::id() as u16).to_be_bytes();
-    let open = Ipv4Addr::new(127, 64 | (high & 0x3f), low, 1);
-    let first_closed = Ipv4Addr::new(127, 64 | (high & 0x3f), low, 2);
-    let may_bind = |port: u16| TcpListener::bind(SocketAddr::new(IpAddr::V4(open), port)).is_ok();
-    let ports = if PORTS.into_iter().all(may_bind) {
+    // The last of them is for strangers.
+    let three = |net: u8| [1, 2, 3].map(|last| Ipv4Addr::new(127, 64 | (high & 0x3f), low.wrapping_add(net), last));
+    let free = (0..=u8::MAX).map(three).find(|addresses| addresses.iter().all(is_free));
+    let taken = || format!("another program has one of the ports {UNPRIVILEGED:?} at every address of loopback");
+    let [open, first_closed, _] = free.with_context(taken)?;
+    let ports = if PORTS.into_iter().all(|port| bind(open, port).is_ok()) {
         PORTS
     } else {
         step(
