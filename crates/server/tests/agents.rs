@@ -24,8 +24,8 @@ use vouch_server::bus::{
     AgentControl, AppMessage, Bus, DeviceMessage, SessionInbox, SessionTicket, StreamEvent, StreamReader, ToSession,
 };
 use vouch_server::fleet::{
-    AccountId, AgentId, AgentIdSecret, AgentUrls, DeploymentId, EnvVars, GroupId, GroupType, LogType, NewDeployment,
-    NewDevice,
+    AccountId, AgentId, AgentIdSecret, AgentUrls, DeploymentId, EnvVars, GroupId, GroupType, LogEntry, LogType,
+    NewDeployment, NewDevice,
 };
 use vouch_server::store::{NewToken, Store};
 
@@ -305,13 +305,15 @@ async fn an_app_that_always_fails_is_restarted_ever_more_slowly() {
     let mut reader = world.follow(0);
     let mut starts = Vec::new();
     while starts.len() < 3 {
-        if line(&mut reader).await.0 == LogType::Status {
-            starts.push(std::time::Instant::now());
+        // By the clock of the agent: how late a busy machine hears of a start does not count.
+        if let StreamEvent::Message(LogEntry { kind: LogType::Status, at_ms, .. }) =
+            timeout(PATIENCE, reader.next()).await.expect("a line").expect("still the reader")
+        {
+            starts.push(at_ms);
         }
     }
-    let gaps: Vec<Duration> = starts.windows(2).map(|pair| pair[1] - pair[0]).collect();
-    assert!(gaps[0] >= Duration::from_millis(900), "{gaps:?}");
-    assert!(gaps[1] > gaps[0] * 3 / 2, "{gaps:?}");
+    let gaps: Vec<_> = starts.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    assert!(gaps[0] >= 990 && gaps[1] >= 1_990, "{gaps:?}");
 }
 
 #[tokio::test]
@@ -368,7 +370,8 @@ async fn no_answer_in_time_is_504_and_too_many_are_503() {
     let mut found = [a.0, b.0, c.0];
     found.sort_unstable();
     assert_eq!(found, [StatusCode::SERVICE_UNAVAILABLE, StatusCode::GATEWAY_TIMEOUT, StatusCode::GATEWAY_TIMEOUT]);
-    assert_eq!(world.get(0, "/").await.0, StatusCode::OK, "their places are free again");
+    // Their places are free again; with so short a deadline a slow machine may need a second try.
+    world.get_until(0, "/", StatusCode::OK).await;
 }
 
 #[tokio::test]

@@ -1,6 +1,5 @@
 //! A device below its parent: static addresses on a real wire between network namespaces, and the way back from wrong ones.
 
-use std::path::Path;
 use std::process::Command;
 
 use serde_json::Value;
@@ -79,18 +78,20 @@ pub(crate) fn end(mut process: Watched) {
 }
 
 pub(crate) fn status(pid: u32, field: &str) -> String {
-    let text = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let line = text.lines().find(|line| line.starts_with(field)).unwrap();
-    line.split_once(':').unwrap().1.trim().to_owned()
+    status_of(pid, field).unwrap()
+}
+
+fn status_of(pid: u32, field: &str) -> Option<String> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let line = text.lines().find(|line| line.starts_with(field))?;
+    Some(line.split_once(':')?.1.trim().to_owned())
 }
 
 pub(crate) fn child_of(parent: u32) -> u32 {
     let processes =
         std::fs::read_dir("/proc").unwrap().filter_map(|entry| entry.unwrap().file_name().to_str()?.parse().ok());
-    let mut children = processes.filter(|pid: &u32| {
-        let is_there = Path::new(&format!("/proc/{pid}/status")).exists();
-        is_there && status(*pid, "PPid") == parent.to_string()
-    });
+    // Others may end while they are looked at.
+    let mut children = processes.filter(|pid: &u32| status_of(*pid, "PPid") == Some(parent.to_string()));
     children.next().expect("a child")
 }
 

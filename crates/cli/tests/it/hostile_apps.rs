@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use crate::support::{Server, Watched, http, loopback, output};
+use crate::support::{Server, Watched, answered, loopback, output};
 
 const LOOP_FOREVER: &str = "imp.wakeup(0.1, function() { while (true) {} });";
 const EAT_MEMORY: &str = "imp.wakeup(0.1, function() { local all = []; while (true) all.append(array(1000, 7)); });";
@@ -45,7 +45,7 @@ fn ends_itself_only(device: &str, agent: &str, failing: &str) {
     running
         .wait("the next application's first line", |event| event["text"].as_str().is_some_and(|text| text == "tick 1"));
     let url = list[0]["attributes"]["agent_url"].as_str().unwrap();
-    assert_eq!(http("POST", &format!("{url}/echo"), "still here"), (200, "still here".to_owned()));
+    assert_eq!(answered("POST", &format!("{url}/echo"), "still here"), "still here");
 }
 
 #[test]

@@ -10,7 +10,8 @@ use keys::tpm2::SoftTpm;
 use serde_json::Value;
 
 use crate::boot::end;
-use crate::support::{Server, Tinyproxy, Watched, loopback, output, soft_hsm, vouch, with_image};
+use crate::support::{Server, Watched, loopback, output, soft_hsm, vouch, with_image};
+use crate::tinyproxy::Tinyproxy;
 use crate::verified_boot::{IN_THE_IMAGE, none_is_on_the_disk};
 
 /// What names a software TPM whose storage is sealed to two registers.
@@ -189,7 +190,7 @@ fn operators_keys_are_not_made_in_a_tpm() {
 fn no_plaintext(root: &Path, keys: &str, on: &dyn Fn(Command) -> Command) {
     let (here, proxy) = (loopback(), loopback());
     let server = Server::start(root, &[&here]);
-    let _proxy = Tinyproxy::start(root, &proxy, "proxy-clerk", "a-proxy-password");
+    let tinyproxy = Tinyproxy::start(&proxy, "BasicAuth proxy-clerk a-proxy-password\n");
     let (device, agent, password, dir) =
         (root.join("device.nut"), root.join("agent.nut"), root.join("password"), root.join("device"));
     fs::write(&device, "imp.setuserconfiguration(\"a word of its own\"); server.log(\"a word of the device app\");")
@@ -198,7 +199,7 @@ fn no_plaintext(root: &Path, keys: &str, on: &dyn Fn(Command) -> Command) {
     server.deploy_files(&device, &agent);
     fs::write(&password, "a-proxy-password").unwrap();
     fs::set_permissions(&password, PermissionsExt::from_mode(0o600)).unwrap();
-    let place = format!("{proxy}:3128");
+    let place = format!("{proxy}:{}", tinyproxy.port);
     let through =
         ["--proxy", &place, "--proxy-user", "proxy-clerk", "--proxy-password-file", password.to_str().unwrap()];
     let mut provision = server.provision_command(&dir, keys, "modern", &[&["--address", &here], &through[..]].concat());

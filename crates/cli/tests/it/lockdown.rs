@@ -1,6 +1,7 @@
 //! A device that is locked down, looked at from outside: what others of its user can do to it, and what it never opens.
 
 use std::collections::HashMap;
+use std::io::{BufRead as _, BufReader};
 use std::net::{Ipv4Addr, UdpSocket};
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
@@ -18,6 +19,7 @@ use serde_json::Value;
 use crate::boot::{child_of, end, status};
 use crate::network::{DeviceNamespace, SERVER_ADDRESS, in_own_namespaces, tool};
 use crate::support::{PATIENCE, Server, Watched, output, vouch};
+use crate::tinyproxy::Tinyproxy;
 
 /// How often the sockets of a namespace are looked at.
 const LOOK: Duration = Duration::from_millis(5);
@@ -108,15 +110,11 @@ impl Drop for Background {
 }
 
 /// A proxy that knows where the server is.
-fn proxy(root: &Path) -> Background {
+fn proxy(root: &Path) -> Tinyproxy {
     let hosts = root.join("hosts");
     std::fs::write(&hosts, format!("{SERVER_ADDRESS} vouch.test\n")).unwrap();
     tool(&format!("mount --bind {} /etc/hosts", hosts.display()));
-    let file = root.join("tinyproxy.conf");
-    std::fs::write(&file, format!("Port 3128\nListen {SERVER_ADDRESS}\nTimeout 60\n")).unwrap();
-    let mut command = Command::new("tinyproxy");
-    command.args(["-d", "-c"]).arg(file).stdout(Stdio::null()).stderr(Stdio::null());
-    Background(command.spawn().expect("the tool `tinyproxy` is needed: run scripts/setup test"))
+    Tinyproxy::start(SERVER_ADDRESS, "")
 }
 
 /// Every thread of a process is locked down.
@@ -149,7 +147,7 @@ fn a_device_is_locked_down_and_opens_no_port_in_all_its_life() {
         let root = tempfile::tempdir().unwrap();
         let mut server = Server::start(root.path(), &[SERVER_ADDRESS]);
         name_server(SERVER_ADDRESS.parse().unwrap());
-        let _proxy = proxy(root.path());
+        let proxy = proxy(root.path());
         let enter = namespace.enter();
         server.run_devices_through(&enter.iter().map(String::as_str).collect::<Vec<_>>());
         server.deploy("thermostat");
@@ -157,7 +155,7 @@ fn a_device_is_locked_down_and_opens_no_port_in_all_its_life() {
         let direct = root.path().join("direct");
         server.provision(&direct, "modern", &["--dns", &dns]);
         let proxied = root.path().join("proxied");
-        server.provision(&proxied, "classic", &["--dns", &dns, "--proxy", "proxy.test:3128"]);
+        server.provision(&proxied, "classic", &["--dns", &dns, "--proxy", &format!("proxy.test:{}", proxy.port)]);
 
         let watch = SocketWatch::start(namespace.pid());
         for dir in [&direct, &proxied] {
@@ -213,18 +211,26 @@ fn forget_the_address(dir: &Path) {
 }
 
 /// A command as an attacker runs it: the user of the device, and no privilege.
-fn as_the_same_user(program: &str, arguments: &[&str]) -> std::process::Output {
+fn as_the_same_user(program: &str, arguments: &[&str]) -> Command {
     let mut command = Command::new("setpriv");
     command.args(["--bounding-set", "-all", "--inh-caps", "-all", program]).args(arguments).stdin(Stdio::null());
-    command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"))
+    command
+}
+
+/// Whether a tracer says that it got in; it says so at once, or that it may not.
+fn is_traced_by_others(pid: u32) -> bool {
+    let mut strace = as_the_same_user("strace", &["-o", "/dev/null", "-p", &pid.to_string()]);
+    let mut strace = Background(strace.stderr(Stdio::piped()).spawn().unwrap());
+    let mut said = String::new();
+    BufReader::new(strace.0.stderr.take().unwrap()).read_line(&mut said).unwrap();
+    assert!(said.contains("attached") || said.contains("Operation not permitted"), "{said}");
+    said.contains("attached")
 }
 
 /// What somebody of the same user can open of a process: tracing it, its memory, its environment, its open files.
 fn opened_by_others(pid: u32) -> Vec<&'static str> {
     let mut opened = Vec::new();
-    let trace = as_the_same_user("timeout", &["5", "strace", "-qq", "-o", "/dev/null", "-p", &pid.to_string()]);
-    let said = String::from_utf8_lossy(&trace.stderr).into_owned();
-    if !said.contains("Operation not permitted") {
+    if is_traced_by_others(pid) {
         opened.push("ptrace");
     }
     let memory = format!("/proc/{pid}/mem");
@@ -235,7 +241,7 @@ fn opened_by_others(pid: u32) -> Vec<&'static str> {
         ("open files", "readlink", vec![format!("/proc/{pid}/fd/1")]),
     ] {
         let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-        if as_the_same_user(program, &arguments).status.success() {
+        if as_the_same_user(program, &arguments).output().unwrap().status.success() {
             opened.push(what);
         }
     }

@@ -28,4 +28,6 @@ mod rotation;
 mod squirrel;
 mod support;
 mod terminal;
+#[path = "../../../../tests/tinyproxy.rs"]
+mod tinyproxy;
 mod verified_boot;

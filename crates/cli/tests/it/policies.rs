@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::support::{Server, Watched, http, loopback, output};
+use crate::support::{Server, Watched, answered, loopback, output};
 
 fn deploy(server: &Server, root: &Path, device: &str, agent: &str, more: &[&str]) {
     let (device_file, agent_file) = (root.join("device.nut"), root.join("agent.nut"));
@@ -45,8 +45,8 @@ fn a_message_under_wait_for_ack_is_sent_once_the_agents_handler_has_returned() {
     logged(&mut device, "connected true, not handled is 5");
     // What the handler did stands, whatever happens after the acknowledgement.
     server.restart_gracelessly();
-    let state = http("GET", &server.agent_url(enrolled["device_id"].as_str().unwrap()), "");
-    assert_eq!(state, (200, r#"{ "count": 100 }"#.to_owned()));
+    let state = answered("GET", &server.agent_url(enrolled["device_id"].as_str().unwrap()), "");
+    assert_eq!(state, r#"{ "count": 100 }"#);
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::fs;
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use crate::support::{PATIENCE, Server, http, loopback, output};
+use crate::support::{PATIENCE, Server, answered, loopback, output};
 use serde_json::Value;
 
 /// Counts what the device sends; a count is acknowledged only after it was saved.
@@ -34,12 +34,8 @@ fn saved(event: &Value) -> Option<u64> {
     event["text"].as_str()?.strip_prefix("saved ")?.parse().ok()
 }
 
-fn seen(url: &str) -> Option<u64> {
-    let (status, body) = http("GET", url, "");
-    if status != 200 {
-        return None;
-    }
-    serde_json::from_str::<Value>(&body).ok()?["seen"].as_u64()
+fn seen(url: &str) -> u64 {
+    serde_json::from_str::<Value>(&answered("GET", url, "")).unwrap()["seen"].as_u64().unwrap()
 }
 
 #[test]
@@ -62,15 +58,7 @@ fn a_server_killed_with_sigkill_comes_back_with_what_it_acknowledged_and_its_dev
         device.event("disconnected");
         server.restart();
         device.event("welcomed");
-        let url = server.agent_url(&device_id);
-        let deadline = Instant::now() + PATIENCE;
-        let after = loop {
-            if let Some(count) = seen(&url) {
-                break count;
-            }
-            assert!(Instant::now() < deadline, "the agent does not answer after restart {round}");
-            std::thread::park_timeout(Duration::from_millis(50));
-        };
+        let after = seen(&server.agent_url(&device_id));
         assert!(after >= acknowledged, "round {round}: {after} saved, but {acknowledged} was acknowledged");
         device.wait("a count after the restart", |event| saved(event).is_some_and(|count| count > acknowledged));
     }
@@ -109,9 +97,8 @@ fn a_second_signal_cuts_a_drain_short_and_nothing_acknowledged_is_lost() {
     let acknowledged = device.seen().iter().filter_map(saved).max().unwrap();
     server.restart();
     device.event("welcomed");
-    let (status, body) = http("GET", &server.agent_url(&device_id), "");
-    let kept = serde_json::from_str::<Value>(&body).unwrap()["seen"].as_u64().unwrap();
-    assert!(status == 200 && kept >= acknowledged, "{kept} saved, but {acknowledged} was acknowledged");
+    let kept = seen(&server.agent_url(&device_id));
+    assert!(kept >= acknowledged, "{kept} saved, but {acknowledged} was acknowledged");
 
     server.process.signal("TERM");
     assert_eq!(server.process.exit_code(), Some(0));

@@ -241,7 +241,7 @@ impl Server {
         init.args(["init", "--name", "vouch.test", "--dir"]).arg(&dir).args(init_options).envs(environment.clone());
         output(init);
         let gateway: Vec<String> = gateway.iter().map(|&address| address.to_owned()).collect();
-        let (process, http) = serve(&dir, &gateway, "127.0.0.1:0", &options, &environment);
+        let (process, http) = serve(&dir, &gateway, &format!("{}:0", loopback()), &options, &environment);
         let server = Server { process, dir, http, wrapper: Vec::new(), gateway, options, environment };
         let mut login = server.command(&["login", "--user", "admin"]);
         login.arg("--central").arg(format!("http://{}", server.http));
@@ -375,30 +375,16 @@ fn serve(
     (process, serving["http"].as_str().unwrap().to_owned())
 }
 
-/// A real proxy that wants a user and a password, on port 3128 of a loopback address.
-pub(crate) struct Tinyproxy(Child);
-
-impl Tinyproxy {
-    pub(crate) fn start(dir: &Path, address: &str, user: &str, password: &str) -> Tinyproxy {
-        let conf = dir.join("tinyproxy.conf");
-        let text = format!("Port 3128\nListen {address}\nTimeout 60\nMaxClients 20\nBasicAuth {user} {password}\n");
-        std::fs::write(&conf, text).unwrap();
-        let mut command = Command::new("tinyproxy");
-        command.args(["-d", "-c"]).arg(&conf).stdout(Stdio::null()).stderr(Stdio::null());
-        let proxy = Tinyproxy(command.spawn().expect("tinyproxy is installed (scripts/setup test)"));
-        let deadline = Instant::now() + PATIENCE;
-        while std::net::TcpStream::connect((address, 3128)).is_err() {
-            assert!(Instant::now() < deadline, "tinyproxy does not listen");
-            thread::sleep(Duration::from_millis(10));
+/// What an agent answers with status 200: after a deployment or a start of the server it is not there at once.
+pub(crate) fn answered(method: &str, url: &str, body: &str) -> String {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let (status, answer) = http(method, url, body);
+        if status == 200 {
+            return answer;
         }
-        proxy
-    }
-}
-
-impl Drop for Tinyproxy {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        assert!(Instant::now() < deadline, "{method} {url}: {status} {answer}");
+        thread::sleep(Duration::from_millis(20));
     }
 }
 

@@ -11,7 +11,8 @@ use release::floors::Floors;
 
 use crate::boot::{child_of, end, status};
 use crate::fixture;
-use crate::support::{Server, Tinyproxy, Watched, loopback, os_image, output};
+use crate::support::{Server, Watched, loopback, os_image, output};
+use crate::tinyproxy::Tinyproxy;
 
 /// Words that stand in the program's read-only data, and nowhere else on a disk.
 pub(crate) const IN_THE_IMAGE: &[u8] = b"no server name; give a host name such as";
@@ -37,7 +38,11 @@ impl Bench {
     }
 
     fn boot(&self) -> Watched {
-        self.server.boot_device(&self.dir(), &["--trial", "8", "--retry-max", "1"])
+        self.boot_with(&[])
+    }
+
+    fn boot_with(&self, more: &[&str]) -> Watched {
+        self.server.boot_device(&self.dir(), &[&["--retry-max", "1"], more].concat())
     }
 
     /// Deploys an app for the device that consists of this source.
@@ -143,12 +148,12 @@ fn the_longest_pause_between_attempts_holds_below_a_parent() {
 fn a_proxy_that_the_app_sets_is_dialled_by_a_new_process() {
     let bench = Bench::new(&[]);
     let there = loopback();
-    let proxy = Tinyproxy::start(bench.root.path(), &there, "clerk", "a-proxy-password");
-    let app = r#"imp.setproxy(PROXY_TYPE_HTTP, "THERE", 3128, "clerk", "a-proxy-password");
+    let proxy = Tinyproxy::start(&there, "BasicAuth clerk a-proxy-password\n");
+    let app = r#"imp.setproxy(PROXY_TYPE_HTTP, "THERE", PORT, "clerk", "a-proxy-password");
         server.log("the proxy is kept");
         server.disconnect();
         imp.wakeup(2, function() { server.connect(function(result) {}); });"#;
-    bench.deploy(&app.replace("THERE", &there));
+    bench.deploy(&app.replace("THERE", &there).replace("PORT", &proxy.port.to_string()));
     let mut device = bench.boot();
     let direct = device.event("attempt");
     assert!(direct["proxy"].is_null() && direct["result"]["is"] == "welcomed", "{direct}");
@@ -160,7 +165,7 @@ fn a_proxy_that_the_app_sets_is_dialled_by_a_new_process() {
     let attempt = device.event("attempt");
     assert_eq!(
         (&attempt["proxy"]["port"], &attempt["proxy"]["credentials"]),
-        (&3128.into(), &true.into()),
+        (&proxy.port.into(), &true.into()),
         "{attempt}"
     );
     assert_eq!(attempt["result"]["is"], "welcomed", "{attempt}");
@@ -195,7 +200,7 @@ fn attack_the_image_without_its_parent_has_no_keys() {
 fn an_image_that_boots_and_cannot_connect_is_given_up_and_the_server_hears_why() {
     let bench = Bench::new(&[]);
     bench.install("1.1.0", &binds_to_another_channel());
-    let mut device = bench.boot();
+    let mut device = bench.boot_with(&["--trial", "8"]);
     let booting = device.event("booting");
     assert_eq!((&booting["version"], &booting["trying"]), (&"1.1.0".into(), &true.into()));
     let why = device.event("given_up")["why"].as_str().unwrap().to_owned();

@@ -8,7 +8,7 @@ use hickory_proto::rr::rdata::A;
 use hickory_proto::rr::{RData, RecordType};
 use keys::profile::Profile;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, UdpSocket};
+use tokio::net::{TcpListener, TcpSocket, UdpSocket};
 use vouch_device::config::DeviceConfig;
 use vouch_device::connect::attempt::{Attempt, AttemptResult};
 use vouch_device::connect::diary::Diary;
@@ -19,9 +19,13 @@ use vouch_device::limits::Limits;
 use crate::dns::{FakeServer, record, reply};
 use crate::server::{QUICK, Running, Seen, TestServer, ports};
 
-/// A port at which nothing listens.
-pub(crate) async fn closed_port() -> u16 {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap().local_addr().unwrap().port()
+/// A port at which nothing listens; it stays taken as long as the tests run, so that nobody else gets it.
+pub(crate) fn closed_port() -> u16 {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).unwrap();
+    let port = socket.local_addr().unwrap().port();
+    std::mem::forget(socket);
+    port
 }
 
 /// A port whose packets are dropped: the queue of its listener is full and nobody takes from it.
@@ -89,7 +93,7 @@ fn rule_ports(attempts: &[Attempt]) -> Vec<u16> {
 #[tokio::test]
 async fn closed_ports_are_passed_in_the_rules_order() {
     let server = TestServer::start().await;
-    let closed = [closed_port().await, closed_port().await];
+    let closed = [closed_port(), closed_port()];
     let dir = device_with_ports(&server, [closed[0], closed[1], server.address.port()]).await;
     let mut device = Running::start(&dir.path().join("d"), QUICK);
     let attempts = attempts_until_welcome(&mut device).await;
@@ -105,7 +109,7 @@ async fn closed_ports_are_passed_in_the_rules_order() {
 async fn a_dropped_port_costs_a_wait_that_is_shorter_the_next_time_and_each_round_begins_with_it() {
     let server = TestServer::start().await;
     let dropped = DroppingPort::new();
-    let dir = device_with_ports(&server, [dropped.port, closed_port().await, closed_port().await]).await;
+    let dir = device_with_ports(&server, [dropped.port, closed_port(), closed_port()]).await;
     let limits =
         Limits { tcp_wait: Duration::from_millis(300), tcp_wait_after_silence: Duration::from_millis(100), ..QUICK };
     let mut device = Running::start(&dir.path().join("d"), limits);
@@ -271,7 +275,7 @@ async fn the_servers_name_is_looked_up_with_the_configured_name_servers() {
 async fn the_server_is_told_of_the_failures_before_the_success() {
     let server = TestServer::start().await;
     let there = server.address.port();
-    let dir = device_with_ports(&server, [closed_port().await, there, there]).await;
+    let dir = device_with_ports(&server, [closed_port(), there, there]).await;
     let mut device = Running::start(&dir.path().join("d"), QUICK);
     let entries = server.until(|seen| if let Seen::Diary(entries) = seen { Some(entries) } else { None }).await;
     let told: Vec<_> = entries.iter().map(|entry| (entry.rule_port, entry.stage)).collect();

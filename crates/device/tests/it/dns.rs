@@ -12,6 +12,7 @@ use tokio::net::UdpSocket;
 use vouch_device::connect::dns::{Lookup, Resolver};
 use vouch_device::limits::{LIMITS, Limits};
 
+/// For servers that stay silent: where an answer comes, a slow machine has its time.
 const QUICK: Limits = Limits { dns_wait: Duration::from_millis(300), ..LIMITS };
 
 /// A name server that answers each question with the packets that a test gives for it.
@@ -89,7 +90,7 @@ fn both() -> Vec<IpAddr> {
 }
 
 async fn look_up(servers: &[SocketAddr], host: &str) -> Lookup {
-    Resolver::new(servers, &QUICK).look_up(host).await
+    Resolver::new(servers, &LIMITS).look_up(host).await
 }
 
 fn failures(lookup: &Lookup) -> String {
@@ -118,7 +119,7 @@ async fn localhost_and_addresses_ask_nobody() {
 async fn a_silent_server_is_given_up_for_the_next() {
     let silent = FakeServer::start(|_| Vec::new()).await;
     let good = FakeServer::start(|question| vec![bytes(honest(question))]).await;
-    let found = look_up(&[silent.address, good.address], "iot.example").await;
+    let found = Resolver::new(&[silent.address, good.address], &QUICK).look_up("iot.example").await;
     assert_eq!(found.addresses, both());
     assert!(failures(&found).contains("no answer within"), "{}", failures(&found));
 }
@@ -164,9 +165,9 @@ async fn a_flood_of_forged_answers_ends_at_the_bound() {
             packets
         }
     };
-    let at_the_bound = FakeServer::start(flood(QUICK.dns_strays)).await;
+    let at_the_bound = FakeServer::start(flood(LIMITS.dns_strays)).await;
     assert_eq!(look_up(&[at_the_bound.address], "iot.example").await.addresses, both());
-    let over_it = FakeServer::start(flood(QUICK.dns_strays + 1)).await;
+    let over_it = FakeServer::start(flood(LIMITS.dns_strays + 1)).await;
     let found = look_up(&[over_it.address], "iot.example").await;
     assert!(found.addresses.is_empty());
     assert!(failures(&found).contains("do not answer the question"), "{}", failures(&found));
@@ -216,7 +217,7 @@ async fn each_server_of_the_list_can_be_asked_first() {
     let two = FakeServer::start(|question| vec![bytes(honest(question))]).await;
     let servers = [one.address, two.address];
     for (first, expected) in [(0, one.address), (1, two.address), (2, one.address), (usize::MAX, two.address)] {
-        let found = Resolver::new(&servers, &QUICK).beginning_with(first).look_up("iot.example").await;
+        let found = Resolver::new(&servers, &LIMITS).beginning_with(first).look_up("iot.example").await;
         assert_eq!(found.report.unwrap().servers, [expected], "{first}");
     }
 }
@@ -255,9 +256,9 @@ fn chain(count: usize) -> impl Fn(&Message) -> Vec<Vec<u8>> {
 
 #[tokio::test]
 async fn aliases_are_followed_up_to_the_bound() {
-    let longest = FakeServer::start(chain(QUICK.dns_aliases)).await;
+    let longest = FakeServer::start(chain(LIMITS.dns_aliases)).await;
     assert_eq!(look_up(&[longest.address], "iot.example").await.addresses, both());
-    let too_long = FakeServer::start(chain(QUICK.dns_aliases + 1)).await;
+    let too_long = FakeServer::start(chain(LIMITS.dns_aliases + 1)).await;
     let found = look_up(&[too_long.address], "iot.example").await;
     assert!(found.addresses.is_empty());
     assert!(failures(&found).contains("aliases"), "{}", failures(&found));
@@ -302,7 +303,7 @@ async fn a_loop_of_aliases_ends() {
         assert!(found.addresses.is_empty());
         assert!(failures(&found).contains("loop"), "{}", failures(&found));
     }
-    assert!(over_answers.asked() <= 2 * (QUICK.dns_aliases + 1), "{}", over_answers.asked());
+    assert!(over_answers.asked() <= 2 * (LIMITS.dns_aliases + 1), "{}", over_answers.asked());
 }
 
 #[tokio::test]
@@ -326,9 +327,9 @@ async fn the_number_of_addresses_and_servers_is_bounded() {
         vec![bytes(answer)]
     })
     .await;
-    assert_eq!(look_up(&[many.address], "iot.example").await.addresses.len(), QUICK.addresses);
+    assert_eq!(look_up(&[many.address], "iot.example").await.addresses.len(), LIMITS.addresses);
     let silent = FakeServer::start(|_| Vec::new()).await;
-    let found = look_up(&[silent.address; 5], "iot.example").await;
+    let found = Resolver::new(&[silent.address; 5], &QUICK).look_up("iot.example").await;
     assert_eq!(found.report.unwrap().servers.len(), QUICK.dns_servers);
 }
 

@@ -14,3 +14,5 @@ mod proxy;
 mod server;
 mod session;
 mod stored;
+#[path = "../../../../tests/tinyproxy.rs"]
+mod tinyproxy;

@@ -1,13 +1,12 @@
 //! Proxies: a real one with and without a password, and false ones of each kind.
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use keys::keystore::KeystoreSpec;
 use keys::profile::Profile;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream, UdpSocket};
+use tokio::net::{TcpListener, UdpSocket};
 use vouch_device::ProvisionError;
 use vouch_device::config::{DeviceConfig, ProxyConfig, ProxyCredentials};
 use vouch_device::connect::attempt::{Attempt, AttemptResult};
@@ -18,46 +17,8 @@ use vouch_device::{ProvisionOptions, provision};
 use zeroize::Zeroizing;
 
 use crate::connect::{attempts_until_welcome, closed_port};
-use crate::server::{PATIENCE, QUICK, Running, TestServer, config, ports};
-
-/// The real proxy, on a port of its own, stopped when dropped.
-struct Tinyproxy {
-    port: u16,
-    child: Child,
-    _dir: tempfile::TempDir,
-}
-
-impl Tinyproxy {
-    async fn start(more: &str) -> Tinyproxy {
-        let dir = tempfile::tempdir().unwrap();
-        let port = closed_port().await;
-        let text = format!("Port {port}\nListen 127.0.0.1\nAllow 127.0.0.1\nTimeout 60\nMaxClients 20\n{more}");
-        let path = dir.path().join("tinyproxy.conf");
-        std::fs::write(&path, text).unwrap();
-        let child = Command::new("tinyproxy")
-            .args(["-d", "-c"])
-            .arg(&path)
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("this test needs `tinyproxy`: install the package of that name");
-        let proxy = Tinyproxy { port, child, _dir: dir };
-        let up = async {
-            while TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.is_err() {
-                tokio::time::sleep(Duration::from_millis(10)).await;
-            }
-        };
-        tokio::time::timeout(PATIENCE, up).await.expect("tinyproxy does not listen");
-        proxy
-    }
-}
-
-impl Drop for Tinyproxy {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
+use crate::server::{QUICK, Running, TestServer, config, ports};
+use crate::tinyproxy::Tinyproxy;
 
 /// A proxy that answers each CONNECT with these bytes and keeps the connection open.
 async fn fake(answer: &'static [u8]) -> (u16, tokio::task::JoinHandle<()>) {
@@ -111,7 +72,7 @@ async fn failed_attempts(server: &TestServer, config: DeviceConfig, limits: Limi
 #[tokio::test]
 async fn a_real_proxy_is_used_for_enrolment_and_session() {
     let server = TestServer::start().await;
-    let proxy = Tinyproxy::start("").await;
+    let proxy = Tinyproxy::start("127.0.0.1", "");
     let dir = tempfile::tempdir().unwrap();
     let device = dir.path().join("d");
     server.provision_with(&device, through(proxy.port, &server, None)).await.unwrap();
@@ -127,7 +88,7 @@ async fn a_real_proxy_is_used_for_enrolment_and_session() {
 #[tokio::test]
 async fn a_real_proxy_with_a_password_lets_only_the_right_one_through() {
     let server = TestServer::start().await;
-    let proxy = Tinyproxy::start("BasicAuth factory geheim\n").await;
+    let proxy = Tinyproxy::start("127.0.0.1", "BasicAuth factory geheim\n");
     let dir = tempfile::tempdir().unwrap();
     let device = dir.path().join("d");
     let right = Some(("factory", "geheim"));
@@ -155,11 +116,11 @@ async fn a_real_proxy_with_a_password_lets_only_the_right_one_through() {
 async fn a_port_that_the_proxy_forbids_is_passed_to_the_next() {
     let server = TestServer::start().await;
     let allowed = server.address.port();
-    let proxy = Tinyproxy::start(&format!("ConnectPort {allowed}\n")).await;
+    let proxy = Tinyproxy::start("127.0.0.1", &format!("ConnectPort {allowed}\n"));
     let dir = tempfile::tempdir().unwrap();
     let device = dir.path().join("d");
     let mut config = through(proxy.port, &server, None);
-    config.ports = ports([closed_port().await, allowed, allowed]);
+    config.ports = ports([closed_port(), allowed, allowed]);
     server.provision_with(&device, config).await.unwrap();
     let mut device = Running::start(&device, QUICK);
     let attempts = attempts_until_welcome(&mut device).await;
@@ -171,7 +132,7 @@ async fn a_port_that_the_proxy_forbids_is_passed_to_the_next() {
 #[tokio::test]
 async fn each_false_proxy_has_its_own_result_and_the_server_never_hears_of_it() {
     let server = TestServer::start().await;
-    let limits = Limits { proxy_wait: Duration::from_millis(200), ..QUICK };
+    let impatient = Limits { proxy_wait: Duration::from_millis(200), ..QUICK };
     type Expected = fn(&AttemptResult) -> bool;
     let cases: [(&[u8], Expected); 5] = [
         (b"HTTP/1.1 407 Proxy Authentication Required\r\n\r\n", |result| {
@@ -184,6 +145,7 @@ async fn each_false_proxy_has_its_own_result_and_the_server_never_hears_of_it() 
     ];
     for (answer, expected) in cases {
         let (port, task) = fake(answer).await;
+        let limits = if answer.is_empty() { impatient } else { QUICK };
         let attempts = failed_attempts(&server, through(port, &server, None), limits).await;
         let rule_ports: Vec<_> = attempts.iter().map(|attempt| attempt.rule_port.unwrap()).collect();
         assert_eq!(rule_ports, [31314, 993, 443]);
@@ -210,7 +172,7 @@ async fn with_a_proxy_the_servers_name_is_never_looked_up_and_never_dialled() {
 #[tokio::test]
 async fn a_proxy_that_is_not_there_is_tried_once_a_round() {
     let server = TestServer::start().await;
-    let attempts = failed_attempts(&server, through(closed_port().await, &server, None), QUICK).await;
+    let attempts = failed_attempts(&server, through(closed_port(), &server, None), QUICK).await;
     assert_eq!(attempts.len(), 1);
     assert_eq!(attempts[0].result, AttemptResult::TcpRefused);
 }

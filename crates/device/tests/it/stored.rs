@@ -117,7 +117,7 @@ async fn a_device_without_a_server_starts_the_app_it_has_stored() {
     let mut running = Running::start(&path, QUICK);
     logged(&mut running, "kept").await;
     running.stop().await;
-    let nowhere = [closed_port().await; 3];
+    let nowhere = [closed_port(); 3];
     change_config(dir.path(), |config| config.ports = ports(nowhere));
     let mut running = Running::start(&path, QUICK);
     logged(&mut running, "found meter-constant-4711").await;

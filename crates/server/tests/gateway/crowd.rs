@@ -2,15 +2,16 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::rig::device::{TestDevice, tcp_from};
 use crate::rig::link::Link;
-use crate::rig::{NAME, Rig};
+use crate::rig::{NAME, PATIENCE, Rig};
 use keys::pki::ServerName;
 use keys::profile::Profile;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
+use tokio::time::timeout;
 use tokio_rustls::rustls::ClientConnection;
 use vouch_server::gateway::{GatewayLimits, Turned};
 use vouch_server::limits::LIMITS;
@@ -18,9 +19,6 @@ use vouch_server::limits::LIMITS;
 const CROWD: usize = 1_000;
 const ATTACKER: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2));
 const ELSEWHERE: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 3));
-/// What a device may wait for its welcome.
-const SOON: Duration = Duration::from_secs(2);
-
 /// Deadlines far beyond the test, so that only the shares help the device.
 fn patient() -> GatewayLimits {
     let long = Duration::from_secs(600);
@@ -51,11 +49,11 @@ fn client_hello(device: &TestDevice) -> Vec<u8> {
     hello
 }
 
+/// Long before any deadline of the crowd.
 async fn logs_in_soon(rig: &Rig, device: &TestDevice) {
-    let start = Instant::now();
-    let login = Link::login_from(device, rig.addr(), ELSEWHERE, device.identity.clone()).await;
+    let login = Link::login_from(device, rig.addr(), ELSEWHERE, device.identity.clone());
+    let login = timeout(PATIENCE, login).await.expect("the crowd is in the way");
     assert!(login.is_ok(), "{:?}", login.err());
-    assert!(start.elapsed() < SOON, "took {:?}", start.elapsed());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -97,8 +95,9 @@ async fn a_thousand_that_stop_after_the_servers_flight_keep_no_device_out() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_stops_is_out_after_the_deadline_of_its_stage() {
-    let short = Duration::from_millis(200);
-    let limits = GatewayLimits { hello_deadline: short, flight_deadline: short, ..GatewayLimits::default() };
+    // Whoever sends its ClientHello at once is in time, on a slow machine too.
+    let (hello_deadline, flight_deadline) = (Duration::from_secs(1), Duration::from_millis(200));
+    let limits = GatewayLimits { hello_deadline, flight_deadline, ..GatewayLimits::default() };
     let rig = Rig::with(limits, LIMITS, 60).await;
     let device = rig.device(Profile::Modern).await;
     let hello = client_hello(&device);

@@ -20,7 +20,7 @@ const CLAIMS: [&str; 5] = ["C02", "C04", "C05", "C06", "C09"];
 /// How long one device may take until its app speaks.
 const SETTLE: Duration = Duration::from_secs(15);
 /// How long the server may take to say what it saw of something that has happened.
-const ECHO: Duration = Duration::from_secs(5);
+const ECHO: Duration = Duration::from_secs(15);
 
 /// One verified, or refuted, sentence.
 #[derive(Debug)]
