@@ -11,7 +11,7 @@ use super::document::{Relationships, Resource, SelfLink, created, many, one as s
 use super::error::ApiError;
 use super::orders::{Restart, to_the_end};
 use super::query::Asked;
-use super::request::{self, Bearer, Document, Json, Names, OneName, Sent};
+use super::request::{self, Bearer, Document, Json, Name, Names, OneName, Sent};
 use crate::fleet::{Demand, DeviceGroup, EnvVars, GroupId, GroupType};
 use crate::store::{GroupFilter, Listed};
 
@@ -100,12 +100,7 @@ pub(super) async fn restart(
     _: Bearer,
     Path(id): Path<String>,
 ) -> Result<StatusCode, ApiError> {
-    let group = find(&central, &id).await?;
-    to_the_end(async move {
-        central.restart_group(group.id, Restart::Now).await?;
-        Ok(StatusCode::NO_CONTENT)
-    })
-    .await
+    restart_all(central, &id, Restart::Now).await
 }
 
 pub(super) async fn conditional_restart(
@@ -113,12 +108,7 @@ pub(super) async fn conditional_restart(
     _: Bearer,
     Path(id): Path<String>,
 ) -> Result<StatusCode, ApiError> {
-    let group = find(&central, &id).await?;
-    to_the_end(async move {
-        central.restart_group(group.id, Restart::WhenReady).await?;
-        Ok(StatusCode::NO_CONTENT)
-    })
-    .await
+    restart_all(central, &id, Restart::WhenReady).await
 }
 
 /// Assigns devices; each starts on the group's deployment, also one that was in the group already. What can be assigned is.
@@ -128,14 +118,7 @@ pub(super) async fn assign(
     Path(id): Path<String>,
     Json(Names { data }): Json<Names>,
 ) -> Result<StatusCode, ApiError> {
-    let group = find(&central, &id).await?.id;
-    let mut errors = Vec::new();
-    for name in data {
-        if let Err(error) = assign_one(&central, group, &name.id).await {
-            errors.push(error);
-        }
-    }
-    if errors.is_empty() { Ok(StatusCode::NO_CONTENT) } else { Err(ApiError::partly(errors)) }
+    move_each(&central, &id, data, Move::In).await
 }
 
 /// Takes devices out of a group; their agents stop and their apps go. What can be taken out is.
@@ -145,14 +128,7 @@ pub(super) async fn unassign(
     Path(id): Path<String>,
     Json(Names { data }): Json<Names>,
 ) -> Result<StatusCode, ApiError> {
-    let group = find(&central, &id).await?.id;
-    let mut errors = Vec::new();
-    for name in data {
-        if let Err(error) = unassign_one(&central, group, &name.id).await {
-            errors.push(error);
-        }
-    }
-    if errors.is_empty() { Ok(StatusCode::NO_CONTENT) } else { Err(ApiError::partly(errors)) }
+    move_each(&central, &id, data, Move::Out).await
 }
 
 pub(super) async fn set_min_supported(
@@ -166,23 +142,41 @@ pub(super) async fn set_min_supported(
     Ok(StatusCode::NO_CONTENT)
 }
 
-async fn assign_one(central: &Central, group: GroupId, name: &str) -> Result<(), ApiError> {
-    let device = central.device(name).await?;
-    let central = central.clone();
+async fn restart_all(central: Central, id: &str, restart: Restart) -> Result<StatusCode, ApiError> {
+    let group = find(&central, id).await?;
     to_the_end(async move {
-        let spki = central.store.assign_device(device.id, group).await?;
-        central.restart(&spki).await;
-        Ok(())
+        central.restart_group(group.id, restart).await?;
+        Ok(StatusCode::NO_CONTENT)
     })
     .await
 }
 
-async fn unassign_one(central: &Central, group: GroupId, name: &str) -> Result<(), ApiError> {
+/// Into a group, or out of it.
+#[derive(Clone, Copy)]
+enum Move {
+    In,
+    Out,
+}
+
+async fn move_each(central: &Central, id: &str, devices: Vec<Name>, to: Move) -> Result<StatusCode, ApiError> {
+    let group = find(central, id).await?.id;
+    let mut errors = Vec::new();
+    for name in devices {
+        if let Err(error) = move_one(central, group, &name.id, to).await {
+            errors.push(error);
+        }
+    }
+    if errors.is_empty() { Ok(StatusCode::NO_CONTENT) } else { Err(ApiError::partly(errors)) }
+}
+
+async fn move_one(central: &Central, group: GroupId, name: &str, to: Move) -> Result<(), ApiError> {
     let device = central.device(name).await?;
     let central = central.clone();
     to_the_end(async move {
-        let spki = central.store.unassign_device(device.id, group).await?;
-        central.stop(&spki).await;
+        match to {
+            Move::In => central.restart(&central.store.assign_device(device.id, group).await?).await,
+            Move::Out => central.stop(&central.store.unassign_device(device.id, group).await?).await,
+        }
         Ok(())
     })
     .await
