@@ -158,9 +158,18 @@ async fn the_app_comes_over_the_session_in_pieces_and_runs() {
     assert_eq!(hash, sha256(&app));
     assert_eq!(bytes, app.len() as u64);
     assert_eq!(device.started().await, (hash, 0));
-    let welcome = fixture.server.line("hello from").await;
-    assert_eq!(welcome.level, LogLevel::Log);
-    assert_eq!(fixture.server.state(|state| state.sha256 == Some(hash)).await.error, None);
+    // Either may come first.
+    let (mut line, mut state) = (None, None);
+    let both = |seen| {
+        match seen {
+            Seen::Logs(lines) => line = lines.into_iter().find(|line| line.text.contains("hello from")).or(line.take()),
+            Seen::State(told) if told.sha256 == Some(hash) => state = Some(told),
+            _ => {}
+        }
+        line.clone().zip(state.clone())
+    };
+    let (line, state) = fixture.server.until(both).await;
+    assert_eq!((line.level, state.error), (LogLevel::Log, None));
     let stored = std::fs::read_dir(fixture.path()).unwrap().map(|entry| entry.unwrap().file_name());
     assert!(stored.into_iter().all(|name| !name.to_string_lossy().contains("app")));
     device.stop().await;
