@@ -111,17 +111,45 @@ impl Align {
             lines.push(format!("roll-out {} has {} for group {name}", id(rollout)?, paint(Tone::Good, "begun")));
         }
         lines.push(match begun.len() {
-            0 => format!("nothing to do: every device that can runs {}, or its roll-out has begun", self.os_version),
+            0 => format!("nothing to do in any group: all that can run {}, or its roll-out has begun", self.os_version),
             _ => "next: vouch rollout list".to_owned(),
         });
+        let skew = central.get("/fleet/skew")?["data"]["versions"].as_array().cloned().unwrap_or_default();
+        lines.extend(left_out(&skew, &releases, &self.os_version));
         output.result(&json!(begun), &lines.join("\n"));
         Ok(())
     }
 }
 
+/// What is to be said of devices that a release has an image for and no roll-out reaches, since they are in no group.
+fn left_out(runs: &[Value], releases: &[Value], version: &str) -> Option<String> {
+    let images = releases.iter().filter_map(|release| release["attributes"]["images"].as_array()).flatten();
+    let models: Vec<_> = images.filter_map(|image| image["models"].as_array()).flatten().collect();
+    let behind = runs.iter().filter(|run| models.contains(&&run["model"]) && run["os_version"] != version);
+    let count: u64 = behind.filter_map(|run| run["without_group"].as_u64()).sum();
+    let next = "`vouch device move DEVICE --group GROUP`, then align again";
+    (count > 0).then(|| format!("{} in no group and get no update: {next}", paint(Tone::Bad, &are(count))))
+}
+
+fn are(count: u64) -> String {
+    if count == 1 { "1 device is".to_owned() } else { format!("{count} devices are") }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn devices_in_no_group_that_a_release_is_for_are_named() {
+        let releases = [json!({ "attributes": { "images": [{ "models": ["a", "b"] }] } })];
+        let run = |model: &str, version: &str| json!({ "model": model, "os_version": version, "devices": 5, "without_group": 1 });
+        let in_groups = json!({ "model": "a", "os_version": "1.3.0", "devices": 5 });
+        let said = |runs: &[Value]| left_out(runs, &releases, "1.4.0");
+        assert_eq!(said(&[run("a", "1.4.0"), run("c", "1.3.0"), in_groups]), None);
+        assert!(said(&[run("a", "1.3.0")]).unwrap().contains("1 device is"));
+        let never = json!({ "model": "b", "devices": 1, "without_group": 1 });
+        assert!(said(&[run("a", "1.3.0"), never]).unwrap().contains("2 devices are"));
+    }
 
     #[test]
     fn the_verdict_says_whether_there_is_skew() {

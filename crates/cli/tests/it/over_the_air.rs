@@ -137,6 +137,11 @@ fn a_device_that_demands_custodians_is_provisioned_from_a_bundle_and_updated_ove
     let shown = bench.value(&["rollout", "show", &rollout]);
     assert_eq!((&shown["attributes"]["confirmed"], &shown["attributes"]["failed"]), (&json!(1), &json!(0)));
     bench.wait_for_skew("1.1.0");
+    // One content key at its birth and one for the update, the newest first.
+    let keys = bench.value(&["device", "show", provisioned["device_id"].as_str().unwrap()])["key_releases"].clone();
+    let images: Vec<_> = keys.as_array().unwrap().iter().map(|key| key["image_sha256"].as_str().unwrap()).collect();
+    assert_eq!(images.first(), booting["manifest_sha256"].as_str().as_ref(), "{keys} {booting}");
+    assert!(images.len() > 1 && images[1] != images[0], "{keys}");
     end(device);
 
     let mut device = bench.boot();

@@ -15,6 +15,7 @@ mod enrolment_tokens;
 mod error;
 mod fleet;
 mod health;
+mod key_releases;
 mod libraries;
 pub mod listener;
 mod log_filter;

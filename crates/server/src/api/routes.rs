@@ -11,8 +11,8 @@ use tokio::time::timeout;
 
 use super::error::ApiError;
 use super::{
-    Central, accounts, alarms, auth, deployments, devicegroups, devices, enrolment_tokens, fleet, health, libraries,
-    logs, logstream, products, refresh_tokens, release_log, releases, rollouts, self_tests, status,
+    Central, accounts, alarms, auth, deployments, devicegroups, devices, enrolment_tokens, fleet, health, key_releases,
+    libraries, logs, logstream, products, refresh_tokens, release_log, releases, rollouts, self_tests, status,
 };
 
 pub(super) fn router(central: &Central) -> Router {
@@ -48,6 +48,7 @@ pub(super) fn router(central: &Central) -> Router {
         .route("/devices/{id}/accept_older_vault", post(devices::accept_older_vault))
         .route("/devices/{id}/alarms", delete(devices::dismiss_alarms))
         .route("/devices/{id}/self_test", get(self_tests::last))
+        .route("/devices/{id}/key_releases", get(key_releases::list))
         .route("/devices/{id}/logs", get(logs::history))
         .route("/devices/{id}/diary", get(logs::diary))
         .route("/deployments", get(deployments::list).post(deployments::create))

@@ -121,6 +121,8 @@ pub struct Skew {
     pub version: Option<String>,
     /// How many.
     pub devices: i64,
+    /// How many of them are in no group, so that no roll-out reaches them.
+    pub without_group: i64,
 }
 
 impl Phase {

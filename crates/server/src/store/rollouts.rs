@@ -262,14 +262,18 @@ impl Store {
     /// # Errors
     /// The state could not be read.
     pub async fn skew(&self, group: Option<GroupId>) -> Result<Vec<Skew>, StoreError> {
-        let mut query =
-            QueryBuilder::<Sqlite>::new("SELECT model, os_version, COUNT(*) FROM devices WHERE revoked_ms IS NULL");
+        let mut query = QueryBuilder::<Sqlite>::new(
+            "SELECT model, os_version, COUNT(*), COUNT(*) - COUNT(group_id) FROM devices WHERE revoked_ms IS NULL",
+        );
         if let Some(group) = group {
             query.push(" AND group_id = ").push_bind(group.to_string());
         }
         query.push(" GROUP BY model, os_version ORDER BY model, os_version");
-        let rows = query.build_query_as::<(String, Option<String>, i64)>().fetch_all(self.readers()).await?;
-        Ok(rows.into_iter().map(|(model, version, devices)| Skew { model, version, devices }).collect())
+        let rows = query.build_query_as::<(String, Option<String>, i64, i64)>().fetch_all(self.readers()).await?;
+        Ok(rows
+            .into_iter()
+            .map(|(model, version, devices, without_group)| Skew { model, version, devices, without_group })
+            .collect())
     }
 
     /// The groups that have a device of a model for which this release has an image, and that does not run its version; but for those in which

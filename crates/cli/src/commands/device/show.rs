@@ -13,6 +13,8 @@ use crate::output::{Output, Tone, paint};
 
 /// How many of the newest attempts to connect are shown.
 const ATTEMPTS: usize = 12;
+/// How many of the newest content keys that it was given are shown to scripts.
+const KEY_RELEASES: usize = 20;
 
 /// Show one device: where it is assigned, what it runs, and why it is or is not connected.
 #[derive(Args, Debug)]
@@ -36,6 +38,8 @@ struct Known {
     error: Option<Value>,
     /// Its last self-test.
     self_test: Option<Value>,
+    /// The newest times at which it was given the content key of an OS image, the newest first.
+    key_releases: Vec<Value>,
 }
 
 impl Show {
@@ -47,6 +51,7 @@ impl Show {
         let value = json!({
             "device": known.device, "group": known.group, "connection": sentences, "attempts": known.attempts,
             "last_status": known.status, "last_error": known.error, "self_test": known.self_test,
+            "key_releases": known.key_releases,
         });
         output.result(&value, &known.text(&sentences)?);
         Ok(())
@@ -71,7 +76,10 @@ impl Known {
         let (status, error) = (newest("status")?, newest("server.error")?);
         let self_test =
             central.found(&format!("/devices/{id}/self_test"))?.map(|answer| answer["data"]["attributes"].clone());
-        Ok(Self { group: group.map(|answer| answer["data"].clone()), attempts, status, error, self_test, device })
+        let keys = central.get(&format!("/devices/{id}/key_releases?page[number]=1&page[size]={KEY_RELEASES}"))?;
+        let key_releases = keys["data"].as_array().cloned().unwrap_or_default();
+        let group = group.map(|answer| answer["data"].clone());
+        Ok(Self { group, attempts, status, error, self_test, key_releases, device })
     }
 
     /// What is to be said about its connection.
@@ -161,6 +169,13 @@ impl Known {
         }
     }
 
+    /// The last content key of an OS image that it was given.
+    fn key_release(&self) -> String {
+        let Some(last) = self.key_releases.first() else { return "never given one over the air".to_owned() };
+        let text = |name: &str| last[name].as_str().unwrap_or("-");
+        format!("given at {} for {}", text("at"), text("image_sha256"))
+    }
+
     fn text(&self, sentences: &[String]) -> Result<String> {
         let attributes = &self.device["attributes"];
         let text = |name: &str| attributes[name].as_str().unwrap_or("-").replace('\n', " ");
@@ -186,6 +201,7 @@ impl Known {
                     .as_u64()
                     .map_or_else(|| "none reported".to_owned(), |generation| format!("generation {generation}")),
             ),
+            ("image key", self.key_release()),
             ("self-test", self.self_test_line()),
             ("application", text("deployment_sha")),
             ("free memory", free),
@@ -273,7 +289,15 @@ mod tests {
         all.as_object_mut().unwrap().extend(attributes.as_object().unwrap().clone());
         let group = json!({ "type": "development_devicegroup", "attributes": { "name": "shop" } });
         let device = json!({ "id": "0011223344556677", "attributes": all });
-        Known { device, group: Some(group), attempts: Vec::new(), status: None, error: None, self_test: None }
+        Known {
+            device,
+            group: Some(group),
+            attempts: Vec::new(),
+            status: None,
+            error: None,
+            self_test: None,
+            key_releases: vec![],
+        }
     }
 
     fn why(known: &Known) -> String {
