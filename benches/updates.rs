@@ -62,7 +62,7 @@ pub async fn prepare(dir: &Path, len: u32) -> Result<()> {
         uploader: group.owner,
         images: vec![image],
     };
-    let release = store.create_release(&new, &[], &[]).await?.0.id;
+    let release = store.create_release(&new, &[]).await?.0.id;
     let phases = "100%".parse()?;
     let new = NewRollout { release, group: group.id, creator: group.owner, phases, max_failures: 10 };
     store.create_rollout(&new).await?;

@@ -88,7 +88,7 @@ impl Shop {
             uploader: self.account,
             images: models.iter().map(image).collect(),
         };
-        self.store.create_release(&new, &[], &[]).await.unwrap().0
+        self.store.create_release(&new, &[]).await.unwrap().0
     }
 
     async fn start(&self, release: &Release, phases: &str, max_failures: u32) -> Result<Rollout, ChangeError> {
@@ -273,10 +273,7 @@ async fn a_release_that_fits_nobody_is_not_rolled_out_and_a_version_never_change
         uploader: shop.account,
         images: Vec::new(),
     };
-    assert!(matches!(
-        shop.store.create_release(&again, &[], &[]).await,
-        Err(ChangeError::Rule(Rule::ReleaseVersionTaken))
-    ));
+    assert!(matches!(shop.store.create_release(&again, &[]).await, Err(ChangeError::Rule(Rule::ReleaseVersionTaken))));
     assert_eq!(shop.store.releases(ALL).await.unwrap().items, [release]);
 }
 

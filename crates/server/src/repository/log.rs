@@ -1,43 +1,40 @@
 //! The transparency log of releases: one tree, of which a checkpoint is signed only when all that it covers is on the disk.
 //!
-//! The checkpoint signed last is in a file beside the database. A database that was put back to an older state cannot make a second tree:
-//! nothing is signed until the same releases are in it again, in the same order.
+//! Its entries are in a file, and the checkpoint signed last in another, beside the database and apart from it: a database that was put back
+//! to an older state takes nothing from the log, so that there is never a second tree. A release is in the log before the database has it.
 
 use std::collections::HashMap;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Seek as _, SeekFrom, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::{PoisonError, RwLock};
+use std::sync::{PoisonError, RwLock, RwLockReadGuard};
 
 use keys::cbor;
 use keys::note::NoteSigner;
 use keys::private_file::{self, Existing, PrivateFileError};
 use release::author::{DraftError, Log};
-use release::log::{LogError, SignedTree, verify_checkpoint};
+use release::log::{LogError, LoggedRelease, SignedTree, verify_checkpoint};
 use release::manifest::Manifest;
 
 use super::RepositoryError;
-use crate::store::{NewLogEntry, Store};
 
 /// The checkpoint signed last, in the server's folder.
 pub const CHECKPOINT_FILE: &str = "release-log.checkpoint";
+/// The entries, one in each line, in hex.
+pub const ENTRIES_FILE: &str = "release-log.entries";
 
 /// The log. What it answers is in memory.
 pub(super) struct ReleaseLog {
-    file: PathBuf,
+    dir: PathBuf,
     state: RwLock<State>,
 }
 
-#[derive(Default)]
 struct State {
     tree: Log,
     numbers: HashMap<[u8; 32], u64>,
-    /// The checkpoint signed last, and its note.
-    signed: Option<(SignedTree, String)>,
-}
-
-/// What is to be appended, and the tree as it is then.
-pub(super) struct Appending {
-    pub(super) entries: Vec<NewLogEntry>,
-    tree: Log,
+    /// The checkpoint over the whole tree.
+    note: String,
 }
 
 /// Why the log cannot be kept.
@@ -46,6 +43,25 @@ pub enum ReleaseLogError {
     /// The file of the checkpoint signed last.
     #[error(transparent)]
     File(#[from] PrivateFileError),
+    /// The file of the entries.
+    #[error("{}: {error}", .file.display())]
+    Io {
+        /// The file.
+        file: PathBuf,
+        /// What the system said.
+        error: io::Error,
+    },
+    /// A line that is no entry.
+    #[error(
+        "{}: line {line} is no entry of the transparency log; restore the file from a copy, the checkpoint beside it says how many lines it must have at least",
+        .file.display()
+    )]
+    Damaged {
+        /// The file.
+        file: PathBuf,
+        /// Which line, from 1.
+        line: u64,
+    },
     /// A checkpoint of another key.
     #[error("{}: {error}; it belongs to the key of the log: restore both from one copy", .file.display())]
     Checkpoint {
@@ -54,18 +70,30 @@ pub enum ReleaseLogError {
         /// Why.
         error: LogError,
     },
-    /// Entries that are not those of the checkpoint.
+    /// Entries, and nothing says which of them were signed.
+    #[error("{} is missing, and there are entries of the transparency log: restore it from a copy", .0.display())]
+    NoCheckpoint(PathBuf),
+    /// Fewer entries than were signed.
     #[error(
-        "the database holds other releases than the transparency log's checkpoint over {0} entries, which is public: two histories would be signed. Restore the database from a newer copy"
+        "{}: {have} of the {signed} entries that the transparency log's checkpoint covers; restore the file from a newer copy",
+        .file.display()
     )]
-    Forked(u64),
-    /// A release that is not the one that stood there.
-    #[error(
-        "the database was put back to an older state: it has {have} of the {signed} entries of the transparency log. Upload the releases that came after, in the order of the log, before any other"
-    )]
-    OutOfOrder {
+    Short {
+        /// The file.
+        file: PathBuf,
         /// Entries that are there.
         have: u64,
+        /// Entries of the checkpoint.
+        signed: u64,
+    },
+    /// Entries that are not those of the checkpoint.
+    #[error(
+        "{}: other entries than those of the transparency log's checkpoint over {signed}, which is public: two histories would be signed. Restore the file from another copy",
+        .file.display()
+    )]
+    Forked {
+        /// The file.
+        file: PathBuf,
         /// Entries of the checkpoint.
         signed: u64,
     },
@@ -76,85 +104,28 @@ pub enum ReleaseLogError {
 
 impl ReleaseLog {
     /// Reads the log of a server, and holds it against the checkpoint that was signed last.
-    pub(super) async fn open(dir: &Path, store: &Store, signer: &NoteSigner) -> Result<Self, RepositoryError> {
-        let file = dir.join(CHECKPOINT_FILE);
-        let (mut entries, mut numbers) = (Vec::new(), HashMap::new());
-        for (number, (image, entry)) in (0..).zip(store.release_log().await?) {
-            numbers.insert(image, number);
-            entries.push(entry);
-        }
-        let tree = Log::of(entries).map_err(ReleaseLogError::from)?;
-        let signed = read_checkpoint(&file, signer)?;
-        if let Some((known, _)) = signed.as_ref().filter(|(known, _)| known.size <= tree.size())
-            && tree.root(known.size).map_err(ReleaseLogError::from)? != known.root
-        {
-            return Err(ReleaseLogError::Forked(known.size).into());
-        }
-        let log = Self { file, state: RwLock::new(State { tree, numbers, signed }) };
-        match log.behind() {
-            Some((have, signed)) => tracing::error!(
-                have,
-                signed,
-                "the database lacks releases of the transparency log; none is proved until they are uploaded again"
-            ),
-            None => log.sign(signer)?,
-        }
-        Ok(log)
+    pub(super) fn open(dir: &Path, signer: &NoteSigner) -> Result<Self, RepositoryError> {
+        let state = RwLock::new(State::read(dir, signer)?);
+        Ok(Self { dir: dir.to_owned(), state })
     }
 
-    /// What has to be appended for these manifests: none of those that are there already.
-    ///
-    /// # Errors
-    /// [`ReleaseLogError::OutOfOrder`] when the result would contradict what was signed.
-    pub(super) fn plan(&self, manifests: &[&Manifest]) -> Result<Appending, ReleaseLogError> {
-        let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
-        let (mut tree, mut entries) = (state.tree.clone(), Vec::new());
-        for manifest in manifests {
-            let image = manifest.hash().0;
-            if !state.numbers.contains_key(&image) {
-                let number = tree.append(manifest)?;
-                entries.push(NewLogEntry { number, image, entry: release::log::entry(manifest) });
-            }
+    /// Appends an entry for each of these manifests that has none yet, and signs. It blocks, and is not called twice at a time.
+    pub(super) fn append(&self, manifests: &[&Manifest], signer: &NoteSigner) -> Result<(), ReleaseLogError> {
+        // From the disk: an attempt before this one may have failed halfway.
+        let State { mut tree, numbers, .. } = State::read(&self.dir, signer)?;
+        let before = lines(&tree);
+        for manifest in manifests.iter().filter(|manifest| !numbers.contains_key(&manifest.hash().0)) {
+            tree.append(manifest)?;
         }
-        if let Some((signed, _)) = state.signed.as_ref().filter(|(signed, _)| signed.size > state.tree.size())
-            && tree.size() >= signed.size
-            && tree.root(signed.size)? != signed.root
-        {
-            return Err(ReleaseLogError::OutOfOrder { have: state.tree.size(), signed: signed.size });
-        }
-        Ok(Appending { entries, tree })
-    }
-
-    /// Takes over what is on the disk by now, and signs it. It blocks.
-    pub(super) fn appended(&self, appending: Appending, signer: &NoteSigner) -> Result<(), ReleaseLogError> {
-        {
-            let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
-            state.numbers.extend(appending.entries.iter().map(|entry| (entry.image, entry.number)));
-            state.tree = appending.tree;
-        }
-        self.sign(signer)
-    }
-
-    /// Signs the whole tree, if that was not done and contradicts nothing. The checkpoint is on the disk before anybody sees it.
-    fn sign(&self, signer: &NoteSigner) -> Result<(), ReleaseLogError> {
-        let (signed, note) = {
-            let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
-            let size = state.tree.size();
-            if state.signed.as_ref().is_some_and(|(signed, _)| signed.size >= size) {
-                return Ok(());
-            }
-            (SignedTree { size, root: state.tree.root(size)? }, state.tree.checkpoint(size, signer)?)
-        };
-        private_file::write(&self.file, note.as_bytes(), Existing::Replace)?;
-        self.state.write().unwrap_or_else(PoisonError::into_inner).signed = Some((signed, note));
+        let after = lines(&tree);
+        write(&self.dir, before.len(), after.get(before.len()..).unwrap_or_default())?;
+        let state = State::sign(&self.dir, tree, signer)?;
+        *self.state.write().unwrap_or_else(PoisonError::into_inner) = state;
         Ok(())
     }
 
-    /// How many entries are there and how many were signed, when the database was put back.
-    fn behind(&self) -> Option<(u64, u64)> {
-        let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
-        let (have, signed) = (state.tree.size(), state.signed.as_ref()?.0.size);
-        (have < signed).then_some((have, signed))
+    fn state(&self) -> RwLockReadGuard<'_, State> {
+        self.state.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The proof that a manifest is in the log, under the newest checkpoint.
@@ -162,42 +133,103 @@ impl ReleaseLog {
     /// # Errors
     /// [`ReleaseLogError::Tree`].
     pub(super) fn proof(&self, image: &[u8; 32], signer: &NoteSigner) -> Result<Option<Vec<u8>>, ReleaseLogError> {
-        let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
-        let (Some(number), Some(size)) = (state.numbers.get(image), state.served()) else { return Ok(None) };
-        if *number >= size {
-            return Ok(None);
-        }
-        Ok(Some(cbor::encode(&state.tree.prove(*number, size, signer)?)))
+        let state = self.state();
+        let Some(number) = state.numbers.get(image) else { return Ok(None) };
+        Ok(Some(cbor::encode(&state.tree.prove(*number, state.tree.size(), signer)?)))
     }
 
-    /// The newest checkpoint; none while the database lacks what it covers.
-    pub(super) fn checkpoint(&self) -> Option<String> {
-        let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
-        state.served()?;
-        state.signed.as_ref().map(|(_, note)| note.clone())
+    /// The newest checkpoint.
+    pub(super) fn checkpoint(&self) -> String {
+        self.state().note.clone()
     }
 
     /// A file of the log as C2SP tlog-tiles names it, below `tile/`.
     pub(super) fn tile(&self, path: &str) -> Option<Vec<u8>> {
-        let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
-        state.tree.tile(state.served()?, path)
+        let state = self.state();
+        state.tree.tile(state.tree.size(), path)
     }
 }
 
 impl State {
-    /// Over how many entries the checkpoint is that is shown.
-    fn served(&self) -> Option<u64> {
-        self.signed.as_ref().map(|(signed, _)| signed.size).filter(|size| *size <= self.tree.size())
+    /// What is on the disk; what was not signed yet is signed.
+    fn read(dir: &Path, signer: &NoteSigner) -> Result<Self, ReleaseLogError> {
+        let tree = read_entries(dir)?;
+        let have = tree.size();
+        let Some((SignedTree { size: signed, root }, note)) = read_checkpoint(dir, signer)? else {
+            return if have == 0 {
+                Self::sign(dir, tree, signer)
+            } else {
+                Err(ReleaseLogError::NoCheckpoint(dir.join(CHECKPOINT_FILE)))
+            };
+        };
+        let file = dir.join(ENTRIES_FILE);
+        if have < signed {
+            return Err(ReleaseLogError::Short { file, have, signed });
+        }
+        if tree.root(signed)? != root {
+            return Err(ReleaseLogError::Forked { file, signed });
+        }
+        if have > signed { Self::sign(dir, tree, signer) } else { Ok(Self { numbers: numbers(&tree), tree, note }) }
+    }
+
+    /// Signs the whole tree. The checkpoint is on the disk before anybody sees it.
+    fn sign(dir: &Path, tree: Log, signer: &NoteSigner) -> Result<Self, ReleaseLogError> {
+        let note = tree.checkpoint(tree.size(), signer)?;
+        private_file::write(&dir.join(CHECKPOINT_FILE), note.as_bytes(), Existing::Replace)?;
+        Ok(Self { numbers: numbers(&tree), tree, note })
     }
 }
 
-fn read_checkpoint(file: &Path, signer: &NoteSigner) -> Result<Option<(SignedTree, String)>, ReleaseLogError> {
+/// Which number each manifest has.
+fn numbers(tree: &Log) -> HashMap<[u8; 32], u64> {
+    let entries = (0..).zip(tree.entries());
+    entries.filter_map(|(number, entry)| Some((LoggedRelease::from_entry(entry).ok()?.manifest.0, number))).collect()
+}
+
+/// The file of a tree.
+fn lines(tree: &Log) -> String {
+    tree.entries().iter().map(|entry| const_hex::encode(entry) + "\n").collect()
+}
+
+fn read_entries(dir: &Path) -> Result<Log, ReleaseLogError> {
+    let file = dir.join(ENTRIES_FILE);
+    let bytes = match fs::read(&file) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+        read => read.map_err(|error| ReleaseLogError::Io { file: file.clone(), error })?,
+    };
+    let mut entries = Vec::new();
+    // What the power cut off in the middle of a line was never signed.
+    let whole = bytes.split_inclusive(|byte| *byte == b'\n').map_while(|line| line.strip_suffix(b"\n"));
+    for (line, text) in (1..).zip(whole) {
+        let entry = const_hex::decode(text).ok().filter(|entry| LoggedRelease::from_entry(entry).is_ok());
+        let entry = entry.filter(|entry| const_hex::encode(entry).as_bytes() == text);
+        entries.push(entry.ok_or_else(|| ReleaseLogError::Damaged { file: file.clone(), line })?);
+    }
+    Ok(Log::of(entries)?)
+}
+
+/// Writes behind so many bytes of the file of entries, which are all that count of it until now.
+fn write(dir: &Path, at: usize, text: &str) -> Result<(), ReleaseLogError> {
+    let path = dir.join(ENTRIES_FILE);
+    let write = || {
+        let mut file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path)?;
+        file.set_len(at as u64)?;
+        file.seek(SeekFrom::End(0))?;
+        file.write_all(text.as_bytes())?;
+        file.sync_all()?;
+        File::open(dir)?.sync_all()
+    };
+    write().map_err(|error| ReleaseLogError::Io { file: path.clone(), error })
+}
+
+fn read_checkpoint(dir: &Path, signer: &NoteSigner) -> Result<Option<(SignedTree, String)>, ReleaseLogError> {
+    let file = dir.join(CHECKPOINT_FILE);
     if !file.exists() {
         return Ok(None);
     }
-    let bytes = private_file::read(file)?;
+    let bytes = private_file::read(&file)?;
     let note = String::from_utf8_lossy(bytes.expose()).into_owned();
     let signed = verify_checkpoint(&signer.key().to_string(), &note);
-    let signed = signed.map_err(|error| ReleaseLogError::Checkpoint { file: file.to_owned(), error })?;
+    let signed = signed.map_err(|error| ReleaseLogError::Checkpoint { file, error })?;
     Ok(Some((signed, note)))
 }

@@ -27,7 +27,7 @@ use release::manifest::ManifestHash;
 
 pub use self::apps::{AppRefused, Deploying};
 use self::log::ReleaseLog;
-pub use self::log::{CHECKPOINT_FILE, ReleaseLogError};
+pub use self::log::{CHECKPOINT_FILE, ENTRIES_FILE, ReleaseLogError};
 use self::metadata::Metadata;
 pub use self::metadata::MetadataFile;
 use self::online_keys::{OnlineKeys, OnlineKeysError};
@@ -101,7 +101,7 @@ impl Repository {
         let keys = OnlineKeys::open(dir, name)?;
         let metadata = Metadata::read(&store).await?;
         let root_version = metadata.root_version();
-        let log = ReleaseLog::open(dir, &store, &keys.log).await?;
+        let log = ReleaseLog::open(dir, &keys.log)?;
         Ok(Self(Arc::new(Inner {
             store,
             keys,
@@ -170,8 +170,8 @@ impl Repository {
         Ok(self.0.log.proof(image, &self.0.keys.log)?)
     }
 
-    /// The newest checkpoint of the transparency log; none while the database lacks releases that it covers.
-    pub fn log_checkpoint(&self) -> Option<String> {
+    /// The newest checkpoint of the transparency log.
+    pub fn log_checkpoint(&self) -> String {
         self.0.log.checkpoint()
     }
 

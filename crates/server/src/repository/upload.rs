@@ -13,7 +13,6 @@ use release::bundle::{Bundle, BundleError, BundleImage, Report, ReportError, ver
 use release::manifest::Manifest;
 use release::root::{RootContent, RootError};
 
-use super::log::Appending;
 use super::{Inner, MetadataFile, ReleaseLogError, Repository};
 use crate::fleet::{AccountId, NewRelease, NewReleaseImage, Release, ReleaseImage, Rollout, Rule};
 use crate::store::{ChangeError, NewOsImage, Store};
@@ -111,7 +110,7 @@ impl Repository {
     /// release again keeps newer roots and targets that came with it, and changes nothing else, so that whoever lost the answer asks again.
     ///
     /// # Errors
-    /// [`UploadError`]; nothing of it is kept then.
+    /// [`UploadError`]; nothing of it is kept then. Only when the database fails at the very end, the log has the entries already.
     pub async fn accept(&self, upload: NewOsImage, uploader: AccountId) -> Result<Accepted, UploadError> {
         // One at a time: roots, targets and log that are compared here are those that are there in the end. Devices are answered meanwhile.
         let _accepting = self.0.accepting.lock().await;
@@ -125,16 +124,12 @@ impl Repository {
         let (checked, upload) = checked.await.map_err(io::Error::other)??;
         let manifests: Vec<_> = checked.bundle.images.iter().map(BundleImage::manifest).collect();
         self.keeps_quorums(&checked, known_targets).await?;
-        let appending = self.0.log.plan(&manifests)?;
         if let Some(release) = self.same(&manifests).await? {
-            let mut newer = checked.metadata;
+            let Checked { metadata: mut newer, .. } = self.logged(checked).await?;
             newer.retain(|file| file.role == "root" || known_targets.is_none_or(|known| file.version > known));
             let mut metadata = self.0.metadata.lock().await;
-            let paused =
-                self.0.store.append_release_log(&appending.entries, &newer).await.map_err(ChangeError::from)?;
+            let paused = self.0.store.publish_release_metadata(&newer).await.map_err(ChangeError::from)?;
             let is_newer_root = self.publish(&mut metadata, newer);
-            drop(metadata);
-            self.appended(appending).await?;
             return Ok(Accepted { release, is_known: true, is_newer_root, paused });
         }
         let found = checked.report.targets_version;
@@ -150,13 +145,11 @@ impl Repository {
             keep_images(&store, &checked.bundle, &upload)?;
             Ok::<_, io::Error>(checked)
         });
-        let checked = kept.await.map_err(io::Error::other)??;
+        let checked = self.logged(kept.await.map_err(io::Error::other)??).await?;
         let new = new_release(&checked, uploader);
         let mut metadata = self.0.metadata.lock().await;
-        let (release, paused) = self.0.store.create_release(&new, &appending.entries, &checked.metadata).await?;
+        let (release, paused) = self.0.store.create_release(&new, &checked.metadata).await?;
         let is_newer_root = self.publish(&mut metadata, checked.metadata);
-        drop(metadata);
-        self.appended(appending).await?;
         Ok(Accepted { release, is_known: false, is_newer_root, paused })
     }
 
@@ -182,10 +175,15 @@ impl Repository {
         Ok(known.filter(|known| known.images.iter().map(|image| image.image).collect::<BTreeSet<_>>() == images))
     }
 
-    async fn appended(&self, appending: Appending) -> Result<(), UploadError> {
+    /// Enters the manifests into the transparency log.
+    async fn logged(&self, checked: Checked) -> Result<Checked, UploadError> {
         let inner = Arc::clone(&self.0);
-        let signed = tokio::task::spawn_blocking(move || inner.log.appended(appending, &inner.keys.log));
-        Ok(signed.await.map_err(io::Error::other)??)
+        let logged = tokio::task::spawn_blocking(move || {
+            let manifests: Vec<_> = checked.bundle.images.iter().map(BundleImage::manifest).collect();
+            inner.log.append(&manifests, &inner.keys.log)?;
+            Ok::<_, UploadError>(checked)
+        });
+        logged.await.map_err(io::Error::other)?
     }
 }
 

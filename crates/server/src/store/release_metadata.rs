@@ -2,7 +2,8 @@
 
 use sqlx::{Sqlite, Transaction};
 
-use super::{Store, StoreError};
+use super::{Store, StoreError, approvals};
+use crate::fleet::Rollout;
 use crate::repository::MetadataFile;
 
 impl Store {
@@ -32,6 +33,19 @@ impl Store {
         put(&mut change, files).await?;
         change.commit().await?;
         Ok(())
+    }
+
+    /// Keeps newer roots and targets. Gives the roll-outs that are paused by it, since they approve their releases no longer.
+    ///
+    /// # Errors
+    /// The state could not be written.
+    pub async fn publish_release_metadata(&self, files: &[MetadataFile]) -> Result<Vec<Rollout>, StoreError> {
+        let mut change = self.begin().await?;
+        put(&mut change, files).await?;
+        let paused = approvals::pause_others(&mut change).await?;
+        change.commit().await?;
+        self.read_running().await?;
+        Ok(paused)
     }
 }
 

@@ -3,10 +3,7 @@
 use release::version::OsVersion;
 use sqlx::FromRow;
 
-use super::{
-    ChangeError, Listed, NewLogEntry, Page, Store, StoreError, approvals, is_duplicate, release_log, release_metadata,
-    row, unix_ms,
-};
+use super::{ChangeError, Listed, Page, Store, StoreError, approvals, is_duplicate, release_metadata, row, unix_ms};
 use crate::fleet::{NewRelease, Release, ReleaseId, ReleaseImage, Rollout, Rule};
 use crate::repository::MetadataFile;
 
@@ -51,15 +48,13 @@ impl Store {
         Ok(found.is_some())
     }
 
-    /// Keeps a release with its entries of the transparency log, and the metadata that came with it. Its encrypted images must be in their
-    /// files, durably. Gives the roll-outs as well that are paused by it, since the metadata approve their releases no longer.
+    /// Keeps a release, and the metadata that came with it. Its encrypted images must be in their files, durably. Gives the roll-outs as well that are paused by it, since the metadata approve their releases no longer.
     ///
     /// # Errors
     /// The product has a release of this version.
     pub async fn create_release(
         &self,
         new: &NewRelease,
-        log: &[NewLogEntry],
         metadata: &[MetadataFile],
     ) -> Result<(Release, Vec<Rollout>), ChangeError> {
         let id = ReleaseId::random();
@@ -99,7 +94,6 @@ impl Store {
                     .await?;
             }
         }
-        release_log::append(&mut change, log).await?;
         release_metadata::put(&mut change, metadata).await?;
         let paused = approvals::pause_others(&mut change).await?;
         change.commit().await?;

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use keys::note::{NoteKey, NoteSigner};
@@ -20,8 +21,9 @@ use tlog_tiles::{
     record_hash, tree_hash,
 };
 use vouch_server::limits::LIMITS;
-use vouch_server::repository::{CHECKPOINT_FILE, ReleaseLogError, Repository, RepositoryError};
-use vouch_server::store::NewLogEntry;
+use vouch_server::repository::{
+    CHECKPOINT_FILE, ENTRIES_FILE, ReleaseLogError, Repository, RepositoryError, UploadError,
+};
 
 use crate::releases::{Maker, V, seconds, upload};
 use crate::rig::Rig;
@@ -42,10 +44,9 @@ fn manifest(version: u16) -> Manifest {
     encrypt(&[7], description).unwrap().1.manifest
 }
 
-fn entries(manifests: &[Manifest]) -> Vec<NewLogEntry> {
-    let one =
-        |(number, manifest): (u64, &Manifest)| NewLogEntry { number, image: manifest.hash().0, entry: entry(manifest) };
-    (0..).zip(manifests).map(one).collect()
+/// As the file of the log holds them.
+fn entries(manifests: &[Manifest]) -> String {
+    manifests.iter().map(|manifest| const_hex::encode(entry(manifest)) + "\n").collect()
 }
 
 /// Fetches as anybody may: status, head, body.
@@ -210,7 +211,7 @@ async fn a_flipped_byte_and_a_foreign_checkpoint_are_noticed() {
     let manifests: Vec<_> = (0..MANY).map(|n| manifest(u16::try_from(n).unwrap())).collect();
     let rig = Rig::logged(LIMITS, &entries(&manifests)).await;
     let (addr, key) = (rig.addr, rig.repository.keys().log.key().clone());
-    let (note, proof) = (rig.repository.log_checkpoint().unwrap(), rig.repository.log_proof(&manifests[7].hash().0));
+    let (note, proof) = (rig.repository.log_checkpoint(), rig.repository.log_proof(&manifests[7].hash().0));
     let read = tokio::task::spawn_blocking(move || {
         let (_, signed) = checkpoint(addr, &key);
         for damaged in ["tile/0/000", "tile/0/001.p/44"] {
@@ -315,22 +316,36 @@ async fn opened(rig: &Rig) -> Result<Repository, RepositoryError> {
 
 #[tokio::test]
 async fn a_restart_keeps_the_tree_and_its_name() {
-    let manifests: Vec<_> = (0..3).map(manifest).collect();
-    let rig = Rig::logged(LIMITS, &entries(&manifests)).await;
+    let manifests: Vec<_> = (0..5).map(manifest).collect();
+    let rig = Rig::logged(LIMITS, &entries(&manifests[..3])).await;
     let again = opened(&rig).await.unwrap();
     assert_eq!(again.log_checkpoint(), rig.repository.log_checkpoint());
     assert_eq!(again.log_tile("0/000.p/3"), rig.repository.log_tile("0/000.p/3"));
-    // A cut between the entry and the checkpoint over it: the next start signs.
-    let more = manifest(4);
-    let late = NewLogEntry { number: 3, image: more.hash().0, entry: entry(&more) };
-    rig.store.append_release_log(std::slice::from_ref(&late), &[]).await.unwrap();
+    // The power went after one entry and in the middle of another, before the checkpoint: the next start signs what is whole.
+    let file = rig.dir.path().join(ENTRIES_FILE);
+    let all = entries(&manifests);
+    fs::write(&file, &all[..all.len() - 1]).unwrap();
     let again = opened(&rig).await.unwrap();
-    let proof = again.log_proof(&more.hash().0).unwrap().unwrap();
-    assert_eq!(verify_logged(&again.keys().log.key().to_string(), &more, &proof).unwrap().size, 4);
-    assert!(rig.store.append_release_log(std::slice::from_ref(&late), &[]).await.is_err(), "a number is given once");
+    let proof = again.log_proof(&manifests[3].hash().0).unwrap().unwrap();
+    assert_eq!(verify_logged(&again.keys().log.key().to_string(), &manifests[3], &proof).unwrap().size, 4);
+    assert_eq!(again.log_proof(&manifests[4].hash().0).unwrap(), None);
+    // What was cut off leaves nothing behind when the next release comes.
+    let maker = Maker::of(&again);
+    let parts = maker.release(&again, V, 1, &[0, 1]);
+    accept(&again, &rig, &maker.bundle(&parts)).await.unwrap();
+    let expected = entries(&[&manifests[..4], std::slice::from_ref(&parts.manifest)].concat());
+    assert_eq!(fs::read_to_string(&file).unwrap(), expected);
+    assert_eq!(opened(&rig).await.unwrap().log_checkpoint(), again.log_checkpoint());
 }
 
-/// Attack, or a mishap: a database from before is put back, or another one, under a log that was signed already.
+/// Uploads to another server than that of the rig, over the same database.
+async fn accept(server: &Repository, rig: &Rig, bundle: &[u8]) -> Result<bool, UploadError> {
+    let mut file = rig.store.new_os_image().unwrap();
+    file.write(bundle).unwrap();
+    server.accept(file, rig.account.parse().unwrap()).await.map(|accepted| accepted.is_known)
+}
+
+/// Attack, or a mishap: a database from before is put back, or another one, beside a log that was signed already.
 #[tokio::test]
 async fn a_database_that_was_put_back_makes_no_second_tree() {
     let first = Rig::start().await;
@@ -340,44 +355,66 @@ async fn a_database_that_was_put_back_makes_no_second_tree() {
     for parts in [&one, &two] {
         upload(&first, &maker.bundle(parts)).await.expect(201);
     }
-    let checkpoint = first.repository.log_checkpoint().unwrap();
+    let checkpoint = first.repository.log_checkpoint();
+    let logged = fs::read_to_string(first.dir.path().join(ENTRIES_FILE)).unwrap();
 
-    // The same keys and the same checkpoint, above a database without the releases.
-    let put_back = async |entries: &[NewLogEntry]| {
-        let rig = Rig::logged(LIMITS, entries).await;
-        let keys = rig.dir.path().join("online-keys");
-        fs::remove_dir_all(&keys).unwrap();
-        fs::create_dir(&keys).unwrap();
-        for file in fs::read_dir(first.dir.path().join("online-keys")).unwrap() {
-            let file = file.unwrap();
-            fs::copy(file.path(), keys.join(file.file_name())).unwrap();
-        }
-        fs::copy(first.dir.path().join(CHECKPOINT_FILE), rig.dir.path().join(CHECKPOINT_FILE)).unwrap();
-        rig
-    };
-    let rig = put_back(&[]).await;
-    let mut server = opened(&rig).await.unwrap();
-    assert_eq!((server.log_checkpoint(), server.log_tile("0/000.p/1")), (None, None), "nothing is said meanwhile");
-    let accept = async |server: &Repository, bundle: &[u8]| {
-        let mut file = rig.store.new_os_image().unwrap();
-        file.write(bundle).unwrap();
-        server.accept(file, rig.account.parse().unwrap()).await.map(|accepted| accepted.is_known)
-    };
-    assert!(!accept(&server, &maker.bundle(&one)).await.unwrap());
-    assert_eq!(server.log_proof(&one.manifest.hash().0).unwrap(), None);
-    server = opened(&rig).await.unwrap();
-    let other = maker.release(&first.repository, OsVersion::new(1, 5, 0), 2, &[0, 1]);
-    let error = accept(&server, &maker.bundle(&other)).await.unwrap_err().to_string();
-    assert!(error.contains("1 of the 2 entries"), "{error}");
-    assert!(!accept(&server, &maker.bundle(&two)).await.unwrap());
-    assert_eq!(server.log_checkpoint(), Some(checkpoint));
+    // The same keys and the same log, beside a database without the releases.
+    let rig = Rig::start().await;
+    let keys = Path::new("online-keys");
+    let files = fs::read_dir(first.dir.path().join(keys)).unwrap().map(|file| keys.join(file.unwrap().file_name()));
+    for file in files.chain([CHECKPOINT_FILE.into(), ENTRIES_FILE.into()]) {
+        fs::copy(first.dir.path().join(&file), rig.dir.path().join(&file)).unwrap();
+    }
+    let server = opened(&rig).await.unwrap();
+    assert_eq!(server.log_checkpoint(), checkpoint, "the log is whole");
     assert!(server.log_proof(&one.manifest.hash().0).unwrap().is_some());
 
-    let rig = put_back(&entries(&[manifest(1), manifest(2)])).await;
-    let forked = opened(&rig).await.map(|_| ());
-    assert!(matches!(forked, Err(RepositoryError::Log(ReleaseLogError::Forked(2)))), "{forked:?}");
-    let rig = Rig::start().await;
-    fs::copy(first.dir.path().join(CHECKPOINT_FILE), rig.dir.path().join(CHECKPOINT_FILE)).unwrap();
-    let foreign = opened(&rig).await.map(|_| ());
-    assert!(matches!(foreign, Err(RepositoryError::Log(ReleaseLogError::Checkpoint { .. }))), "{foreign:?}");
+    // A lost release that comes again has its place; another one in the place of a lost one gets a place of its own.
+    let other = maker.release(&first.repository, OsVersion::new(1, 5, 0), 2, &[0, 1]);
+    for parts in [&one, &other] {
+        assert!(!accept(&server, &rig, &maker.bundle(parts)).await.unwrap());
+    }
+    for server in [&server, &opened(&rig).await.unwrap()] {
+        for (number, parts) in (0..).zip([&one, &two, &other]) {
+            let proof = server.log_proof(&parts.manifest.hash().0).unwrap().unwrap();
+            let logged = verify_logged(&server.keys().log.key().to_string(), &parts.manifest, &proof).unwrap();
+            assert_eq!((logged.index, logged.size), (number, 3));
+        }
+    }
+    let now = fs::read_to_string(rig.dir.path().join(ENTRIES_FILE)).unwrap();
+    assert!(now.starts_with(&logged), "what was signed stays the beginning");
+}
+
+/// Attack, or a mishap: files of the log that do not belong together.
+#[tokio::test]
+async fn a_log_that_is_not_the_one_that_was_signed_is_not_gone_on_with() {
+    let manifests: Vec<_> = (0..3).map(manifest).collect();
+    let rig = Rig::logged(LIMITS, &entries(&manifests)).await;
+    let (file, checkpoint) = (rig.dir.path().join(ENTRIES_FILE), rig.dir.path().join(CHECKPOINT_FILE));
+    let refused = async |content: &str| {
+        fs::write(&file, content).unwrap();
+        match opened(&rig).await.map(|_| ()) {
+            Err(RepositoryError::Log(error)) => error,
+            other => panic!("{other:?}"),
+        }
+    };
+    let short = refused(&entries(&manifests[..2])).await;
+    assert!(matches!(short, ReleaseLogError::Short { have: 2, signed: 3, .. }), "{short}");
+    let whole = entries(&manifests);
+    let cut = refused(&whole[..whole.len() - 1]).await;
+    assert!(matches!(cut, ReleaseLogError::Short { have: 2, signed: 3, .. }), "{cut}");
+    let forked = refused(&entries(&[manifest(1), manifest(2), manifest(9), manifest(10)])).await;
+    assert!(matches!(forked, ReleaseLogError::Forked { signed: 3, .. }), "{forked}");
+    for (line, damage) in [(2, whole.replacen('\n', "\n\n", 1)), (4, format!("{whole}00\n")), (1, format!("0x{whole}"))] {
+        let damaged = refused(&damage).await;
+        assert!(matches!(damaged, ReleaseLogError::Damaged { line: at, .. } if at == line), "{damaged}");
+    }
+    fs::write(&file, &whole).unwrap();
+    opened(&rig).await.unwrap();
+    fs::remove_file(&checkpoint).unwrap();
+    assert!(matches!(refused(&whole).await, ReleaseLogError::NoCheckpoint(_)));
+
+    let other = Rig::start().await;
+    fs::copy(other.dir.path().join(CHECKPOINT_FILE), &checkpoint).unwrap();
+    assert!(matches!(refused(&whole).await, ReleaseLogError::Checkpoint { .. }));
 }

@@ -23,9 +23,9 @@ use vouch_server::api::{Central, MEDIA_TYPE};
 use vouch_server::bus::{AgentControl, Bus};
 use vouch_server::fleet::{AgentIdSecret, DeviceLogin, NewDevice};
 use vouch_server::limits::{LIMITS, Limits};
-use vouch_server::repository::Repository;
+use vouch_server::repository::{ENTRIES_FILE, Repository};
 use vouch_server::status::{GatewayNumbers, Listener, Troubles, Vitals};
-use vouch_server::store::{NewLogEntry, RedeemError, Store};
+use vouch_server::store::{RedeemError, Store};
 
 /// No wait of a test is longer.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
@@ -78,17 +78,16 @@ impl Rig {
     }
 
     pub(crate) async fn with(limits: Limits) -> Self {
-        Self::logged(limits, &[]).await
+        Self::logged(limits, "").await
     }
 
-    /// With entries in the transparency log.
-    pub(crate) async fn logged(limits: Limits, entries: &[NewLogEntry]) -> Self {
+    /// With these lines in the file of the transparency log.
+    pub(crate) async fn logged(limits: Limits, entries: &str) -> Self {
         let dir = TempDir::new().unwrap();
         let secret = AgentIdSecret::new(Secret::new(vec![1; AgentIdSecret::BYTES]));
         let store = Store::create(dir.path(), secret, &limits).await.unwrap();
         let hash = password::hash(&Secret::from(PASSWORD.to_owned())).unwrap();
         let account = store.create_account(&USER.parse().unwrap(), "admin@example.com", &hash).await.unwrap();
-        store.append_release_log(entries, &[]).await.unwrap();
         let (journal, task) = store.journal();
         tokio::spawn(task.run());
         let bus = Bus::new(&limits, journal);
@@ -103,10 +102,13 @@ impl Rig {
             gateway: Arc::new(|| GatewayNumbers { logins: 7, ..GatewayNumbers::default() }),
             troubles: troubles.clone(),
         };
-        let repository =
-            Repository::open(dir.path(), store.clone(), "server.example", crate::releases::tls_roots(), &limits)
-                .await
-                .unwrap();
+        let open =
+            || Repository::open(dir.path(), store.clone(), "server.example", crate::releases::tls_roots(), &limits);
+        let mut repository = open().await.unwrap();
+        if !entries.is_empty() {
+            std::fs::write(dir.path().join(ENTRIES_FILE), entries).unwrap();
+            repository = open().await.unwrap();
+        }
         let central = Central::new(
             store.clone(),
             bus.clone(),

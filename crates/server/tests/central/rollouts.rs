@@ -22,7 +22,7 @@ async fn release(rig: &Rig, version: OsVersion, image: [u8; 32]) -> String {
             sealed_key: b"sealed".to_vec(),
         }],
     };
-    rig.store.create_release(&new, &[], &[]).await.unwrap().0.id.to_string()
+    rig.store.create_release(&new, &[]).await.unwrap().0.id.to_string()
 }
 
 fn rollout(release: &str, group: &str, attributes: &Value) -> Value {

@@ -51,7 +51,7 @@ impl Maker {
             uploader: rig.owner,
             images: vec![image(IMAGE, "test"), image([6; 32], "other")],
         };
-        rig.store.create_release(&new, &[], &[]).await.unwrap();
+        rig.store.create_release(&new, &[]).await.unwrap();
         Self { rig, bytes, content_key }
     }
 
