@@ -110,8 +110,9 @@ pub(super) async fn create(
     (new.device_image, new.agent_image) = compile_both(&central, surroundings, code.clone()).await?;
     let approval = data.text("approval")?.filter(|approval| !approval.is_empty()).map(str::as_bytes);
     let deploying = Deploying { group: group.id, owner: group.owner, app: &new.device_image, approval };
-    central.repository.admit_app(deploying).await?;
+    let admitted = central.repository.admit_app(deploying).await?;
     let deployment = central.store.create_deployment(&new).await?;
+    drop(admitted);
     Ok(created(show(&central, deployment, Some(code))))
 }
 

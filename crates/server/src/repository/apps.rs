@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 
 use keys::hashes::sha256;
 use release::apps::{AppError, ApprovedApp, owner_role, owners_with_quorum, verify_approval};
+use tokio::sync::MutexGuard;
 
+use super::metadata::Metadata;
 use super::{MetadataFile, Repository, seconds};
 use crate::fleet::{AccountId, GroupId};
 use crate::store::{DeployedApp, Store, StoreError};
@@ -20,6 +22,12 @@ pub struct Deploying<'a> {
     pub app: &'a [u8],
     /// The approval of the owner's quorum, if it came along.
     pub approval: Option<&'a [u8]>,
+}
+
+/// That an app may be deployed: while this is held, nobody changes who approves apps, and no other app is admitted.
+#[must_use = "whoever lets go of it before the deployment is there may deploy what is approved no more"]
+pub struct Admitted<'a> {
+    _held: MutexGuard<'a, Metadata>,
 }
 
 /// Why an app is not deployed.
@@ -76,13 +84,13 @@ impl Repository {
     ///
     /// # Errors
     /// [`AppRefused`].
-    pub async fn admit_app(&self, deploying: Deploying<'_>) -> Result<(), AppRefused> {
+    pub async fn admit_app(&self, deploying: Deploying<'_>) -> Result<Admitted<'_>, AppRefused> {
         let Deploying { group, owner, app, approval } = deploying;
         let mut metadata = self.0.metadata.lock().await;
         let Some(targets) = metadata.targets().map(<[u8]>::to_vec) else {
             return match approval {
                 Some(_) => Err(AppError::NoQuorum(owner.to_string()).into()),
-                None => Ok(()),
+                None => Ok(Admitted { _held: metadata }),
             };
         };
         let deployed = self.0.store.deployed_apps().await?;
@@ -90,7 +98,8 @@ impl Repository {
         let name = owner.to_string();
         let quorums = owners_with_quorum(&targets)?;
         if !quorums.contains(&name) && approval.is_none() {
-            return within(&deployed, &quorums, owner, hash, self.0.approved_apps);
+            within(&deployed, &quorums, owner, hash, self.0.approved_apps)?;
+            return Ok(Admitted { _held: metadata });
         }
         let known = metadata.delegated(&owner_role(&name)).cloned();
         let file = approval.map(<[u8]>::to_vec).or_else(|| known.as_ref().map(|known| known.file.clone()));
@@ -119,7 +128,7 @@ impl Repository {
             self.0.store.put_release_metadata(std::slice::from_ref(&file)).await?;
             metadata.put(file);
         }
-        Ok(())
+        Ok(Admitted { _held: metadata })
     }
 }
 

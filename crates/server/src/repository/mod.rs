@@ -25,7 +25,7 @@ use release::assignment::Assignment;
 use release::author::DraftError;
 use release::manifest::ManifestHash;
 
-pub use self::apps::{AppRefused, Deploying};
+pub use self::apps::{Admitted, AppRefused, Deploying};
 use self::log::ReleaseLog;
 pub use self::log::{CHECKPOINT_FILE, ENTRIES_FILE, ReleaseLogError};
 use self::metadata::Metadata;

@@ -1,5 +1,6 @@
 //! Who approves an app, at the server's door: the owner's quorum where the custodians gave the owner one, else the server's online key.
 
+use futures_util::future::join_all;
 use keys::purpose::KeyPurpose;
 use keys::signer::Signer;
 use release::apps::{AppError, ApprovedApp, OwnerQuorum, owner_role, verify_app};
@@ -130,6 +131,20 @@ async fn an_owner_with_a_quorum_has_no_app_deployed_or_approved_by_the_server() 
     shop.deploy(&shop.group, APP, None).await.expect(201);
     let mut trusted = shop.trusted(&device, APP).await;
     assert!(verify_app(&mut trusted, &shop.rig.account, &image(OTHER), OwnerQuorum::Demanded).is_err());
+}
+
+/// Attack: many apps are deployed at the same moment, each of which is the last that there is room for.
+#[tokio::test]
+async fn apps_that_are_deployed_at_once_are_admitted_one_after_the_other() {
+    let shop = Shop::open(false, Limits { approved_apps: 1, ..LIMITS }).await;
+    let mut groups = Vec::new();
+    for number in 0..6 {
+        groups.push((shop.rig.group(&shop.product, &format!("of {number}")).await, format!("server.log({number});\n")));
+    }
+    let all = join_all(groups.iter().map(|(group, code)| shop.deploy(group, code, None))).await;
+    let statuses: Vec<u16> = all.iter().map(|answer| answer.status).collect();
+    assert_eq!(statuses.iter().filter(|status| **status == 201).count(), 1, "{statuses:?}");
+    assert_eq!(statuses.iter().filter(|status| **status == 422).count(), 5, "{statuses:?}");
 }
 
 /// Attack: the people of one owner approve apps of another, or an OS image.
