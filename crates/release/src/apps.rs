@@ -3,11 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use keys::hashes::sha256;
+use keys::public::PublicKey;
 use sigstore_tuf::metadata::DelegatedRole;
 use sigstore_tuf::{Metadata, Targets};
 
 use crate::limits::LIMITS;
 use crate::manifest::Content;
+use crate::root::key_id;
 use crate::tuf::{Trusted, TufError, content, content_of, distinct};
 
 /// The role of the server's online key.
@@ -107,6 +109,17 @@ pub fn owners_with_quorum(targets: &[u8]) -> Result<BTreeSet<String>, AppError> 
     let roles = targets.signed().delegations.iter().flat_map(|all| &all.roles);
     let owner = |role: &DelegatedRole| role.name.strip_prefix(OWNER_ROLE).map(str::to_owned);
     Ok(roles.filter(|role| role.terminating).filter_map(owner).collect())
+}
+
+/// Whether targets whose signatures the caller has checked leave the apps of owners without a quorum to this key, or to nobody.
+///
+/// # Errors
+/// [`AppError::Metadata`] when these are no targets.
+pub fn server_approves(targets: &[u8], key: &PublicKey) -> Result<bool, AppError> {
+    let targets = Metadata::<Targets>::from_slice(targets).map_err(TufError::from)?;
+    let id = key_id(key).map_err(TufError::from)?;
+    let mut roles = targets.signed().delegations.iter().flat_map(|all| &all.roles);
+    Ok(roles.all(|role| role.name != SERVER_ROLE || role.keyids == [id.as_str()]))
 }
 
 /// Checks that an owner's quorum signed an approval: the metadata of their role, below targets whose signatures the caller has

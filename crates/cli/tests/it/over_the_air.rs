@@ -227,3 +227,70 @@ fn attack_a_bundle_whose_image_has_no_approval_of_the_anchors_custodians_makes_n
     assert!(!refused.status.success() && said.contains("is not installed"), "{said}");
     assert!(!Path::new(&bench.path("device")).exists());
 }
+
+/// Attack: whoever has stolen all files of the server runs a server of their own with them, after the custodians named new online keys.
+#[test]
+fn attack_stolen_online_keys_bring_nothing_to_a_device_that_has_seen_their_successors() {
+    let mut bench = Bench::new();
+    bench.release("1.0.0", &[]);
+    bench.roll_out("1.0.0");
+    output(bench.provision("device"));
+    let file = |bench: &Bench, name: &str, code: &str| {
+        fs::write(bench.path(name), code).unwrap();
+        bench.path(name)
+    };
+    let deploy = |bench: &Bench, code: &str| {
+        let (device, agent) = (file(bench, "device.nut", code), file(bench, "agent.nut", ""));
+        bench.server.deploy_files(Path::new(&device), Path::new(&agent));
+    };
+    let kept = bench.path("kept");
+    let log = |bench: &Bench, roots: &[u32]| {
+        let central = format!("http://{}", bench.server.http);
+        let roots: Vec<_> =
+            roots.iter().map(|number| bench.path(&format!("ceremony/roots/{number}.root.json"))).collect();
+        let mut arguments = vec!["release", "log", &central, "--checkpoint", &kept];
+        roots.iter().for_each(|root| arguments.extend(["--root", root]));
+        bench.value(&arguments)
+    };
+    assert_eq!(log(&bench, &[1])["size"], 1);
+    deploy(&bench, APP);
+    let mut device = bench.boot();
+    device.wait("the first start of the app", |event| event.to_string().contains("found nothing"));
+    bench.server.process.kill();
+    let copied = Command::new("cp").arg("-a").args([bench.path("server"), bench.path("stolen")]).status().unwrap();
+    assert!(copied.success());
+
+    bench.room.run(&["release", "server-keys", "--dir", "server", "--new", "--out", "server-keys.json"]);
+    bench.server.restart();
+    let hsm = bench.room.hsm.token("hsm");
+    let cards = ["ada", "ben"].map(|name| bench.room.card(name));
+    let mut rotate =
+        vec!["ceremony", "rotate", "--dir", "ceremony", "--hsm", &hsm, "--server-keys", "server-keys.json"];
+    cards.iter().for_each(|card| rotate.extend(["--custodian", card]));
+    bench.room.run(&rotate);
+    // Until a release brings the new root, the server goes on with what the devices know.
+    deploy(&bench, r#"server.log("under the old keys");"#);
+    device.wait("the second app", |event| event.to_string().contains("under the old keys"));
+    bench.release("1.1.0", &[]);
+    bench.roll_out("1.1.0");
+    device.wait("the update", |event| event["event"] == "booting" && event["version"] == "1.1.0");
+    device.event("welcomed");
+    bench.wait_for_skew("1.1.0");
+    deploy(&bench, r#"server.log("under the new keys");"#);
+    device.wait("the third app", |event| event.to_string().contains("under the new keys"));
+    let log = log(&bench, &[1, 2]);
+    assert_eq!((&log["size"], &log["consistent_with_size"]), (&json!(2), &json!(1)), "one log, under the next key");
+    end(device);
+
+    // On the same addresses, with the same names and keys for TLS.
+    bench.server.process.kill();
+    bench.server.dir = bench.root.path().join("stolen");
+    bench.server.restart();
+    deploy(&bench, OTHER);
+    let mut device = bench.boot();
+    device.wait("the stored app", |event| event.to_string().contains("under the new keys"));
+    let refused = device.event("app_unusable");
+    let why = refused["why"].as_str().unwrap();
+    assert!(why.contains("timestamp") && why.contains("threshold"), "for its signature, not for its age: {why}");
+    end(device);
+}

@@ -14,10 +14,11 @@ use keys::cbor;
 use keys::note::NoteSigner;
 use keys::private_file::{self, Existing, PrivateFileError};
 use release::author::{DraftError, Log};
-use release::log::{LogError, LoggedRelease, SignedTree, verify_checkpoint};
+use release::log::{LoggedRelease, SignedTree, verify_checkpoint};
 use release::manifest::Manifest;
 
 use super::RepositoryError;
+use super::online_keys::OnlineKeys;
 
 /// The checkpoint signed last, in the server's folder.
 pub const CHECKPOINT_FILE: &str = "release-log.checkpoint";
@@ -26,8 +27,14 @@ pub const ENTRIES_FILE: &str = "release-log.entries";
 
 /// The log. What it answers is in memory.
 pub(super) struct ReleaseLog {
-    dir: PathBuf,
+    files: Files,
     state: RwLock<State>,
+}
+
+/// Its files, and whose signatures the checkpoint may have.
+struct Files {
+    dir: PathBuf,
+    keys: Vec<String>,
 }
 
 struct State {
@@ -63,13 +70,8 @@ pub enum ReleaseLogError {
         line: u64,
     },
     /// A checkpoint of another key.
-    #[error("{}: {error}; it belongs to the key of the log: restore both from one copy", .file.display())]
-    Checkpoint {
-        /// Its file.
-        file: PathBuf,
-        /// Why.
-        error: LogError,
-    },
+    #[error("{}: not signed by a key of this server's log; it belongs to the online keys: restore both from one copy", .0.display())]
+    Checkpoint(PathBuf),
     /// Entries, and nothing says which of them were signed.
     #[error("{} is missing, and there are entries of the transparency log: restore it from a copy", .0.display())]
     NoCheckpoint(PathBuf),
@@ -103,23 +105,24 @@ pub enum ReleaseLogError {
 }
 
 impl ReleaseLog {
-    /// Reads the log of a server, and holds it against the checkpoint that was signed last.
-    pub(super) fn open(dir: &Path, signer: &NoteSigner) -> Result<Self, RepositoryError> {
-        let state = RwLock::new(State::read(dir, signer)?);
-        Ok(Self { dir: dir.to_owned(), state })
+    /// Reads the log of a server, and holds it against the checkpoint that was signed last, with one of these sets of keys.
+    pub(super) fn open(dir: &Path, sets: &[OnlineKeys], signer: &NoteSigner) -> Result<Self, RepositoryError> {
+        let files = Files { dir: dir.to_owned(), keys: sets.iter().map(|keys| keys.log.key().to_string()).collect() };
+        let state = RwLock::new(files.read(signer)?);
+        Ok(Self { files, state })
     }
 
-    /// Appends an entry for each of these manifests that has none yet, and signs. It blocks, and is not called twice at a time.
+    /// Appends an entry for each of these manifests that has none yet, and signs with this key. It blocks, and is not called twice at a time.
     pub(super) fn append(&self, manifests: &[&Manifest], signer: &NoteSigner) -> Result<(), ReleaseLogError> {
         // From the disk: an attempt before this one may have failed halfway.
-        let State { mut tree, numbers, .. } = State::read(&self.dir, signer)?;
+        let State { mut tree, numbers, .. } = self.files.read(signer)?;
         let before = lines(&tree);
         for manifest in manifests.iter().filter(|manifest| !numbers.contains_key(&manifest.hash().0)) {
             tree.append(manifest)?;
         }
         let after = lines(&tree);
-        write(&self.dir, before.len(), after.get(before.len()..).unwrap_or_default())?;
-        let state = State::sign(&self.dir, tree, signer)?;
+        self.files.append(before.len(), after.get(before.len()..).unwrap_or_default())?;
+        let state = self.files.sign(tree, signer)?;
         *self.state.write().unwrap_or_else(PoisonError::into_inner) = state;
         Ok(())
     }
@@ -150,33 +153,80 @@ impl ReleaseLog {
     }
 }
 
-impl State {
-    /// What is on the disk; what was not signed yet is signed.
-    fn read(dir: &Path, signer: &NoteSigner) -> Result<Self, ReleaseLogError> {
-        let tree = read_entries(dir)?;
+impl Files {
+    /// What is on the disk; what was not signed yet by this key is signed.
+    fn read(&self, signer: &NoteSigner) -> Result<State, ReleaseLogError> {
+        let tree = self.entries()?;
         let have = tree.size();
-        let Some((SignedTree { size: signed, root }, note)) = read_checkpoint(dir, signer)? else {
+        let Some((SignedTree { size: signed, root }, note, key)) = self.checkpoint()? else {
             return if have == 0 {
-                Self::sign(dir, tree, signer)
+                self.sign(tree, signer)
             } else {
-                Err(ReleaseLogError::NoCheckpoint(dir.join(CHECKPOINT_FILE)))
+                Err(ReleaseLogError::NoCheckpoint(self.dir.join(CHECKPOINT_FILE)))
             };
         };
-        let file = dir.join(ENTRIES_FILE);
+        let file = self.dir.join(ENTRIES_FILE);
         if have < signed {
             return Err(ReleaseLogError::Short { file, have, signed });
         }
         if tree.root(signed)? != root {
             return Err(ReleaseLogError::Forked { file, signed });
         }
-        if have > signed { Self::sign(dir, tree, signer) } else { Ok(Self { numbers: numbers(&tree), tree, note }) }
+        if have == signed && *key == signer.key().to_string() {
+            return Ok(State { numbers: numbers(&tree), tree, note });
+        }
+        self.sign(tree, signer)
     }
 
     /// Signs the whole tree. The checkpoint is on the disk before anybody sees it.
-    fn sign(dir: &Path, tree: Log, signer: &NoteSigner) -> Result<Self, ReleaseLogError> {
+    fn sign(&self, tree: Log, signer: &NoteSigner) -> Result<State, ReleaseLogError> {
         let note = tree.checkpoint(tree.size(), signer)?;
-        private_file::write(&dir.join(CHECKPOINT_FILE), note.as_bytes(), Existing::Replace)?;
-        Ok(Self { numbers: numbers(&tree), tree, note })
+        private_file::write(&self.dir.join(CHECKPOINT_FILE), note.as_bytes(), Existing::Replace)?;
+        Ok(State { numbers: numbers(&tree), tree, note })
+    }
+
+    fn entries(&self) -> Result<Log, ReleaseLogError> {
+        let file = self.dir.join(ENTRIES_FILE);
+        let bytes = match fs::read(&file) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+            read => read.map_err(|error| ReleaseLogError::Io { file: file.clone(), error })?,
+        };
+        let mut entries = Vec::new();
+        // What the power cut off in the middle of a line was never signed.
+        let whole = bytes.split_inclusive(|byte| *byte == b'\n').map_while(|line| line.strip_suffix(b"\n"));
+        for (line, text) in (1..).zip(whole) {
+            let entry = const_hex::decode(text).ok().filter(|entry| LoggedRelease::from_entry(entry).is_ok());
+            let entry = entry.filter(|entry| const_hex::encode(entry).as_bytes() == text);
+            entries.push(entry.ok_or_else(|| ReleaseLogError::Damaged { file: file.clone(), line })?);
+        }
+        Ok(Log::of(entries)?)
+    }
+
+    /// Writes behind so many bytes of the file of entries, which are all that count of it until now.
+    fn append(&self, at: usize, text: &str) -> Result<(), ReleaseLogError> {
+        let path = self.dir.join(ENTRIES_FILE);
+        let write = || {
+            let mut file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path)?;
+            file.set_len(at as u64)?;
+            file.seek(SeekFrom::End(0))?;
+            file.write_all(text.as_bytes())?;
+            file.sync_all()?;
+            File::open(&self.dir)?.sync_all()
+        };
+        write().map_err(|error| ReleaseLogError::Io { file: path.clone(), error })
+    }
+
+    /// The checkpoint signed last, and by which key.
+    fn checkpoint(&self) -> Result<Option<(SignedTree, String, &String)>, ReleaseLogError> {
+        let file = self.dir.join(CHECKPOINT_FILE);
+        if !file.exists() {
+            return Ok(None);
+        }
+        let bytes = private_file::read(&file)?;
+        let note = String::from_utf8_lossy(bytes.expose()).into_owned();
+        let signed = self.keys.iter().find_map(|key| Some((verify_checkpoint(key, &note).ok()?, key)));
+        let (signed, key) = signed.ok_or(ReleaseLogError::Checkpoint(file))?;
+        Ok(Some((signed, note, key)))
     }
 }
 
@@ -189,47 +239,4 @@ fn numbers(tree: &Log) -> HashMap<[u8; 32], u64> {
 /// The file of a tree.
 fn lines(tree: &Log) -> String {
     tree.entries().iter().map(|entry| const_hex::encode(entry) + "\n").collect()
-}
-
-fn read_entries(dir: &Path) -> Result<Log, ReleaseLogError> {
-    let file = dir.join(ENTRIES_FILE);
-    let bytes = match fs::read(&file) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
-        read => read.map_err(|error| ReleaseLogError::Io { file: file.clone(), error })?,
-    };
-    let mut entries = Vec::new();
-    // What the power cut off in the middle of a line was never signed.
-    let whole = bytes.split_inclusive(|byte| *byte == b'\n').map_while(|line| line.strip_suffix(b"\n"));
-    for (line, text) in (1..).zip(whole) {
-        let entry = const_hex::decode(text).ok().filter(|entry| LoggedRelease::from_entry(entry).is_ok());
-        let entry = entry.filter(|entry| const_hex::encode(entry).as_bytes() == text);
-        entries.push(entry.ok_or_else(|| ReleaseLogError::Damaged { file: file.clone(), line })?);
-    }
-    Ok(Log::of(entries)?)
-}
-
-/// Writes behind so many bytes of the file of entries, which are all that count of it until now.
-fn write(dir: &Path, at: usize, text: &str) -> Result<(), ReleaseLogError> {
-    let path = dir.join(ENTRIES_FILE);
-    let write = || {
-        let mut file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path)?;
-        file.set_len(at as u64)?;
-        file.seek(SeekFrom::End(0))?;
-        file.write_all(text.as_bytes())?;
-        file.sync_all()?;
-        File::open(dir)?.sync_all()
-    };
-    write().map_err(|error| ReleaseLogError::Io { file: path.clone(), error })
-}
-
-fn read_checkpoint(dir: &Path, signer: &NoteSigner) -> Result<Option<(SignedTree, String)>, ReleaseLogError> {
-    let file = dir.join(CHECKPOINT_FILE);
-    if !file.exists() {
-        return Ok(None);
-    }
-    let bytes = private_file::read(&file)?;
-    let note = String::from_utf8_lossy(bytes.expose()).into_owned();
-    let signed = verify_checkpoint(&signer.key().to_string(), &note);
-    let signed = signed.map_err(|error| ReleaseLogError::Checkpoint { file, error })?;
-    Ok(Some((signed, note)))
 }

@@ -73,7 +73,11 @@ impl Metadata {
     pub(super) fn put(&mut self, file: MetadataFile) {
         let place = match file.role.as_str() {
             "root" => {
-                self.roots.insert(file.version, file.file);
+                if self.roots.insert(file.version, file.file).is_none() {
+                    // It may name other keys, by which all is signed anew then.
+                    self.snapshot_of.clear();
+                    self.approved = Approved::default();
+                }
                 return;
             }
             "targets" => &mut self.targets,
@@ -99,6 +103,11 @@ impl Metadata {
     /// The version of the newest root; 0 while there is none.
     pub(super) fn root_version(&self) -> u64 {
         self.roots.last_key_value().map_or(0, |(version, _)| *version)
+    }
+
+    /// The root in force.
+    pub(super) fn newest_root(&self) -> Option<&[u8]> {
+        self.roots.values().next_back().map(Vec::as_slice)
     }
 
     /// The custodians' targets.
@@ -240,6 +249,7 @@ fn finish(mut draft: Draft, key: &Signer) -> Result<Vec<u8>, RepositoryError> {
 mod tests {
     use keys::secret::Secret;
 
+    use super::super::online_keys::KeySets;
     use super::*;
     use crate::fleet::AgentIdSecret;
     use crate::limits::LIMITS;
@@ -253,9 +263,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let secret = AgentIdSecret::new(Secret::new(vec![1; AgentIdSecret::BYTES]));
         let store = Store::create(dir.path(), secret, &LIMITS).await.unwrap();
-        let keys = OnlineKeys::open(dir.path(), "server.example").unwrap();
+        let keys = KeySets::open(dir.path(), "server.example").unwrap();
         let mut metadata = Metadata::default();
-        assert!(metadata.fresh(&store, &keys, 9, 0).await.unwrap().is_none(), "there are no targets");
+        assert!(metadata.fresh(&store, keys.in_force(), 9, 0).await.unwrap().is_none(), "there are no targets");
         let targets = |version| MetadataFile {
             role: "targets".to_owned(),
             version,
@@ -264,7 +274,7 @@ mod tests {
         };
         metadata.put(targets(1));
         let at = async |metadata: &mut Metadata, now| {
-            let fresh = metadata.fresh(&store, &keys, 9, now).await.unwrap().unwrap();
+            let fresh = metadata.fresh(&store, keys.in_force(), 9, now).await.unwrap().unwrap();
             (version(&fresh.timestamp), version(&fresh.snapshot))
         };
         let (half_a_day, half_a_week) = (TIMESTAMP_VALID_S / 2, SNAPSHOT_VALID_S / 2);
@@ -276,7 +286,7 @@ mod tests {
         let newest = at(&mut metadata, half_a_week).await;
         assert_eq!(newest, (half_a_week + 1, half_a_week + 1), "new targets are in a new snapshot at once");
         metadata.put(targets(1));
-        let fresh = metadata.fresh(&store, &keys, 9, SNAPSHOT_VALID_S / 2).await.unwrap().unwrap();
+        let fresh = metadata.fresh(&store, keys.in_force(), 9, SNAPSHOT_VALID_S / 2).await.unwrap().unwrap();
         assert_eq!(fresh.targets, b"targets 2", "older targets take no place");
 
         let mut again = Metadata::read(&store).await.unwrap();

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use keys::content_key::ContentKeyInfo;
-use keys::content_key::{ContentKeyError, WrappedContentKey, unwrap, wrap};
+use keys::content_key::{ContentKeyError, WrappedContentKey, wrap};
 use keys::metadata::sign_assignment;
 use keys::pki::RootsBundle;
 use keys::public::{PublicKey, PublicKeyError, SpkiHash};
@@ -24,13 +24,14 @@ use release::apps::{SERVER_ROLE, app_path, owner_role};
 use release::assignment::Assignment;
 use release::author::DraftError;
 use release::manifest::ManifestHash;
+use release::root::{RootContent, RootError};
 
 pub use self::apps::{Admitted, AppRefused, Deploying};
 use self::log::ReleaseLog;
 pub use self::log::{CHECKPOINT_FILE, ENTRIES_FILE, ReleaseLogError};
 use self::metadata::Metadata;
 pub use self::metadata::MetadataFile;
-use self::online_keys::{OnlineKeys, OnlineKeysError};
+use self::online_keys::{KeySets, OnlineKeys, OnlineKeysError};
 pub use self::upload::{Accepted, UploadError};
 use crate::limits::Limits;
 use crate::store::{Store, StoreError, unix_ms};
@@ -44,7 +45,7 @@ pub struct Repository(Arc<Inner>);
 
 struct Inner {
     store: Store,
-    keys: OnlineKeys,
+    keys: KeySets,
     /// The roots from which the gateway's certificates come.
     tls_roots: RootsBundle,
     metadata: tokio::sync::Mutex<Metadata>,
@@ -75,6 +76,9 @@ pub enum RepositoryError {
     /// Metadata.
     #[error("release metadata cannot be written: {0}")]
     Draft(#[from] DraftError),
+    /// The newest root.
+    #[error("a damaged value in release_metadata.file: restore the database from a backup: {0}")]
+    Root(#[from] RootError),
     /// A signature.
     #[error(transparent)]
     Sign(#[from] SignError),
@@ -98,10 +102,18 @@ impl Repository {
         tls_roots: RootsBundle,
         limits: &Limits,
     ) -> Result<Self, RepositoryError> {
-        let keys = OnlineKeys::open(dir, name)?;
+        let keys = KeySets::open(dir, name)?;
+        // What an upload does, for roll-outs from before it did.
+        store.publish_release_metadata(&[]).await?;
         let metadata = Metadata::read(&store).await?;
         let root_version = metadata.root_version();
-        let log = ReleaseLog::open(dir, &keys.log)?;
+        let newest = metadata.newest_root().map(RootContent::from_file).transpose()?;
+        if newest.is_some_and(|root| !keys.put_in_force(&root)) {
+            tracing::error!(
+                "the newest root names other online keys than this server's: no device believes it. Restore its folder online-keys from a copy, or hold a ceremony (vouch ceremony rotate --server-keys)"
+            );
+        }
+        let log = ReleaseLog::open(dir, keys.all(), &keys.in_force().log)?;
         Ok(Self(Arc::new(Inner {
             store,
             keys,
@@ -119,16 +131,17 @@ impl Repository {
         Some(self.0.root_version.load(Ordering::SeqCst)).filter(|version| *version > 0)
     }
 
-    /// Puts files in force that are on the disk; whether the newest root is another than before.
-    fn publish(&self, metadata: &mut Metadata, files: Vec<MetadataFile>) -> bool {
+    /// Puts files in force that are on the disk, and the keys that the newest root names; whether that root is another than before.
+    fn publish(&self, metadata: &mut Metadata, files: Vec<MetadataFile>, newest: &RootContent) -> bool {
         files.into_iter().for_each(|file| metadata.put(file));
+        self.0.keys.put_in_force(newest);
         let version = metadata.root_version();
         self.0.root_version.swap(version, Ordering::SeqCst) != version
     }
 
-    /// The public halves of its keys.
+    /// Its keys that the newest root names.
     pub fn keys(&self) -> &OnlineKeys {
-        &self.0.keys
+        self.0.keys.in_force()
     }
 
     /// The content key of an image, wrapped for a device that a running roll-out has assigned it to, and for nobody else. That it was given
@@ -145,10 +158,7 @@ impl Repository {
         let inner = Arc::clone(&self.0);
         let wrapped = tokio::task::spawn_blocking(move || {
             let agreement = PublicKey::from_spki_der(&release.agreement_spki)?;
-            let own = &inner.keys.release_wrap;
-            let sealed = WrappedContentKey::from_bytes(&release.sealed_key)?;
-            let for_us = ContentKeyInfo { manifest_sha256: image, identity: own.public().spki_hash() };
-            let key = unwrap(own, &sealed, &for_us)?;
+            let key = inner.keys.open_content_key(&release.sealed_key, ManifestHash(image))?;
             let for_device = ContentKeyInfo { manifest_sha256: image, identity: device };
             Ok::<_, RepositoryError>(wrap(&key, &agreement, &for_device)?)
         });
@@ -167,7 +177,7 @@ impl Repository {
     /// # Errors
     /// It cannot be signed.
     pub fn log_proof(&self, image: &[u8; 32]) -> Result<Option<Vec<u8>>, RepositoryError> {
-        Ok(self.0.log.proof(image, &self.0.keys.log)?)
+        Ok(self.0.log.proof(image, &self.keys().log)?)
     }
 
     /// The newest checkpoint of the transparency log.
@@ -201,7 +211,7 @@ impl Repository {
         }
         let log_proof = self.log_proof(&subject)?.map(Into::into);
         let mut trust = Trust { roots, log_proof, ..Trust::default() };
-        if let Some(fresh) = metadata.fresh(&self.0.store, &self.0.keys, self.0.approved_apps, now).await? {
+        if let Some(fresh) = metadata.fresh(&self.0.store, self.keys(), self.0.approved_apps, now).await? {
             trust.timestamp = Some(fresh.timestamp.into());
             trust.snapshot = Some(fresh.snapshot.into());
             trust.targets = Some(fresh.targets.into());
@@ -213,7 +223,7 @@ impl Repository {
         }
         if is_assigned {
             let assignment = Assignment::new(device, ManifestHash(subject), now.saturating_add(ASSIGNMENT_VALID_S));
-            trust.assignment = Some(sign_assignment(&self.0.keys.director, &assignment.to_cbor())?.into());
+            trust.assignment = Some(sign_assignment(&self.keys().director, &assignment.to_cbor())?.into());
         }
         Ok(within_bounds(trust))
     }

@@ -5,10 +5,9 @@ use std::fs::File;
 use std::io::{self, BufReader, Read as _, Seek as _, SeekFrom};
 use std::sync::Arc;
 
-use keys::content_key::{ContentKeyError, WrappedContentKey, unwrap};
+use keys::content_key::ContentKeyError;
 use keys::profile::Profile;
-use release::apps::{AppError, owners_with_quorum};
-use release::author::sealed_for;
+use release::apps::{AppError, owners_with_quorum, server_approves};
 use release::bundle::{Bundle, BundleError, BundleImage, Report, ReportError, verify_bundle};
 use release::manifest::Manifest;
 use release::root::{RootContent, RootError};
@@ -31,7 +30,7 @@ pub enum UploadError {
     Root(#[from] RootError),
     /// It is for another server.
     #[error(
-        "the release's root names other online keys, or another transparency log, than this server's; hold a ceremony with the keys that `vouch release server-keys` writes here"
+        "the release's root names other online keys, or another transparency log, than this server's; hold a ceremony with the keys that `vouch release server-keys` writes here, or restart the server if they are newer than its start"
     )]
     OtherServer,
     /// Devices that believe it would not find this server.
@@ -40,6 +39,11 @@ pub enum UploadError {
          start the server again if it was given other roots since, or hold a ceremony with what `vouch release server-keys` writes here"
     )]
     OtherTlsRoots,
+    /// It leaves apps to a key that signs none.
+    #[error(
+        "the release's targets leave apps to another key than its root, so that devices would take none; build it again with the ceremony's newest root"
+    )]
+    OtherAppsKey,
     /// A content key that this server cannot open.
     #[error("the content key of the OS image for {models} is not sealed to this server: {error}")]
     ContentKey {
@@ -102,6 +106,8 @@ struct Checked {
     bundle: Bundle,
     report: Report,
     metadata: Vec<MetadataFile>,
+    /// The newest root.
+    root: RootContent,
 }
 
 impl Repository {
@@ -125,11 +131,11 @@ impl Repository {
         let manifests: Vec<_> = checked.bundle.images.iter().map(BundleImage::manifest).collect();
         self.keeps_quorums(&checked, known_targets).await?;
         if let Some(release) = self.same(&manifests).await? {
-            let Checked { metadata: mut newer, .. } = self.logged(checked).await?;
+            let Checked { metadata: mut newer, root, .. } = self.logged(checked).await?;
             newer.retain(|file| file.role == "root" || known_targets.is_none_or(|known| file.version > known));
             let mut metadata = self.0.metadata.lock().await;
             let paused = self.0.store.publish_release_metadata(&newer).await.map_err(ChangeError::from)?;
-            let is_newer_root = self.publish(&mut metadata, newer);
+            let is_newer_root = self.publish(&mut metadata, newer, &root);
             return Ok(Accepted { release, is_known: true, is_newer_root, paused });
         }
         let found = checked.report.targets_version;
@@ -149,7 +155,7 @@ impl Repository {
         let new = new_release(&checked, uploader);
         let mut metadata = self.0.metadata.lock().await;
         let (release, paused) = self.0.store.create_release(&new, &checked.metadata).await?;
-        let is_newer_root = self.publish(&mut metadata, checked.metadata);
+        let is_newer_root = self.publish(&mut metadata, checked.metadata, &checked.root);
         Ok(Accepted { release, is_known: false, is_newer_root, paused })
     }
 
@@ -175,12 +181,13 @@ impl Repository {
         Ok(known.filter(|known| known.images.iter().map(|image| image.image).collect::<BTreeSet<_>>() == images))
     }
 
-    /// Enters the manifests into the transparency log.
+    /// Enters the manifests into the transparency log, under the key of the root that is about to be in force.
     async fn logged(&self, checked: Checked) -> Result<Checked, UploadError> {
         let inner = Arc::clone(&self.0);
         let logged = tokio::task::spawn_blocking(move || {
             let manifests: Vec<_> = checked.bundle.images.iter().map(BundleImage::manifest).collect();
-            inner.log.append(&manifests, &inner.keys.log)?;
+            let keys = inner.keys.named_by(&checked.root).ok_or(UploadError::OtherServer)?;
+            inner.log.append(&manifests, &keys.log)?;
             Ok::<_, UploadError>(checked)
         });
         logged.await.map_err(io::Error::other)?
@@ -205,9 +212,9 @@ fn check(inner: &Inner, file: File, known_roots: &[Vec<u8>]) -> Result<Checked, 
     }
     let newest = bundle.roots.last().map(Vec::as_slice).unwrap_or_default();
     let newest = RootContent::from_file(newest)?;
-    let is_our_log = |log: &String| *log == inner.keys.log.key().to_string();
-    if newest.online != inner.keys.public() || !newest.log.as_ref().is_none_or(is_our_log) {
-        return Err(UploadError::OtherServer);
+    let keys = inner.keys.named_by(&newest).ok_or(UploadError::OtherServer)?;
+    if !server_approves(&bundle.targets, keys.apps.public())? {
+        return Err(UploadError::OtherAppsKey);
     }
     if !Profile::ALL.iter().all(|profile| newest.tls_roots.holds(*profile, inner.tls_roots.root(*profile))) {
         return Err(UploadError::OtherTlsRoots);
@@ -215,12 +222,10 @@ fn check(inner: &Inner, file: File, known_roots: &[Vec<u8>]) -> Result<Checked, 
     let (version, file) = (report.targets_version, bundle.targets.clone());
     metadata.push(MetadataFile { role: "targets".to_owned(), version, expires: 0, file });
     for image in &bundle.images {
-        let own = &inner.keys.release_wrap;
-        let info = sealed_for(image.manifest().hash(), own.public().spki_hash());
-        let opened = WrappedContentKey::from_bytes(&image.content_key).and_then(|sealed| unwrap(own, &sealed, &info));
+        let opened = inner.keys.open_content_key(&image.content_key, image.manifest().hash());
         opened.map_err(|error| UploadError::ContentKey { models: image.manifest().models.join(", "), error })?;
     }
-    Ok(Checked { bundle, report, metadata })
+    Ok(Checked { bundle, report, metadata, root: newest })
 }
 
 /// Copies each encrypted image into its file.

@@ -12,20 +12,23 @@ use keys::purpose::KeyPurpose;
 use keys::release_key::DangerSoftwareReleaseKey;
 use keys::signer::Signer;
 use keys::time::Now;
+use protocol::os::Trust;
 use release::anchors::ReleaseKeySlot;
 use release::author::{Built, Delegation, Draft, TargetsSpec, encrypt, seal_content_key};
 use release::bundle::{Bundle, BundleImage};
 use release::floors::MetadataFloors;
+use release::log::verify_checkpoint;
 use release::manifest::{Description, Manifest};
 use release::root::{Custodian, RootContent};
-use release::tuf::{Files, verify};
+use release::tuf::{Files, Trusted, TufError, verify};
 use release::version::OsVersion;
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, interval, timeout};
 use vouch_server::limits::{LIMITS, Limits};
-use vouch_server::repository::Repository;
+use vouch_server::repository::online_keys::KeySets;
+use vouch_server::repository::{MetadataFile, Repository, UploadError};
 use vouch_server::store::OS_IMAGES_FOLDER;
 
 use crate::rig::{Answer, PATIENCE, Rig, id, now_ms};
@@ -35,6 +38,8 @@ pub(crate) struct Maker {
     pub(crate) cards: Vec<Signer>,
     release_key: &'static DangerSoftwareReleaseKey,
     pub(crate) root: Vec<u8>,
+    /// Those after it.
+    newer: Vec<Vec<u8>>,
     /// Who approves apps.
     pub(crate) apps: Vec<Delegation>,
 }
@@ -110,7 +115,7 @@ impl Maker {
             log,
         };
         let root = signed_by(Draft::of_root(&root).unwrap(), &[&cards[0], &cards[1]]);
-        Self { cards, release_key, root, apps: Vec::new() }
+        Self { cards, release_key, root, newer: Vec::new(), apps: Vec::new() }
     }
 
     pub(crate) fn release(
@@ -150,6 +155,16 @@ impl Maker {
         self.release_key.sign_manifest(&manifest.to_cbor()).unwrap()
     }
 
+    /// The next root.
+    pub(crate) fn rotate(&mut self, change: impl FnOnce(&mut RootContent)) -> Vec<u8> {
+        let mut content = RootContent::from_file(self.newer.last().unwrap_or(&self.root)).unwrap();
+        content.version += 1;
+        change(&mut content);
+        let root = signed_by(Draft::of_root(&content).unwrap(), &[&self.cards[0], &self.cards[1]]);
+        self.newer.push(root.clone());
+        root
+    }
+
     /// The bundle as somebody writes it who checks nothing.
     pub(crate) fn bundle(&self, parts: &Parts) -> Vec<u8> {
         self.bundle_with_proof(parts, None)
@@ -157,7 +172,8 @@ impl Maker {
 
     pub(crate) fn bundle_with_proof(&self, parts: &Parts, proof: Option<Vec<u8>>) -> Vec<u8> {
         let image = BundleImage::new(parts.cose.clone(), parts.wrapped.clone(), proof).unwrap();
-        let mut bundle = Bundle::new(vec![self.root.clone()], parts.targets.clone(), vec![image]).unwrap().head();
+        let roots = [&self.root].into_iter().chain(&self.newer).cloned().collect();
+        let mut bundle = Bundle::new(roots, parts.targets.clone(), vec![image]).unwrap().head();
         bundle.extend_from_slice(&parts.sealed);
         bundle
     }
@@ -191,14 +207,7 @@ async fn a_right_release_is_kept_and_can_be_proved_to_a_device() {
     ] {
         let trust = repository.trust(SpkiHash([1; 32]), image, false, 0).await.unwrap();
         assert_eq!(trust.roots, [maker.root.clone().into()]);
-        let mut files = Files::new();
-        for (name, file) in
-            [("timestamp.json", &trust.timestamp), ("snapshot.json", &trust.snapshot), ("targets.json", &trust.targets)]
-        {
-            files.insert(name, file.clone().unwrap().into()).unwrap();
-        }
-        let now = u64::try_from(seconds()).unwrap();
-        let trusted = verify(&maker.root, files, (), &MetadataFloors::NONE, now).unwrap();
+        let trusted = judged(&repository, &maker.root, image).await.unwrap();
         trusted.approve(&parts.manifest).unwrap();
         assert!(repository.trust(SpkiHash([1; 32]), image, false, 1).await.unwrap().roots.is_empty());
     }
@@ -364,6 +373,179 @@ async fn the_same_release_under_newer_targets_is_in_force_at_once() {
         let trust = repository.trust(SpkiHash([1; 32]), image, false, 0).await.unwrap();
         assert_eq!(trust.targets.unwrap(), second.clone().into());
     }
+}
+
+/// Uploads to another server than that of the rig, over the same database.
+pub(crate) async fn accept(rig: &Rig, server: &Repository, bundle: &[u8]) -> Result<bool, UploadError> {
+    let mut file = rig.store.new_os_image().unwrap();
+    file.write(bundle).unwrap();
+    server.accept(file, rig.account.parse().unwrap()).await.map(|accepted| accepted.is_known)
+}
+
+/// What a device makes of what it is given for an image, when it trusts this root.
+async fn judged(server: &Repository, root: &[u8], image: [u8; 32]) -> Result<Trusted, TufError> {
+    let trust =
+        server.trust(SpkiHash([1; 32]), image, false, RootContent::from_file(root).unwrap().version).await.unwrap();
+    verify(root, files(&trust), (), &MetadataFloors::NONE, u64::try_from(seconds()).unwrap())
+}
+
+fn files(trust: &Trust) -> Files {
+    let mut files = Files::new();
+    for root in &trust.roots {
+        let version = RootContent::from_file(root).unwrap().version;
+        files.insert(&format!("{version}.root.json"), root.to_vec()).unwrap();
+    }
+    for (name, file) in
+        [("timestamp.json", &trust.timestamp), ("snapshot.json", &trust.snapshot), ("targets.json", &trust.targets)]
+    {
+        files.insert(name, file.clone().unwrap().into()).unwrap();
+    }
+    files
+}
+
+#[tokio::test]
+async fn new_online_keys_sign_from_the_release_on_whose_root_names_them() {
+    let rig = Rig::start().await;
+    let mut maker = Maker::of(&rig.repository);
+    let old = rig.repository.keys();
+    maker.apps.push(Delegation::Server { key: old.apps.public().clone() });
+    let one = maker.release(&rig.repository, V, 1, &[0, 1]);
+    upload(&rig, &maker.bundle(&one)).await.expect(201);
+    let stolen = rig.repository.trust(SpkiHash([1; 32]), one.manifest.hash().0, false, 1).await.unwrap();
+
+    let made = KeySets::open(rig.dir.path(), "server.example").unwrap().add(rig.dir.path(), "server.example").unwrap();
+    let second = maker.rotate(|root| (root.online, root.log) = (made.public(), Some(made.log.key().to_string())));
+    let next = maker.release(&rig.repository, OsVersion::new(1, 5, 0), 2, &[0, 1]);
+    let error = upload(&rig, &maker.bundle(&next)).await.expect(422).error();
+    assert!(error.contains("restart the server"), "{error}");
+    let open = || Repository::open(rig.dir.path(), rig.store.clone(), "server.example", tls_roots(), &LIMITS);
+    let server = open().await.unwrap();
+    assert_eq!(server.keys().public(), old.public(), "no root names the new ones yet");
+    judged(&server, &maker.root, one.manifest.hash().0).await.unwrap();
+    // Targets of before leave apps to the stolen key.
+    let refused = accept(&rig, &server, &maker.bundle(&next)).await.unwrap_err();
+    assert!(matches!(refused, UploadError::OtherAppsKey), "{refused}");
+    assert_eq!(server.keys().public(), old.public());
+
+    maker.apps = vec![Delegation::Server { key: made.apps.public().clone() }];
+    // Its content keys are sealed to the old key, as those of releases of before are.
+    let next = maker.release(&rig.repository, OsVersion::new(1, 5, 0), 2, &[0, 1]);
+    accept(&rig, &server, &maker.bundle(&next)).await.unwrap();
+    for server in [&server, &open().await.unwrap()] {
+        assert_eq!(server.keys().public(), made.public());
+        for root in [&maker.root, &second] {
+            let trusted = judged(server, root, next.manifest.hash().0).await.unwrap();
+            assert_eq!(trusted.root(), second);
+            let approval = trusted.approve(&next.manifest).unwrap();
+            let proof = server.log_proof(&next.manifest.hash().0).unwrap().unwrap();
+            trusted.prove_logged(approval, &next.manifest, &proof).unwrap();
+        }
+        verify_checkpoint(&made.log.key().to_string(), &server.log_checkpoint()).unwrap();
+    }
+    // Sealed to the new key.
+    let last = maker.release(&server, OsVersion::new(1, 6, 0), 3, &[0, 1]);
+    accept(&rig, &server, &maker.bundle(&last)).await.unwrap();
+    let now = u64::try_from(seconds()).unwrap();
+    assert!(verify(&second, files(&stolen), (), &MetadataFloors::NONE, now).is_err(), "what the old keys signed");
+}
+
+#[tokio::test]
+async fn the_same_release_under_a_newer_root_is_in_force_at_once() {
+    let rig = Rig::start().await;
+    let mut maker = Maker::of(&rig.repository);
+    let parts = maker.release(&rig.repository, V, 1, &[0, 1]);
+    let made = id(&upload(&rig, &maker.bundle(&parts)).await.expect(201));
+    let image = parts.manifest.hash().0;
+    assert_eq!(judged(&rig.repository, &maker.root, image).await.unwrap().root(), maker.root);
+    let newer = maker.rotate(|root| root.custodians.truncate(2));
+    assert_eq!(id(&upload(&rig, &maker.bundle(&parts)).await.expect(200)), made);
+    let again =
+        Repository::open(rig.dir.path(), rig.store.clone(), "server.example", tls_roots(), &LIMITS).await.unwrap();
+    for server in [&rig.repository, &again] {
+        let trusted = judged(server, &maker.root, image).await.unwrap();
+        assert_eq!(trusted.root(), newer);
+        trusted.approve(&parts.manifest).unwrap();
+    }
+    // Without the root that is known, or with another in its place, it is refused.
+    let known = maker.newer.pop().unwrap();
+    assert!(upload(&rig, &maker.bundle(&parts)).await.expect(422).error().contains("this server has 2 already"));
+    let other = maker.rotate(|root| root.expires_unix_s += 1);
+    assert_ne!(known, other);
+    let error = upload(&rig, &maker.bundle(&parts)).await.expect(422).error();
+    assert!(error.contains("version 2 is not the one that this server knows"), "{error}");
+}
+
+/// What a device that trusts a root of this version has asked for until nothing is missing: all roots, and how many answers it took.
+async fn asked(server: &Repository, mut version: u64, image: [u8; 32]) -> (Trust, usize) {
+    let mut roots = Vec::new();
+    for answers in 1.. {
+        let trust = server.trust(SpkiHash([1; 32]), image, false, version).await.unwrap();
+        assert!(trust.roots.len() <= protocol::limits::LIMITS.trust_roots);
+        version += trust.roots.len() as u64;
+        roots.extend(trust.roots.clone());
+        if trust.timestamp.is_some() {
+            return (Trust { roots, ..trust }, answers);
+        }
+        assert!(!trust.roots.is_empty(), "an answer that brings nothing");
+    }
+    unreachable!()
+}
+
+#[tokio::test]
+async fn a_device_follows_as_many_roots_in_a_session_as_the_limit_says_and_no_more() {
+    let rig = Rig::start().await;
+    let mut maker = Maker::of(&rig.repository);
+    let parts = maker.release(&rig.repository, V, 1, &[0, 1]);
+    let image = parts.manifest.hash().0;
+    let now = u64::try_from(seconds()).unwrap();
+    let most = release::limits::LIMITS.root_rotations as usize;
+    let in_one = protocol::limits::LIMITS.trust_roots;
+    // How many newer roots there are, in how many answers, and whether they are followed.
+    for (newer, answers, followed) in [(in_one, 1, true), (in_one + 1, 2, true), (most, 2, true), (most + 1, 3, false)]
+    {
+        while maker.newer.len() < newer {
+            maker.rotate(|root| root.expires_unix_s += 1);
+        }
+        upload(&rig, &maker.bundle(&parts)).await;
+        let (trust, took) = asked(&rig.repository, 1, image).await;
+        assert_eq!((trust.roots.len(), took), (newer, answers));
+        let verified = verify(&maker.root, files(&trust), (), &MetadataFloors::NONE, now);
+        assert_eq!(verified.is_ok(), followed, "{newer} newer roots");
+    }
+}
+
+/// Attack: a roll-out from before the server knew better goes on with a release that the custodians' newest targets do not name.
+#[tokio::test]
+async fn a_rollout_that_the_newest_targets_do_not_name_is_neither_advanced_nor_goes_on_after_a_start() {
+    let rig = Rig::start().await;
+    let server = &rig.repository;
+    let maker = Maker::of(server);
+    let group = rig.group(&rig.product("lamps").await, "field").await;
+    let first = id(&upload(&rig, &maker.bundle(&maker.release(server, V, 1, &[0, 1]))).await.expect(201));
+    let order = json!({ "data": { "type": "rollout", "attributes": { "phases": ["1", "100%"] }, "relationships": {
+        "release": { "type": "release", "id": first },
+        "devicegroup": { "type": "development_devicegroup", "id": group },
+    }}});
+    let rollout = id(&rig.post("/v5/rollouts", &order).await.expect(201));
+    let state =
+        async || rig.get(&format!("/v5/rollouts/{rollout}")).await.expect(200).json()["data"]["attributes"].clone();
+    let open = || Repository::open(rig.dir.path(), rig.store.clone(), "server.example", tls_roots(), &LIMITS);
+    open().await.unwrap();
+    assert_eq!(state().await["state"], "running", "it is approved");
+    // As a server wrote them that did not pause anything.
+    let newer = maker.release(server, OsVersion::new(1, 5, 0), 2, &[0, 1]).targets;
+    let newer = MetadataFile { role: "targets".to_owned(), version: 2, expires: 0, file: newer };
+    rig.store.put_release_metadata(&[newer]).await.unwrap();
+    assert_eq!(state().await["state"], "running");
+    let refused = rig.post(&format!("/v5/rollouts/{rollout}/advance"), &json!(null)).await.expect(409);
+    assert!(refused.error().contains("They approve OS 1.5.0"), "{}", refused.error());
+    assert_eq!(state().await["phase"], 1);
+    open().await.unwrap();
+    assert_eq!(state().await["state"], "paused");
+    assert!(state().await["reason"].as_str().unwrap().contains("1.5.0"));
+    assert!(!rig.store.is_rolling_out(group.parse().unwrap()));
+    let refused = rig.post(&format!("/v5/rollouts/{rollout}/resume"), &json!(null)).await.expect(409);
+    assert!(refused.error().contains("They approve OS 1.5.0"), "{}", refused.error());
 }
 
 /// Attack: a client of the server sends a byte now and then, so that nobody else can upload.

@@ -3,7 +3,9 @@
 use keys::chunks::ContentKey;
 use keys::content_key::{ContentKeyInfo, WrappedContentKey, unwrap, wrap};
 use keys::profile::Profile;
-use keys::public::DeviceId;
+use keys::public::{DeviceId, PublicKey};
+use keys::purpose::KeyPurpose;
+use keys::signer::Signer;
 use protocol::limits::LIMITS;
 use protocol::message::{ToDevice, ToServer};
 use protocol::os::OsState;
@@ -31,13 +33,18 @@ struct Maker {
 
 impl Maker {
     async fn with_release() -> Self {
+        Self::sealed_to(None).await
+    }
+
+    /// Whose content keys are sealed to another key than the server's.
+    async fn sealed_to(other: Option<&PublicKey>) -> Self {
         let rig = Rig::start().await;
         let bytes: Vec<u8> = (0..LEN).map(|n| u8::try_from(n % 251).unwrap()).collect();
         let mut file = rig.store.new_os_image().unwrap();
         file.write(&bytes).unwrap();
         file.keep(&IMAGE).unwrap();
         let content_key = ContentKey::generate();
-        let server = rig.repository.keys().release_wrap.public();
+        let server = other.unwrap_or(rig.repository.keys().release_wrap.public());
         let for_server = ContentKeyInfo { manifest_sha256: IMAGE, identity: server.spki_hash() };
         let image = |image, model: &str| NewReleaseImage {
             shown: ReleaseImage { image, models: vec![model.to_owned()], len: u32::try_from(LEN).unwrap() },
@@ -252,4 +259,18 @@ async fn a_revoked_and_an_unproved_device_get_no_key() {
         assert!(raw.recv().await.is_none(), "the connection ends");
     }
     assert_eq!(maker.keys_given(&other).await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_content_key_that_the_server_cannot_open_ends_no_session() {
+    let lost = Signer::generate(KeyPurpose::ReleaseWrap).unwrap();
+    let maker = Maker::sealed_to(Some(lost.public())).await;
+    let (_, mut link) = maker.connected().await;
+    maker.roll_out("100%").await;
+    available(&mut link).await;
+    link.machine.want_os_key(IMAGE, now()).unwrap();
+    removed(&mut link).await;
+    link.machine.want_trust(IMAGE, 0, now()).unwrap();
+    let event = link.event().await;
+    assert!(matches!(event, DeviceEvent::Trust { .. }), "the session goes on, and nothing is offered anew: {event:?}");
 }

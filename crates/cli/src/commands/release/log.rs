@@ -1,5 +1,6 @@
 //! `vouch release log`: reads a server's transparency log whole, as anybody may, and holds it against what it said before.
 
+use std::cmp::Reverse;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -30,9 +31,10 @@ pub(crate) struct Log {
     #[arg(value_name = "URL")]
     central: String,
 
-    /// A root of the ceremony (the newest of roots/): it names the log's key.
-    #[arg(long, value_name = "FILE")]
-    root: PathBuf,
+    /// The newest root of the ceremony (in roots/): it names the log's key. Roots of before as well where the checkpoint that was kept is
+    /// of another key.
+    #[arg(long = "root", required = true, value_name = "FILE")]
+    roots: Vec<PathBuf>,
 
     /// Where the newest checkpoint is kept. If it is there already, the log must go on from it.
     #[arg(long, value_name = "FILE")]
@@ -45,16 +47,21 @@ pub(crate) struct Log {
 
 impl Log {
     pub(super) fn run(self, output: &Output) -> Result<()> {
-        let key = RootContent::from_file(&read(&self.root)?)?.log;
-        let key = key.with_context(|| format!("{} names no transparency log", self.root.display()))?;
+        let mut roots = Vec::new();
+        for file in &self.roots {
+            roots.push(RootContent::from_file(&read(file)?).with_context(|| file.display().to_string())?);
+        }
+        roots.sort_by_key(|root| Reverse(root.version));
+        let keys: Vec<String> = roots.into_iter().filter_map(|root| root.log).collect();
+        let key = keys.first().context("no root that was given names a transparency log")?;
         let origin = key.split('+').next().unwrap_or_default().to_owned();
-        let (note, signed) = self.newest(&key)?;
+        let (note, signed) = self.newest(key)?;
         let tree = self.entries(signed.size)?;
         ensure!(
             tree.root(signed.size)? == signed.root,
             "the log's entries are not those that it signed: keep {note:?}"
         );
-        let before = self.before(&key)?;
+        let before = self.before(&keys)?;
         if let Some(before) = before {
             ensure!(
                 before.size <= signed.size && tree.root(before.size)? == before.root,
@@ -77,10 +84,17 @@ impl Log {
         Ok((note, signed))
     }
 
-    fn before(&self, key: &str) -> Result<Option<SignedTree>> {
+    fn before(&self, keys: &[String]) -> Result<Option<SignedTree>> {
         let Some(file) = self.checkpoint.as_ref().filter(|file| file.exists()) else { return Ok(None) };
         let note = String::from_utf8(read(file)?).with_context(|| format!("{} is no text", file.display()))?;
-        Ok(Some(verify_checkpoint(key, &note).with_context(|| file.display().to_string())?))
+        let signed = keys.iter().find_map(|key| verify_checkpoint(key, &note).ok());
+        let unknown = || {
+            format!(
+                "{}: not signed by the expected key; where the log had another one then, give the root of that time as well",
+                file.display()
+            )
+        };
+        Ok(Some(signed.with_context(unknown)?))
     }
 
     fn entries(&self, size: u64) -> Result<Tree> {

@@ -30,6 +30,8 @@ pub(super) enum UpdateAnswer {
     Piece { image: [u8; 32], offset: u32, piece: Arc<[u8]>, turn: OwnedSemaphorePermit },
     /// Its content key; none when this device does not get it.
     Key { image: [u8; 32], wrapped: Option<Vec<u8>> },
+    /// Nobody gets its content key from this server.
+    NoKey,
     /// What proves an image or an app.
     Trust { subject: [u8; 32], trust: Box<Trust> },
 }
@@ -67,6 +69,10 @@ impl Session {
                 // The records know better than this session what the device is to install.
                 self.os = None;
                 self.stale.get_or_insert(None);
+                return self.tell_os();
+            }
+            UpdateAnswer::NoKey => {
+                self.os = None;
                 return self.tell_os();
             }
             UpdateAnswer::Trust { subject, trust } => self.machine.trust(subject, *trust),
@@ -147,6 +153,14 @@ impl Session {
                 Ok(wrapped) => {
                     let wrapped = wrapped.map(|wrapped| wrapped.as_bytes().to_vec());
                     Done::Update(UpdateAnswer::Key { image, wrapped })
+                }
+                Err(RepositoryError::ContentKey(error)) => {
+                    let image = const_hex::encode(image);
+                    tracing::error!(
+                        %device, image, %error,
+                        "the content key of an OS image cannot be opened, so that no device gets it: roll out a newer release, or put back the folder of online keys that it is sealed to"
+                    );
+                    Done::Update(UpdateAnswer::NoKey)
                 }
                 Err(error) => unable(device, &error),
             }
