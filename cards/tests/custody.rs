@@ -31,7 +31,7 @@ fn two_cards_sign_and_agree_and_no_pin_is_tried_twice() {
     println!("{present:#?}");
     assert_eq!(present.len(), 2);
     let tokens: Vec<Token> =
-        present.iter().map(|token| Token::open(&module, &token.label, Pin::Typed(secret(PIN))).unwrap()).collect();
+        present.iter().map(|token| Token::open(&module, token.label.as_str(), Pin::Typed(secret(PIN))).unwrap()).collect();
 
     let mut publics = Vec::new();
     for token in &tokens {
@@ -65,8 +65,8 @@ fn two_cards_sign_and_agree_and_no_pin_is_tried_twice() {
 
     // A wrong PIN costs one of the three tries, and no more: after two of them the right one opens.
     for _ in 0..2 {
-        let wrong = Token::open(&module, &present[0].label, Pin::Typed(secret("654321")));
+        let wrong = Token::open(&module, present[0].label.as_str(), Pin::Typed(secret("654321")));
         assert_eq!(wrong.unwrap_err(), TokenError::WrongPin);
     }
-    Token::open(&module, &present[0].label, Pin::Typed(secret(PIN))).unwrap();
+    Token::open(&module, present[0].label.as_str(), Pin::Typed(secret(PIN))).unwrap();
 }

@@ -24,6 +24,6 @@ pub use module::{Module, TokenInfo, is_stand_in};
 pub use object::{KeyId, TokenKeyKind};
 #[cfg(feature = "pkcs11")]
 pub use soft::SoftHsm;
-pub use spec::{TokenSpec, TokenSpecError};
+pub use spec::{TokenName, TokenSpec, TokenSpecError};
 #[cfg(feature = "pkcs11")]
 pub use token::{Pin, Token, TokenError};

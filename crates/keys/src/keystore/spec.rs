@@ -87,6 +87,7 @@ mod tests {
             "tpm2:device:/dev/tpmrm0;pcrs=0,2,7",
             "tpm2:swtpm:host=127.0.0.1,port=2321;pcrs=0",
             "pkcs11:/usr/lib/p11.so;token=device;pin-file=/etc/pin",
+            "pkcs11:/usr/lib/p11.so;token=device;serial=0123456789abcdef;pin-file=/etc/pin",
         ] {
             assert_eq!(text.parse::<KeystoreSpec>().unwrap().to_string(), text);
         }
@@ -111,6 +112,9 @@ mod tests {
             ("pkcs11:/lib.so;token=a;pin-file=pin", "file that holds the PIN"),
             ("pkcs11:/lib.so;token=a;pin=1234", "each once"),
             ("pkcs11:/lib.so;token=a;token=b;pin-file=/pin", "each once"),
+            ("pkcs11:/lib.so;token=a;serial=;pin-file=/pin", "serial number has 1 to 16 bytes"),
+            ("pkcs11:/lib.so;token=a;serial=0123456789abcdef0;pin-file=/pin", "serial number has 1 to 16 bytes"),
+            ("pkcs11:/lib.so;serial=1;pin-file=/pin", "the token's label"),
         ] {
             let error = text.parse::<KeystoreSpec>().unwrap_err().to_string();
             assert!(error.contains(says), "{text}: {error}");

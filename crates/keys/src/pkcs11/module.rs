@@ -13,7 +13,10 @@ use cryptoki::{
     slot::Slot,
 };
 
-use super::token::{TokenError, auth_pin};
+use super::{
+    spec::TokenName,
+    token::{TokenError, auth_pin},
+};
 use crate::secret::Secret;
 
 /// C_Initialize is for the whole process, so each library is loaded once and stays.
@@ -129,22 +132,29 @@ impl Module {
         slots.into_iter().filter_map(info).collect()
     }
 
-    /// The one token with this label.
+    /// The one token of this name.
     ///
     /// # Errors
     /// [`TokenError::NoToken`], or [`TokenError::SeveralTokens`].
-    pub fn token(&self, label: &str) -> Result<TokenInfo, TokenError> {
+    pub fn token(&self, name: &TokenName) -> Result<TokenInfo, TokenError> {
         let _in_use = self.library();
-        self.find(label)
+        self.find(name)
     }
 
-    pub(super) fn find(&self, label: &str) -> Result<TokenInfo, TokenError> {
-        let mut found: Vec<TokenInfo> =
-            self.list()?.into_iter().filter(|token| token.initialised && token.label == label).collect();
+    pub(super) fn find(&self, name: &TokenName) -> Result<TokenInfo, TokenError> {
+        let is_meant = |token: &TokenInfo| {
+            let is_serial = name.serial.as_ref().is_none_or(|serial| token.serial == *serial);
+            token.initialised && token.label == name.label && is_serial
+        };
+        let mut found: Vec<TokenInfo> = self.list()?.into_iter().filter(is_meant).collect();
+        let path = self.path.clone();
         match (found.pop(), found.is_empty()) {
             (Some(token), true) => Ok(token),
-            (None, _) => Err(TokenError::NoToken { label: label.to_owned(), path: self.path.clone() }),
-            (Some(_), false) => Err(TokenError::SeveralTokens { label: label.to_owned(), path: self.path.clone() }),
+            (None, _) => Err(TokenError::NoToken { name: name.clone(), path }),
+            (Some(last), false) => {
+                let serials = found.into_iter().chain([last]).map(|token| token.serial).collect();
+                Err(TokenError::SeveralTokens { label: name.label.clone(), serials, path })
+            }
         }
     }
 
@@ -163,29 +173,30 @@ impl Module {
             return Err(TokenError::Label(label.to_owned()));
         }
         let _in_use = self.library();
-        if self.list()?.iter().any(|other| other.slot != token.slot && other.label == label) {
-            return Err(TokenError::SeveralTokens { label: label.to_owned(), path: self.path.clone() });
+        if let Some(other) = self.list()?.into_iter().find(|other| other.slot != token.slot && other.label == label) {
+            return Err(TokenError::LabelTaken { label: label.to_owned(), serial: other.serial });
         }
         let (so_pin, pin) = (auth_pin(so_pin)?, auth_pin(pin)?);
         self.library.init_token(token.slot, &so_pin, label)?;
         // The slot's number may be another one from now on.
-        let session = self.library.open_rw_session(self.find(label)?.slot)?;
-        session.login(UserType::So, Some(&so_pin)).map_err(|error| TokenError::from_login(error, label))?;
+        let name = TokenName::from(label);
+        let session = self.library.open_rw_session(self.find(&name)?.slot)?;
+        session.login(UserType::So, Some(&so_pin)).map_err(|error| TokenError::from_login(error, &name))?;
         let set = session.init_pin(&pin);
         session.logout()?;
         set?;
-        self.find(label)
+        self.find(&name)
     }
 
     /// Gives the security officer of a token another PIN. No session of this process may be logged in to it.
     ///
     /// # Errors
     /// [`TokenError::WrongPin`] after one try with the old one.
-    pub fn set_so_pin(&self, label: &str, old: &Secret, new: &Secret) -> Result<(), TokenError> {
+    pub fn set_so_pin(&self, name: &TokenName, old: &Secret, new: &Secret) -> Result<(), TokenError> {
         let _in_use = self.library();
-        let session = self.library.open_rw_session(self.find(label)?.slot)?;
+        let session = self.library.open_rw_session(self.find(name)?.slot)?;
         let old = auth_pin(old)?;
-        session.login(UserType::So, Some(&old)).map_err(|error| TokenError::from_login(error, label))?;
+        session.login(UserType::So, Some(&old)).map_err(|error| TokenError::from_login(error, name))?;
         let set = session.set_pin(&old, &auth_pin(new)?);
         session.logout()?;
         Ok(set?)

@@ -10,6 +10,7 @@ use cryptoki::{
 
 use super::{
     module::Module,
+    spec::TokenName,
     token::{Pin, TokenError, auth_pin},
 };
 use crate::limits::LIMITS;
@@ -18,7 +19,7 @@ use crate::limits::LIMITS;
 #[derive(Debug)]
 pub(super) struct Sessions {
     module: Module,
-    label: String,
+    name: TokenName,
     pin: Pin,
     /// Each with the start of the library that it belongs to.
     idle: Mutex<Vec<(Session, u64)>>,
@@ -27,16 +28,16 @@ pub(super) struct Sessions {
 }
 
 impl Sessions {
-    pub(super) fn new(module: Module, label: &str, pin: Pin) -> Sessions {
-        Sessions { module, label: label.to_owned(), pin, idle: Mutex::default(), refused: Mutex::default() }
+    pub(super) fn new(module: Module, name: TokenName, pin: Pin) -> Sessions {
+        Sessions { module, name, pin, idle: Mutex::default(), refused: Mutex::default() }
     }
 
     pub(super) fn module(&self) -> &Module {
         &self.module
     }
 
-    pub(super) fn label(&self) -> &str {
-        &self.label
+    pub(super) fn name(&self) -> &TokenName {
+        &self.name
     }
 
     /// Does something in a session. When the token seems to be gone, it is looked for again, at last with the library started
@@ -66,7 +67,7 @@ impl Sessions {
                 }
             }
         }
-        let session = library.open_rw_session_no_drop(self.module.find(&self.label)?.slot)?;
+        let session = library.open_rw_session_no_drop(self.module.find(&self.name)?.slot)?;
         let done = self.log_in(library, &session, UserType::User).and_then(|()| work(&session));
         if done.is_ok() {
             self.put_back(session, *starts);
@@ -85,20 +86,20 @@ impl Sessions {
     fn log_in(&self, library: &Pkcs11, session: &Session, user: UserType) -> Result<(), TokenError> {
         let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
         if *refused {
-            return Err(TokenError::PinWasWrong(self.label.clone()));
+            return Err(TokenError::PinWasWrong(self.name.label.clone()));
         }
         let info = library.get_token_info(session.get_session_info()?.slot_id())?;
         if info.user_pin_locked() {
-            return Err(TokenError::PinLocked(self.label.clone()));
+            return Err(TokenError::PinLocked(self.name.label.clone()));
         }
         // The counter of a card outlives this process, and whoever starts it again and again.
         if self.pin.is_unattended() && (info.user_pin_count_low() || info.user_pin_final_try()) {
-            return Err(TokenError::PinWasWrong(self.label.clone()));
+            return Err(TokenError::PinWasWrong(self.name.label.clone()));
         }
         match session.login(user, Some(&auth_pin(&self.pin.read()?)?)) {
             Ok(()) | Err(Error::Pkcs11(RvError::UserAlreadyLoggedIn, _)) => Ok(()),
             Err(error) => {
-                let error = TokenError::from_login(error, &self.label);
+                let error = TokenError::from_login(error, &self.name);
                 *refused = matches!(error, TokenError::WrongPin | TokenError::PinLocked(_));
                 Err(error)
             }

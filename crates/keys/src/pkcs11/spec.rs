@@ -6,13 +6,35 @@ use std::{
     str::FromStr,
 };
 
-/// `<module path>;token=<label>;pin-file=<path>`: the vendor's library, the token's label, and the file with its PIN.
+/// Which token of a library is meant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TokenName {
+    /// Its label.
+    pub label: String,
+    /// Its serial number, where several share a label.
+    pub serial: Option<String>,
+}
+
+impl From<&str> for TokenName {
+    fn from(label: &str) -> TokenName {
+        TokenName { label: label.to_owned(), serial: None }
+    }
+}
+
+impl fmt::Display for TokenName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.label)?;
+        self.serial.as_ref().map_or(Ok(()), |serial| write!(f, ";serial={serial}"))
+    }
+}
+
+/// `<module path>;token=<label>[;serial=<serial number>];pin-file=<path>`: the vendor's library, the token, and the file with its PIN.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TokenSpec {
     /// The vendor's PKCS#11 library.
     pub module: PathBuf,
-    /// The label of the token.
-    pub label: String,
+    /// The token.
+    pub token: TokenName,
     /// The file that holds the user PIN, mode 0600.
     pub pin_file: PathBuf,
 }
@@ -26,13 +48,16 @@ pub enum TokenSpecError {
     /// `token=` is missing, or its label has not the form of one.
     #[error("name the token's label, 1 to 32 bytes: ;token=NAME")]
     Label,
+    /// `serial=` has not the form of a serial number.
+    #[error("a token's serial number has 1 to 16 bytes: ;serial=NUMBER, as `pkcs11-tool -L` shows it")]
+    Serial,
     /// `pin-file=` is missing or relative.
     #[error(
         "name the file that holds the PIN by its absolute path: ;pin-file=/path. The PIN itself is never written here"
     )]
     PinFile,
     /// Something else is there, or something is there twice.
-    #[error("after the library there may be ;token= and ;pin-file=, each once")]
+    #[error("after the library there may be ;token=, ;serial= and ;pin-file=, each once")]
     Unknown,
 }
 
@@ -42,10 +67,11 @@ impl FromStr for TokenSpec {
     fn from_str(text: &str) -> Result<TokenSpec, TokenSpecError> {
         let mut parts = text.split(';');
         let module = parts.next().and_then(absolute).ok_or(TokenSpecError::Module)?;
-        let (mut label, mut pin_file) = (None, None);
+        let (mut label, mut serial, mut pin_file) = (None, None, None);
         for part in parts {
             let before = match part.split_once('=') {
                 Some(("token", value)) => label.replace(value),
+                Some(("serial", value)) => serial.replace(value),
                 Some(("pin-file", value)) => pin_file.replace(value),
                 _ => return Err(TokenSpecError::Unknown),
             };
@@ -55,8 +81,12 @@ impl FromStr for TokenSpec {
         }
         let label = label.filter(|label| (1..=32).contains(&label.len()) && label.trim() == *label);
         let label = label.ok_or(TokenSpecError::Label)?.to_owned();
+        if serial.is_some_and(|serial| !(1..=16).contains(&serial.len()) || serial.trim() != serial) {
+            return Err(TokenSpecError::Serial);
+        }
+        let token = TokenName { label, serial: serial.map(str::to_owned) };
         let pin_file = pin_file.and_then(absolute).ok_or(TokenSpecError::PinFile)?;
-        Ok(TokenSpec { module, label, pin_file })
+        Ok(TokenSpec { module, token, pin_file })
     }
 }
 
@@ -66,6 +96,6 @@ fn absolute(text: &str) -> Option<PathBuf> {
 
 impl fmt::Display for TokenSpec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{};token={};pin-file={}", self.module.display(), self.label, self.pin_file.display())
+        write!(f, "{};token={};pin-file={}", self.module.display(), self.token, self.pin_file.display())
     }
 }

@@ -18,6 +18,7 @@ use super::{
     module::{Module, TokenInfo},
     object::{self, KeyId, TokenKeyKind},
     session::Sessions,
+    spec::TokenName,
 };
 use crate::{
     hashes::sha256,
@@ -52,20 +53,32 @@ pub enum TokenError {
         why: String,
     },
     /// The token is not there.
-    #[error("no token `{label}` is present ({path}); insert it, or check its label with `pkcs11-tool -L`")]
+    #[error(
+        "no token `{name}` is present ({path}); insert it, or check its label and serial number with `pkcs11-tool -L`"
+    )]
     NoToken {
-        /// The label.
-        label: String,
+        /// Which.
+        name: TokenName,
         /// The library.
         path: PathBuf,
     },
     /// It cannot be said which token is meant.
-    #[error("several tokens are labelled `{label}` ({path}); give each a label of its own")]
+    #[error("several tokens are labelled `{label}` ({path}); say which by its serial number: ;serial= one of {}", .serials.join(", "))]
     SeveralTokens {
         /// The label.
         label: String,
+        /// Their serial numbers.
+        serials: Vec<String>,
         /// The library.
         path: PathBuf,
+    },
+    /// A new token would have the label of another.
+    #[error("the token with the serial number {serial} is labelled `{label}` already; give each a label of its own")]
+    LabelTaken {
+        /// The label.
+        label: String,
+        /// Who has it.
+        serial: String,
     },
     /// The label cannot be one.
     #[error("`{0}` cannot be a token's label: 1 to 32 bytes without spaces at its ends")]
@@ -124,12 +137,12 @@ pub enum TokenError {
 }
 
 impl Token {
-    /// Opens the token with this label and logs in, with one try of the PIN.
+    /// Opens the token of this name and logs in, with one try of the PIN.
     ///
     /// # Errors
     /// [`TokenError`]; each says what to do next.
-    pub fn open(module: &Module, label: &str, pin: Pin) -> Result<Token, TokenError> {
-        let token = Token(Sessions::new(module.clone(), label, pin));
+    pub fn open(module: &Module, name: impl Into<TokenName>, pin: Pin) -> Result<Token, TokenError> {
+        let token = Token(Sessions::new(module.clone(), name.into(), pin));
         token.0.with(|_| Ok(()))?;
         Ok(token)
     }
@@ -139,7 +152,7 @@ impl Token {
     /// # Errors
     /// [`TokenError::NoToken`] when it is away.
     pub fn info(&self) -> Result<TokenInfo, TokenError> {
-        self.0.module().token(self.0.label())
+        self.0.module().token(self.0.name())
     }
 
     /// Has the token make a key pair: sensitive, not extractable, for this one use.
@@ -245,8 +258,7 @@ impl Token {
     /// [`TokenError::WrongPin`] after one try with the old one.
     pub fn set_pin(&self, old: &Secret, new: &Secret) -> Result<(), TokenError> {
         let (old, new) = (auth_pin(old)?, auth_pin(new)?);
-        self.0
-            .with(|session| session.set_pin(&old, &new).map_err(|error| TokenError::from_login(error, self.0.label())))
+        self.0.with(|session| session.set_pin(&old, &new).map_err(|error| TokenError::from_login(error, self.0.name())))
     }
 
     fn sign_with(
@@ -308,12 +320,12 @@ impl TokenError {
         matches!(self, TokenError::Away(_) | TokenError::NoToken { .. } | TokenError::NoKey(_))
     }
 
-    pub(super) fn from_login(error: Error, label: &str) -> TokenError {
+    pub(super) fn from_login(error: Error, name: &TokenName) -> TokenError {
         match error {
             Error::Pkcs11(RvError::PinIncorrect | RvError::PinInvalid | RvError::PinLenRange, _) => {
                 TokenError::WrongPin
             }
-            Error::Pkcs11(RvError::PinLocked, _) => TokenError::PinLocked(label.to_owned()),
+            Error::Pkcs11(RvError::PinLocked, _) => TokenError::PinLocked(name.label.clone()),
             other => TokenError::from_library(other),
         }
     }

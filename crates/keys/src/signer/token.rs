@@ -55,7 +55,7 @@ fn read(path: &Path, purpose: KeyPurpose) -> Result<(TokenSpec, KeyId), KeyError
 }
 
 fn open(spec: &TokenSpec) -> Result<Token, TokenError> {
-    Token::open(&Module::load(&spec.module)?, &spec.label, Pin::File(spec.pin_file.clone()))
+    Token::open(&Module::load(&spec.module)?, spec.token.clone(), Pin::File(spec.pin_file.clone()))
 }
 
 fn signer(spec: &TokenSpec, token: Token, id: KeyId, purpose: KeyPurpose) -> Result<Signer, KeyError> {

@@ -135,7 +135,7 @@ fn a_token_that_is_pulled_out_is_named_and_used_again_when_it_is_back() {
         fs::rename(&there, &away).unwrap();
         for _ in 0..3 {
             let error = token.sign(&id, &public, b"message").unwrap_err();
-            assert!(matches!(&error, TokenError::NoToken { label, .. } if label == crate::rig::LABEL), "{error}");
+            assert!(matches!(&error, TokenError::NoToken { name, .. } if name.label == crate::rig::LABEL), "{error}");
         }
         fs::rename(&away, &there).unwrap();
         token.sign(&id, &public, b"message").unwrap();
@@ -147,7 +147,7 @@ fn two_tokens_with_one_label_are_refused() {
     alone("attacks::two_tokens_with_one_label_are_refused", |hsm| {
         let blank = hsm.module.tokens().unwrap().into_iter().find(|token| !token.initialised).unwrap();
         let made = hsm.module.initialise(&blank, crate::rig::LABEL, &secret("so-12345678"), &secret(PIN));
-        assert!(matches!(made, Err(TokenError::SeveralTokens { .. })));
+        assert!(matches!(made, Err(TokenError::LabelTaken { .. })));
         add_token(&hsm.module, "other");
         hsm.with_file().unwrap();
     });

@@ -26,7 +26,7 @@ pub(crate) struct Rig {
 pub(crate) fn alone(test: &str, body: impl FnOnce(&Rig)) {
     crate::alone::alone(test, |dir, module| {
         let rig = Rig { dir, module };
-        if rig.module.token(LABEL).is_err() {
+        if rig.module.token(&LABEL.into()).is_err() {
             write_pin(&rig.pin_file(), PIN);
             add_token(&rig.module, LABEL);
         }

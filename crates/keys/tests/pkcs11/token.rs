@@ -73,7 +73,7 @@ fn user_and_security_officer_change_their_pins() {
         token.set_pin(&secret(PIN), &secret("new-pin")).unwrap();
         drop(token);
         hsm.typed("new-pin").unwrap();
-        let so = |old: &str, new: &str| hsm.module.set_so_pin(LABEL, &secret(old), &secret(new));
+        let so = |old: &str, new: &str| hsm.module.set_so_pin(&LABEL.into(), &secret(old), &secret(new));
         assert_eq!(so("not-it", "so-new-pin"), Err(TokenError::WrongPin));
         so(SO_PIN, "so-new-pin").unwrap();
         so("so-new-pin", SO_PIN).unwrap();
@@ -153,6 +153,6 @@ fn a_library_or_token_that_is_not_there_is_named() {
         let text = "/usr/lib/x86_64-linux-gnu/libc.so.6";
         assert!(matches!(keys::pkcs11::Module::load(text.as_ref()), Err(TokenError::Library { .. })));
         let none = Token::open(&hsm.module, "other", Pin::Typed(secret(PIN))).unwrap_err();
-        assert!(matches!(none, TokenError::NoToken { label, .. } if label == "other"));
+        assert!(matches!(none, TokenError::NoToken { name, .. } if name.label == "other"));
     });
 }

@@ -36,7 +36,7 @@ fn the_security_officer_cannot_be_used_to_go_round_the_quorum() {
     alone("attacks::the_security_officer_cannot_be_used_to_go_round_the_quorum", |rig| {
         let cards = rig.new_cards(&["ada", "ben"]);
         rig.found(&cards, (2, 2)).unwrap();
-        let reset = rig.module.set_so_pin(HSM, &secret(FIRST_SO_PIN), &secret("mine-from-now-on"));
+        let reset = rig.module.set_so_pin(&HSM.into(), &secret(FIRST_SO_PIN), &secret("mine-from-now-on"));
         assert_eq!(reset, Err(keys::pkcs11::TokenError::WrongPin));
     });
 }

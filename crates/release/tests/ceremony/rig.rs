@@ -60,7 +60,7 @@ impl Rig {
     pub(crate) fn new_card(&self, name: &str) -> Card {
         let label = format!("card of {name}");
         self.add_token(&label, FIRST_SO_PIN, CARD_PIN);
-        let token = Token::open(&self.module, &label, Pin::Typed(secret(CARD_PIN))).unwrap();
+        let token = Token::open(&self.module, label.as_str(), Pin::Typed(secret(CARD_PIN))).unwrap();
         Card::prepare(&token, &CardKeys::ours().unwrap()).unwrap();
         self.card_as(name, name)
     }
@@ -68,7 +68,7 @@ impl Rig {
     /// The card of one custodian, shown as another's.
     pub(crate) fn card_as(&self, owner: &str, name: &str) -> Card {
         let label = format!("card of {owner}");
-        let token = Token::open(&self.module, &label, Pin::Typed(secret(CARD_PIN))).unwrap();
+        let token = Token::open(&self.module, label.as_str(), Pin::Typed(secret(CARD_PIN))).unwrap();
         Card::open(token, CardKeys::ours().unwrap(), name).unwrap()
     }
 
@@ -122,7 +122,7 @@ impl Rig {
             certificate: None,
             kept: Some("the safe".to_owned()),
             module: &self.module,
-            label: HSM,
+            token: &HSM.into(),
             user: secret(FIRST_PIN),
             security_officer: secret(FIRST_SO_PIN),
         };

@@ -4,18 +4,18 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use anyhow::{Context, Result, anyhow};
-use keys::pkcs11::{KeyId, Module, Pin, Token};
+use keys::pkcs11::{KeyId, Module, Pin, Token, TokenName};
 use keys::secret::Secret;
 use release::author::ceremony::card::{Card, CardKeys};
 
 use crate::commands::password;
 use crate::output::{Output, Tone, paint};
 
-/// `pkcs11:MODULE;token=LABEL`, with `;pin-file=`, `;sign=` and `;agree=` where they are wanted.
+/// `pkcs11:MODULE;token=LABEL`, with `;serial=`, `;pin-file=`, `;sign=` and `;agree=` where they are wanted.
 #[derive(Clone, Debug)]
 pub(crate) struct TokenPlace {
     pub(crate) module: PathBuf,
-    pub(crate) label: String,
+    pub(crate) token: TokenName,
     pin_file: Option<PathBuf>,
     sign: Option<KeyId>,
     agree: Option<KeyId>,
@@ -28,8 +28,7 @@ pub(crate) struct CustodianCard {
     place: TokenPlace,
 }
 
-const FORM: &str =
-    "pkcs11:/path/of/library.so;token=LABEL, and where wanted ;pin-file=FILE, ;sign=ID, ;agree=ID (CKA_ID in hex)";
+const FORM: &str = "pkcs11:/path/of/library.so;token=LABEL, and where wanted ;serial=NUMBER, ;pin-file=FILE, ;sign=ID, ;agree=ID (CKA_ID in hex)";
 
 impl FromStr for TokenPlace {
     type Err = anyhow::Error;
@@ -41,17 +40,18 @@ impl FromStr for TokenPlace {
         if !module.is_absolute() {
             return Err(wrong());
         }
-        let mut place = TokenPlace { module, label: String::new(), pin_file: None, sign: None, agree: None };
+        let mut place = TokenPlace { module, token: TokenName::from(""), pin_file: None, sign: None, agree: None };
         for part in parts {
             match part.split_once('=').ok_or_else(wrong)? {
-                ("token", label) => place.label = label.to_owned(),
+                ("token", label) => place.token.label = label.to_owned(),
+                ("serial", serial) => place.token.serial = Some(serial.to_owned()),
                 ("pin-file", file) => place.pin_file = Some(file.into()),
                 ("sign", id) => place.sign = Some(id.parse()?),
                 ("agree", id) => place.agree = Some(id.parse()?),
                 _ => return Err(wrong()),
             }
         }
-        if place.label.is_empty() { Err(wrong()) } else { Ok(place) }
+        if place.token.label.is_empty() { Err(wrong()) } else { Ok(place) }
     }
 }
 
@@ -71,7 +71,7 @@ impl TokenPlace {
             Some(file) => password::read(Some(file))?,
             None => password::ask(
                 "PIN",
-                &format!("PIN of {whose} ({}): ", self.label),
+                &format!("PIN of {whose} ({}): ", self.token),
                 "name a pin-file in the token's place",
             )?,
         };
@@ -91,7 +91,7 @@ impl CustodianCard {
         let in_card = || format!("the card of {}", self.name);
         let module = Module::load(&self.place.module).with_context(in_card)?;
         let pin = Pin::Typed(self.place.pin(&self.name)?);
-        let token = Token::open(&module, &self.place.label, pin).with_context(in_card)?;
+        let token = Token::open(&module, self.place.token.clone(), pin).with_context(in_card)?;
         let keys = self.place.keys()?;
         if prepare {
             Card::prepare(&token, &keys).with_context(in_card)?;
@@ -114,7 +114,7 @@ mod tests {
     #[test]
     fn a_card_has_an_owner_a_library_and_a_label() {
         let card: CustodianCard = "ada=pkcs11:/lib/opensc.so;token=PIV Card;sign=02;agree=03".parse().unwrap();
-        assert_eq!((card.name.as_str(), card.place.label.as_str()), ("ada", "PIV Card"));
+        assert_eq!((card.name.as_str(), card.place.token.label.as_str()), ("ada", "PIV Card"));
         assert_eq!(card.place.keys().unwrap().signing, "02".parse().unwrap());
         for bad in [
             "ada",

@@ -19,8 +19,8 @@ use crate::output::{Output, Tone, paint};
 
 /// Found a ceremony: make the release key in the HSM, enrol the custodians' cards, split the HSM's secrets, write the first root.
 ///
-/// All custodians are there. Afterwards the PINs that the HSM had are worthless, and nobody knows the new ones. If it is cut off once the
-/// folder is there, the same command goes on, with the PINs that the HSM had at first.
+/// All custodians are there. Afterwards the PINs that the HSM had are worthless, and nobody knows the new ones. If it is cut off, the same
+/// command goes on, with the PINs that the HSM had at first.
 #[derive(Args, Debug)]
 pub(crate) struct Init {
     /// The folder to make.
@@ -51,7 +51,8 @@ pub(crate) struct Init {
     #[arg(long, value_name = "TEXT")]
     hsm_kept: Option<String>,
 
-    /// A custodian and their card: NAME=pkcs11:/path/of/library.so;token=LABEL; once for each.
+    /// A custodian and their card: NAME=pkcs11:/path/of/library.so;token=LABEL; once for each. Where several cards share a label,
+    /// ;serial=NUMBER says which.
     #[arg(long = "custodian", required = true, value_name = "NAME=PLACE")]
     custodians: Vec<CustodianCard>,
 
@@ -111,7 +112,7 @@ impl Init {
             certificate: self.hsm_certificate,
             kept: self.hsm_kept,
             module: &module,
-            label: &self.hsm.label,
+            token: &self.hsm.token,
             user,
             security_officer,
         };

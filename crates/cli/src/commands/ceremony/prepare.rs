@@ -17,7 +17,7 @@ use crate::output::{Output, Tone, paint};
 /// A token that holds something already is never touched. SoftHSM always has a blank one.
 #[derive(Args, Debug)]
 pub(crate) struct Prepare {
-    /// What it shall be: pkcs11:/path/of/library.so;token=LABEL
+    /// What it shall be: pkcs11:/path/of/library.so;token=LABEL; with ;serial=NUMBER where several are blank.
     #[arg(value_name = "PLACE")]
     token: TokenPlace,
 
@@ -36,12 +36,13 @@ impl Prepare {
             |file: &PathBuf| -> Result<Secret> { Ok(Secret::new(password::read(Some(file))?.as_bytes().to_vec())) };
         let (pin, so_pin) = (secret(&self.pin_file)?, secret(&self.so_pin_file)?);
         let module = Module::load(&self.token.module)?;
-        let blank = module.tokens()?.into_iter().find(|token| !token.initialised);
+        let is_meant = |serial: &str| self.token.token.serial.as_ref().is_none_or(|wanted| wanted == serial);
+        let blank = module.tokens()?.into_iter().find(|token| !token.initialised && is_meant(&token.serial));
         let blank = blank.with_context(|| {
             let library = self.token.module.display();
             format!("{library} has no blank token: insert one, or erase one with its maker's tool first")
         })?;
-        let made = module.initialise(&blank, &self.token.label, &so_pin, &pin)?;
+        let made = module.initialise(&blank, &self.token.token.label, &so_pin, &pin)?;
         output.result(
             &json!({ "token": made.label, "maker": made.maker, "model": made.model, "serial": made.serial }),
             &format!(

@@ -136,7 +136,7 @@ fn key_meaning(keys: &KeystoreSpec) -> (bool, String) {
 /// What a token says about itself.
 #[cfg(feature = "pkcs11")]
 fn token(spec: &TokenSpec) -> (bool, String) {
-    match Module::load(&spec.module).and_then(|module| module.token(&spec.label)) {
+    match Module::load(&spec.module).and_then(|module| module.token(&spec.token)) {
         Ok(token) if token.is_stand_in() => (
             true,
             "in SoftHSM, a token in software, which protects nothing from whoever reads its files and guesses its PIN"

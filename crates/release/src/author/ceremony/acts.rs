@@ -1,6 +1,6 @@
 //! What is done in a ceremony: founding it, signing a release, changing who and what it is made of.
 
-use keys::pkcs11::{Module, TokenError};
+use keys::pkcs11::{Module, TokenError, TokenName};
 use keys::release_key::ReleaseKey;
 use keys::secret::Secret;
 
@@ -94,10 +94,10 @@ pub struct Founding<'a> {
     pub certificate: Option<String>,
     /// Where the HSM is kept.
     pub kept: Option<String>,
-    /// The HSM's library and its token's label.
+    /// The HSM's library.
     pub module: &'a Module,
-    /// The label.
-    pub label: &'a str,
+    /// Its token.
+    pub token: &'a TokenName,
     /// The user's secret before; worthless afterwards.
     pub user: Secret,
     /// The security officer's secret before; worthless afterwards.
@@ -117,9 +117,9 @@ pub fn found(
 ) -> Result<Folder, CeremonyError> {
     Folder::refuse_used(dir)?;
     refuse_same_cards(cards)?;
-    let Founding { product, mut root, certificate, kept, module, label, user, security_officer } = founding;
+    let Founding { product, mut root, certificate, kept, module, token, user, security_officer } = founding;
     root.custodians = cards.iter().map(|card| card.custodian().clone()).collect();
-    let hsm = Hsm::open(module, label, &user)?;
+    let hsm = Hsm::open(module, token, &user)?;
     watch(Step::HsmOpen);
     watch(Step::MakesReleaseKey);
     let (id, key) = hsm.make_release_key()?;
@@ -159,20 +159,16 @@ pub fn finish_founding(
     let user = folder.state.user.current.open(LoginOf::User, cards)?;
     let security_officer = folder.state.security_officer.current.open(LoginOf::SecurityOfficer, cards)?;
     watch(Step::ReplacesSecret);
-    let HsmFacts { label, serial: expected, .. } = folder.state.hsm.clone();
+    let name = folder.state.hsm.name();
     let [first_user, first_security_officer] = first;
-    let hsm = match Hsm::open(module, &label, first_user) {
+    let hsm = match Hsm::open(module, &name, first_user) {
         Ok(hsm) => {
             hsm.change_user_secret(first_user, &user)?;
             hsm
         }
-        Err(HsmError::Token(TokenError::WrongPin)) => Hsm::open(module, &label, &user)?,
+        Err(HsmError::Token(TokenError::WrongPin)) => Hsm::open(module, &name, &user)?,
         Err(error) => return Err(error.into()),
     };
-    let found = hsm.info()?.serial;
-    if found != expected {
-        return Err(HsmError::OtherHsm { found, expected }.into());
-    }
     watch(Step::ReplacesSecret);
     let either = [first_security_officer.clone(), security_officer.clone()];
     hsm.change_so_secret(&either, &security_officer, &user)?;
@@ -210,22 +206,18 @@ pub fn meet<'a>(
     for card in cards {
         watch(Step::OpensShare(card.custodian().name.clone()));
     }
-    let facts = folder.state.hsm.clone();
-    let (hsm, secret) = log_in(&mut folder.state.user, cards, module, &facts.label)?;
-    let found = hsm.info()?.serial;
-    if found != facts.serial {
-        return Err(HsmError::OtherHsm { found, expected: facts.serial }.into());
-    }
+    let name = folder.state.hsm.name();
+    let (hsm, secret) = log_in(&mut folder.state.user, cards, module, &name)?;
     watch(Step::HsmOpen);
     Ok(Meeting { folder, cards, hsm, secret })
 }
 
 /// Logs in with the user's secret. A cut may have fallen between writing the next one down and giving it to the HSM, or when it was sealed to
 /// custodians who never came in force: what the HSM has is kept as the current one.
-fn log_in(user: &mut Login, cards: &[Card], module: &Module, label: &str) -> Result<(Hsm, Secret), CeremonyError> {
+fn log_in(user: &mut Login, cards: &[Card], module: &Module, name: &TokenName) -> Result<(Hsm, Secret), CeremonyError> {
     let next = user.next.as_ref().and_then(|next| next.open(LoginOf::User, cards).ok());
     if let Some(secret) = next {
-        match Hsm::open(module, label, &secret) {
+        match Hsm::open(module, name, &secret) {
             Ok(hsm) => {
                 user.go_on();
                 return Ok((hsm, secret));
@@ -235,7 +227,7 @@ fn log_in(user: &mut Login, cards: &[Card], module: &Module, label: &str) -> Res
         }
     }
     let secret = user.current.open(LoginOf::User, cards)?;
-    Ok((Hsm::open(module, label, &secret)?, secret))
+    Ok((Hsm::open(module, name, &secret)?, secret))
 }
 
 impl Meeting<'_> {

@@ -1,6 +1,6 @@
 //! The HSM with the release key: RSA-4096, born there, never out of it, and opened with a secret that nobody knows.
 
-use keys::pkcs11::{KeyId, Module, Pin, Token, TokenError, TokenInfo, TokenKeyKind};
+use keys::pkcs11::{KeyId, Module, Pin, Token, TokenError, TokenInfo, TokenKeyKind, TokenName};
 use keys::release_key::{self, ReleaseKey};
 use keys::secret::Secret;
 use serde::{Deserialize, Serialize};
@@ -33,7 +33,7 @@ pub struct HsmFacts {
 pub struct Hsm {
     module: Module,
     token: Token,
-    label: String,
+    name: TokenName,
 }
 
 /// Why the HSM does not sign.
@@ -48,14 +48,6 @@ pub enum HsmError {
     /// The signature is not by the release key that the root names.
     #[error("the HSM signed with another key than the root names, or was disturbed; nothing was released")]
     OtherKey,
-    /// It is another HSM than before.
-    #[error("this is another HSM: serial {found}, not {expected}")]
-    OtherHsm {
-        /// What was found.
-        found: String,
-        /// What the ceremony knows.
-        expected: String,
-    },
 }
 
 impl HsmFacts {
@@ -70,6 +62,11 @@ impl HsmFacts {
             certificate,
             kept,
         }
+    }
+
+    /// Which token of its library it is.
+    pub fn name(&self) -> TokenName {
+        TokenName { label: self.label.clone(), serial: Some(self.serial.clone()) }
     }
 
     /// Its validation in a word. A software token is a stand-in: its folder can be copied and its PIN tried elsewhere.
@@ -88,13 +85,13 @@ impl HsmFacts {
 }
 
 impl Hsm {
-    /// Logs in to the token with this label.
+    /// Logs in to the token of this name.
     ///
     /// # Errors
     /// [`HsmError`] when it is away, or the secret is wrong; it is tried once.
-    pub fn open(module: &Module, label: &str, secret: &Secret) -> Result<Hsm, HsmError> {
-        let token = Token::open(module, label, Pin::Typed(secret.clone()))?;
-        Ok(Hsm { module: module.clone(), token, label: label.to_owned() })
+    pub fn open(module: &Module, name: &TokenName, secret: &Secret) -> Result<Hsm, HsmError> {
+        let token = Token::open(module, name.clone(), Pin::Typed(secret.clone()))?;
+        Ok(Hsm { module: module.clone(), token, name: name.clone() })
     }
 
     /// What it says about itself.
@@ -146,17 +143,17 @@ impl Hsm {
     /// # Errors
     /// [`HsmError`] when it refuses.
     pub fn change_so_secret(self, old: &[Secret], new: &Secret, user: &Secret) -> Result<Hsm, HsmError> {
-        let Hsm { module, token, label } = self;
+        let Hsm { module, token, name } = self;
         // Its sessions would keep the security officer out.
         drop(token);
         let mut done = Err(TokenError::WrongPin);
         for old in old {
-            done = module.set_so_pin(&label, old, new);
+            done = module.set_so_pin(&name, old, new);
             if done != Err(TokenError::WrongPin) {
                 break;
             }
         }
         done?;
-        Hsm::open(&module, &label, user)
+        Hsm::open(&module, &name, user)
     }
 }
