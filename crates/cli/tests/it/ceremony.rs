@@ -72,12 +72,16 @@ impl Room {
 
     pub(crate) fn found(&self, custodians: &[&str], threshold: &str) -> Value {
         let cards: Vec<String> = custodians.iter().map(|name| self.card(name)).collect();
+        self.run(&words(&self.founding(&cards, threshold)))
+    }
+
+    fn founding(&self, cards: &[String], threshold: &str) -> Vec<String> {
         let hsm = self.hsm.token("hsm");
         let mut arguments = vec!["ceremony", "init", "--dir", "ceremony", "--product", "till", "--hsm", &hsm];
         arguments.extend(["--hsm-pin-file", "hsm.pin", "--hsm-so-pin-file", "so.pin", "--threshold", threshold]);
         arguments.extend(["--server-keys", "server-keys.json", "--note", "in the test"]);
         cards.iter().for_each(|card| arguments.extend(["--custodian", card]));
-        self.run(&arguments)
+        arguments.into_iter().map(str::to_owned).collect()
     }
 
     pub(crate) fn build(&self, version: &str, out: &str) {
@@ -276,4 +280,129 @@ fn a_manifest_changed_after_approval_and_an_approval_for_another_release_are_ref
     flip_a_byte(&room.dir.join("two/0.image"));
     let refused = room.refused(&words(&room.approve("ada", "two", None)));
     assert!(refused.contains("is not the image"), "{refused}");
+}
+
+#[test]
+fn a_founding_that_was_cut_off_before_its_folder_was_whole_begins_again() {
+    let room = Room::new(&["ada", "ben"]);
+    fs::create_dir_all(room.dir.join("ceremony/roots")).unwrap();
+    fs::write(room.dir.join("ceremony/roots/1.root.json"), "of a founding that was cut off").unwrap();
+    let record = ["ceremony", "record", "--dir", "ceremony"];
+    assert!(room.refused(&record).contains("holds no ceremony"));
+    room.found(&["ada", "ben"], "2");
+    room.run(&record);
+    // A ceremony that was founded is never begun again, also when its state is lost.
+    fs::remove_file(room.dir.join("ceremony/state.json")).unwrap();
+    assert!(room.refused(&record).contains("it is missing; take the folder from a copy"));
+    let cards = ["ada", "ben"].map(|name| room.card(name));
+    let refused = room.refused(&words(&room.founding(&cards, "2")));
+    assert!(refused.contains("it is missing; take the folder from a copy"), "{refused}");
+}
+
+/// Cards as they are bought often have one label.
+#[test]
+fn cards_with_the_same_label_are_told_apart_by_their_serial_numbers() {
+    let room = Room::new(&["ada"]);
+    let tool = |arguments: &[&str]| {
+        let mut command = Command::new("softhsm2-util");
+        command.env(SoftHsm::CONFIGURED_BY, room.hsm.configuration()).args(arguments);
+        output(command)
+    };
+    tool(&["--init-token", "--free", "--label", "ada", "--pin", "pin-of-ada", "--so-pin", "so-first"]);
+    let shown = tool(&["--show-slots"]);
+    let serials: Vec<&str> = shown
+        .split("Slot ")
+        .filter(|slot| {
+            slot.lines().any(|line| line.trim().strip_prefix("Label:").is_some_and(|label| label.trim() == "ada"))
+        })
+        .filter_map(|slot| slot.lines().find_map(|line| line.trim().strip_prefix("Serial number:")))
+        .map(str::trim)
+        .collect();
+    let [first, second] = serials[..] else { panic!("{shown}") };
+
+    let refused = room.refused(&["release", "app", "key", &room.card("ada")]);
+    assert!(refused.contains("several tokens are labelled `ada`") && refused.contains("serial number"), "{refused}");
+    assert!(refused.contains(first) && refused.contains(second), "{refused}");
+    let none = room.refused(&["release", "app", "key", &format!("{};serial=12", room.card("ada"))]);
+    assert!(none.contains("no token `ada;serial=12`"), "{none}");
+    let cards = [("ada", first), ("ben", second)]
+        .map(|(name, serial)| format!("{};serial={serial}", room.card("ada").replacen("ada=", &format!("{name}="), 1)));
+    room.run(&words(&room.founding(&cards, "2")));
+    room.file("image", &[7; 100]);
+    room.build("1.0.0", "release");
+    for card in &cards {
+        room.run(&["release", "approve", "release", "--ceremony", "ceremony", "--yes", "--custodian", card]);
+    }
+    let mut sign = room.sign("release", &[]);
+    cards.iter().rev().for_each(|card| sign.extend(["--custodian".to_owned(), card.clone()]));
+    room.run(&words(&sign));
+}
+
+#[test]
+fn a_release_says_what_it_keeps_and_what_it_takes_back_and_keeps_only_what_was_approved() {
+    let room = Room::new(&["ada", "ben"]);
+    room.found(&["ada", "ben"], "2");
+    room.file("image", &[7; 100]);
+    let bundle = |version: &str, more: &[&str]| {
+        let file = format!("{version}.vouchos");
+        room.build_with(version, version, more);
+        let said = output(plain(&room, &words(&room.approve("ada", version, None))));
+        room.run(&words(&room.approve("ben", version, None)));
+        room.run(&words(&room.sign(version, &["ada", "ben"])));
+        room.run(&["release", "assemble", version, "--ceremony", "ceremony", "--out", &file]);
+        said
+    };
+    assert!(bundle("1.0.0", &[]).contains("this is the first release"));
+    let said = bundle("1.1.0", &["--keep", "1.0.0.vouchos"]);
+    assert!(said.contains("stays approved   OS 1.0.0 for till-1, till-2"), "{said}");
+    let said = bundle("1.2.0", &["--keep", "1.1.0.vouchos"]);
+    assert!(said.contains("stays approved   OS 1.1.0") && said.contains("approved no more  OS 1.0.0"), "{said}");
+
+    // What was taken back does not come back as something that is kept.
+    let image = format!("till-1={}", room.dir.join("image").display());
+    let build = ["release", "build", "--ceremony", "ceremony", "--image", &image, "--server-keys", "server-keys.json"];
+    let keep = ["--os-version", "1.3.0", "--out", "1.3.0", "--keep", "1.0.0.vouchos"];
+    let refused = room.refused(&[&build[..], &keep].concat());
+    assert!(refused.contains("which the release before did not approve"), "{refused}");
+    // Nor does somebody get it past the custodians who lays its manifest into the folder.
+    room.build_with("1.3.0", "honest", &["--keep", "1.2.0.vouchos"]);
+    fs::copy(room.dir.join("1.0.0/0.manifest"), room.dir.join("honest/kept-0.manifest")).unwrap();
+    let refused = room.refused(&words(&room.approve("ada", "honest", None)));
+    assert!(refused.contains("not those of the manifests"), "{refused}");
+}
+
+#[test]
+fn the_quorum_of_an_owner_is_never_left_out() {
+    let room = Room::new(&["ada", "ben", "olga", "pete"]);
+    room.found(&["ada", "ben"], "2");
+    room.file("image", &[7; 100]);
+    let key = |name: &str| room.run(&["release", "app", "key", &room.card(name)])["spki"].clone();
+    let owners = |keys: &[&str], threshold: usize| {
+        let keys: Vec<_> = keys.iter().map(|name| key(name)).collect();
+        let owners = serde_json::json!([{ "owner": "shop", "threshold": threshold, "keys": keys }]);
+        room.file("owners.json", owners.to_string().as_bytes());
+    };
+    owners(&["olga", "pete"], 2);
+    room.build_with("1.0.0", "one", &["--app-owners", "owners.json"]);
+    for name in ["ada", "ben"] {
+        room.run(&words(&room.approve(name, "one", None)));
+    }
+    room.run(&words(&room.sign("one", &["ada", "ben"])));
+    let image = format!("till-1={}", room.dir.join("image").display());
+    let build = ["release", "build", "--ceremony", "ceremony", "--image", &image, "--server-keys", "server-keys.json"];
+    let refused = room.refused(&[&build[..], &["--os-version", "1.1.0", "--out", "two"]].concat());
+    assert!(refused.contains("quorum of the owner shop is left out") && refused.contains("never ended"), "{refused}");
+    assert!(!room.dir.join("two").exists());
+    // Its keys and its threshold may change, and a custodian is told.
+    owners(&["olga"], 1);
+    room.build_with("1.1.0", "two", &["--app-owners", "owners.json"]);
+    let said = output(plain(&room, &words(&room.approve("ada", "two", None))));
+    assert!(said.contains("who approves the apps of the owner shop changes") && said.contains("1 of 1 keys"), "{said}");
+}
+
+/// A command that says what people read.
+fn plain(room: &Room, arguments: &[&str]) -> Command {
+    let mut command = vouch();
+    command.current_dir(&room.dir).env(SoftHsm::CONFIGURED_BY, room.hsm.configuration()).args(arguments);
+    command
 }

@@ -48,6 +48,12 @@ impl Live {
         self.finish(version, names)
     }
 
+    /// The same beside a release that stays approved.
+    fn release_beside(&self, kept: &str, version: &str, names: [&str; 2]) -> String {
+        self.room.build_with(version, &format!("release-{version}"), &["--keep", kept]);
+        self.finish(version, names)
+    }
+
     fn finish(&self, version: &str, names: [&str; 2]) -> String {
         let (folder, bundle) = (format!("release-{version}"), format!("{version}.vouchos"));
         for name in names {
@@ -253,4 +259,28 @@ fn a_rotated_ceremony_signs_the_next_release_and_the_server_follows_its_root() {
     let report = live.run(&["release", "verify", &bundle, "--root", "ceremony/roots/1.root.json"]);
     assert_eq!((&report["root_version"], &report["approved_by"]), (&json!(2), &json!(["ada", "dora"])));
     assert_eq!(report["images"][0]["log"], json!({ "number": 1, "size": 2 }));
+}
+
+#[test]
+fn a_release_that_is_kept_goes_on_being_rolled_out_and_one_that_is_not_is_held() {
+    let live = Live::start(&["ada", "ben"], ANY);
+    let first = live.release("1.0.0", ["ada", "ben"]);
+    live.run(&["release", "upload", &first]);
+    let id = live.run(&["rollout", "start", "1.0.0", "--phases", "1,100%"])["id"].as_str().unwrap().to_owned();
+    let state = || live.run(&["rollout", "show", &id])["attributes"]["state"].clone();
+    let second = live.release_beside(&first, "1.1.0", ["ada", "ben"]);
+    live.run(&["release", "upload", &second]);
+    assert_eq!(state(), "running");
+    live.run(&["rollout", "pause", &id]);
+    live.run(&["rollout", "resume", &id]);
+    let third = live.release("1.2.0", ["ben", "ada"]);
+    live.run(&["release", "upload", &third]);
+    assert_eq!(state(), "paused");
+    for order in ["resume", "advance"] {
+        let refused = live.refused(&["rollout", order, &id]);
+        assert!(
+            refused.contains("They approve OS 1.2.0") || refused.contains("Only a roll-out that runs"),
+            "{refused}"
+        );
+    }
 }

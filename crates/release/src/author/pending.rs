@@ -51,6 +51,8 @@ pub struct Plan<'a> {
     pub release_wrap: &'a PublicKey,
     /// Who signs apps.
     pub apps: Vec<Delegation>,
+    /// Manifests of releases before that stay approved.
+    pub kept: Vec<Manifest>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -59,6 +61,9 @@ struct Facts {
     format: u32,
     /// The sealed content key of each image, in base64.
     content_keys: Vec<String>,
+    /// How many manifests of releases before are kept.
+    #[serde(default)]
+    kept: usize,
 }
 
 /// One custodian's approval, in a file of its own so that it can be made on any machine and carried over.
@@ -77,6 +82,8 @@ pub struct Pending {
     facts: Facts,
     /// In the order of their files.
     pub manifests: Vec<Manifest>,
+    /// Those of releases before that stay approved.
+    pub kept: Vec<Manifest>,
     /// What the custodians sign.
     pub targets: Draft,
 }
@@ -158,20 +165,24 @@ impl Pending {
         }
         let approvals = dir.join(APPROVALS_FOLDER);
         fs::create_dir_all(&approvals).map_err(|source| io_error(&approvals, source))?;
-        let mut facts = Facts { format: FORMAT, content_keys: Vec::new() };
+        let mut facts = Facts { format: FORMAT, content_keys: Vec::new(), kept: plan.kept.len() };
         let mut manifests = Vec::new();
         for (at, source) in sources.iter().enumerate() {
             let (manifest, content_key) = encrypt(dir, at, source, plan.release_wrap, watch)?;
             facts.content_keys.push(content_key);
             manifests.push(manifest);
         }
+        for (at, manifest) in plan.kept.iter().enumerate() {
+            write(&dir.join(kept_name(at)), &manifest.to_cbor())?;
+        }
         let spec = TargetsSpec {
             version: plan.targets_version,
             expires: plan.expires,
-            manifests: manifests.clone(),
+            manifests: [&manifests[..], &plan.kept].concat(),
             apps: plan.apps.clone(),
         };
-        let pending = Pending { dir: dir.to_owned(), facts, manifests, targets: spec.draft()? };
+        let kept = plan.kept.clone();
+        let pending = Pending { dir: dir.to_owned(), facts, manifests, kept, targets: spec.draft()? };
         write(&dir.join(TARGETS_FILE), &pending.targets.to_json())?;
         let text = serde_json::to_vec_pretty(&pending.facts);
         let facts_file = dir.join(FACTS_FILE);
@@ -192,11 +203,12 @@ impl Pending {
         if facts.format != FORMAT || !(1..=LIMITS.bundle_images).contains(&facts.content_keys.len()) {
             return Err(form("it is of another format, or has too many images".to_owned()));
         }
-        let manifests = (0..facts.content_keys.len())
-            .map(|at| Ok(Manifest::from_cbor(&read(&dir.join(manifest_name(at)), LIMITS.manifest)?)?))
-            .collect::<Result<Vec<_>, PendingError>>()?;
+        let manifest = |name| Ok(Manifest::from_cbor(&read(&dir.join::<String>(name), LIMITS.manifest)?)?);
+        let manifests = (0..facts.content_keys.len()).map(manifest_name).map(manifest);
+        let manifests = manifests.collect::<Result<Vec<_>, PendingError>>()?;
+        let kept = (0..facts.kept).map(kept_name).map(manifest).collect::<Result<Vec<_>, PendingError>>()?;
         let targets = Draft::from_json(&read(&dir.join(TARGETS_FILE), LIMITS.targets)?)?;
-        Ok(Pending { dir: dir.to_owned(), facts, manifests, targets })
+        Ok(Pending { dir: dir.to_owned(), facts, manifests, kept, targets })
     }
 
     /// Compares every encrypted image with its manifest, and the metadata with what these manifests make of them: nothing else may be
@@ -205,7 +217,7 @@ impl Pending {
     /// # Errors
     /// [`PendingError`] for the first that differs: nobody should sign then.
     pub fn check(&self) -> Result<TargetsSpec, PendingError> {
-        let spec = read_targets(self.targets.content(), self.manifests.clone()).ok();
+        let spec = read_targets(self.targets.content(), [&self.manifests[..], &self.kept].concat()).ok();
         let spec =
             spec.filter(|spec| spec.draft().is_ok_and(|same| same.to_be_signed() == self.targets.to_be_signed()));
         let spec = spec.ok_or(PendingError::OtherTargets)?;
@@ -415,6 +427,10 @@ fn image_name(at: usize) -> String {
 
 fn manifest_name(at: usize) -> String {
     format!("{at}.manifest")
+}
+
+fn kept_name(at: usize) -> String {
+    format!("kept-{at}.manifest")
 }
 
 fn signed_name(at: usize) -> String {

@@ -3,11 +3,11 @@
 use std::io::{IsTerminal as _, Write as _, stdin, stdout};
 use std::path::PathBuf;
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 use jiff::Timestamp;
 use release::approval::Approval;
-use release::author::ceremony::state::{Folder, LastRelease};
+use release::author::ceremony::state::{ApprovedManifest, Folder, LastRelease};
 use release::author::pending::Pending;
 use release::author::{Delegation, Quorum, TargetsSpec};
 use release::manifest::Manifest;
@@ -62,10 +62,10 @@ impl Approve {
         for (manifest, compared) in pending.manifests.iter().zip(&compared) {
             output.say(&shown(manifest, *compared)?);
         }
-        if let Some(first) = pending.manifests.first() {
-            ensure!(first.product == folder.state.product, "this is a release of another product: {}", first.product);
-            output.say(&changes(folder.state.last.as_ref(), first, &pending.manifests));
-        }
+        let next = signed_with(&pending, &spec)?;
+        let product = pending.manifests.first().map(|first| first.product.as_str()).unwrap_or_default();
+        ensure!(product == folder.state.product, "this is a release of another product: {product}");
+        output.say(&changes(folder.state.last.as_ref(), &next));
         output.say(&terms(&spec)?);
         let compared = compared.iter().all(|compared| *compared);
         if !compared {
@@ -123,7 +123,33 @@ pub(super) fn checked(pending: &Pending, folder: &Folder) -> Result<TargetsSpec>
         spec.expires <= in_days(APPROVAL_DAYS_MAX),
         "the approval would be valid for more than {APPROVAL_DAYS_MAX} days: build the release anew"
     );
+    follows(folder, &pending.kept, &spec.apps)?;
     Ok(spec)
+}
+
+/// Whether what is kept was approved, and no quorum ends.
+pub(super) fn follows(folder: &Folder, kept: &[Manifest], apps: &[Delegation]) -> Result<()> {
+    let last = folder.state.last.as_ref();
+    for kept in kept {
+        ensure!(
+            last.is_some_and(|last| last.approves(kept)),
+            "OS {} with the manifest {} is to be kept, which the release before did not approve; build without it",
+            kept.version,
+            kept.hash()
+        );
+    }
+    if let Some(owner) = last.and_then(|last| last.quorum_gone(apps)) {
+        bail!(
+            "the quorum of the owner {owner} is left out, and devices that have seen it would refuse every app: a quorum is never ended, \
+             only its keys and its threshold change. Build with --app-owners"
+        );
+    }
+    Ok(())
+}
+
+/// What the ceremony notes of a release when it is signed.
+pub(super) fn signed_with(pending: &Pending, spec: &TargetsSpec) -> Result<LastRelease> {
+    LastRelease::of(&pending.manifests, &pending.kept, &spec.apps).context("the release has no image")
 }
 
 /// What is signed beside the manifests.
@@ -165,15 +191,22 @@ fn shown(manifest: &Manifest, compared: bool) -> Result<String> {
     ))
 }
 
-/// What is new beside the release before.
-fn changes(last: Option<&LastRelease>, now: &Manifest, manifests: &[Manifest]) -> String {
+/// What is new beside the release before, and what it takes back.
+fn changes(last: Option<&LastRelease>, next: &LastRelease) -> String {
     let Some(last) = last else { return "this is the first release".to_owned() };
-    let models: Vec<&String> = manifests.iter().flat_map(|manifest| &manifest.models).collect();
-    let mut parts = vec![format!("OS {} -> {}", last.version, now.version)];
-    if now.security_epoch != last.security_epoch {
-        parts.push(format!("security epoch {} -> {}", last.security_epoch, now.security_epoch));
+    let mut parts = vec![format!("OS {} -> {}", last.version, next.version)];
+    if next.security_epoch != last.security_epoch {
+        parts.push(format!("security epoch {} -> {}", last.security_epoch, next.security_epoch));
     }
-    parts.extend(models.iter().filter(|model| !last.models.contains(model)).map(|model| format!("new: {model}")));
-    parts.extend(last.models.iter().filter(|model| !models.contains(model)).map(|model| format!("gone: {model}")));
-    format!("since the last release: {}", parts.join("; "))
+    parts.extend(next.models.iter().filter(|model| !last.models.contains(model)).map(|model| format!("new: {model}")));
+    parts.extend(last.models.iter().filter(|model| !next.models.contains(model)).map(|model| format!("gone: {model}")));
+    let changed = next.quorums.iter().filter(|quorum| !last.quorums.contains(quorum));
+    parts.extend(changed.map(|quorum| format!("who approves the apps of the owner {} changes", quorum.owner)));
+    let mut lines = format!("since the last release: {}", parts.join("; "));
+    for approved in &last.approved {
+        let ApprovedManifest { version, models, sha256 } = approved;
+        let what = if next.approved.contains(approved) { "stays approved " } else { "approved no more" };
+        lines.push_str(&format!("\n  {what}  OS {version} for {}, manifest SHA-256 {sha256}", models.join(", ")));
+    }
+    lines
 }

@@ -1,6 +1,8 @@
 //! `vouch release build`: encrypts the images of a release and writes what is to be approved.
 
-use std::path::PathBuf;
+use std::fs::File;
+use std::io::BufReader;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use anyhow::{Context, Result, anyhow, bail};
@@ -10,15 +12,18 @@ use indicatif::{ProgressBar, ProgressStyle};
 use jiff::Timestamp;
 use keys::hashes::sha256;
 use keys::public::PublicKey;
+use keys::release_key;
 use release::author::ceremony::state::Folder;
 use release::author::pending::{Pending, Plan, Source};
 use release::author::server_keys::ServerKeys;
 use release::author::{Delegation, Quorum};
-use release::manifest::Description;
+use release::bundle::{Bundle, verify_head};
+use release::manifest::{Description, Manifest};
 use release::version::OsVersion;
 use serde::Deserialize;
 use serde_json::json;
 
+use super::approve::follows;
 use crate::commands::ceremony::in_days;
 use crate::output::{Output, Tone, paint};
 
@@ -57,8 +62,16 @@ pub(crate) struct Build {
     server_keys: PathBuf,
 
     /// Owners whose apps need a quorum of their own: JSON, a list of {"owner", "threshold", "keys": [SPKI in base64]}.
+    ///
+    /// Name each owner again with every release. A quorum is never ended: a device that has seen it refuses every app that it has not
+    /// approved until the device is provisioned anew. Its keys and its threshold may change.
     #[arg(long, value_name = "FILE")]
     app_owners: Option<PathBuf>,
+
+    /// A release before that stays approved beside this one, so that its roll-outs go on: its bundle; once for each. Without it a release
+    /// takes back the approval of all before it.
+    #[arg(long, value_name = "BUNDLE")]
+    keep: Vec<PathBuf>,
 
     /// For how many days the approval is valid.
     #[arg(long, default_value_t = 365, value_name = "DAYS", value_parser = clap::value_parser!(u32).range(1..=i64::from(APPROVAL_DAYS_MAX)))]
@@ -121,11 +134,18 @@ impl Build {
         let sources: Vec<_> = sources.collect();
         let mut apps = self.app_owners.as_ref().map_or_else(|| Ok(Vec::new()), |file| owners(&read(file)?))?;
         apps.push(Delegation::Server { key: folder.root.online.apps.clone() });
+        let mut kept: Vec<Manifest> = Vec::new();
+        for file in &self.keep {
+            let manifests = keep(&folder, file).with_context(|| format!("{} cannot be kept", file.display()))?;
+            kept.extend(manifests.into_iter().filter(|manifest| !kept.contains(manifest)).collect::<Vec<_>>());
+        }
+        follows(&folder, &kept, &apps)?;
         let plan = Plan {
             targets_version: folder.state.targets_version + 1,
             expires: in_days(self.days),
             release_wrap: &server.release_wrap,
             apps,
+            kept,
         };
         let bar = progress_bar(&sources, output)?;
         let mut before = (0, 0);
@@ -149,6 +169,18 @@ impl Build {
         );
         Ok(())
     }
+}
+
+/// The manifests of a release before, if it may stay approved.
+fn keep(folder: &Folder, file: &Path) -> Result<Vec<Manifest>> {
+    let bundle = Bundle::read(&mut BufReader::new(File::open(file)?))?;
+    verify_head(&bundle, folder.roots.first().map(Vec::as_slice))?;
+    for image in &bundle.images {
+        let in_force = folder.root.release_keys.iter().filter(|slot| !slot.revoked).map(|slot| &slot.key);
+        let signed = release_key::verify(in_force, &image.signed_manifest);
+        signed.context("it is signed with a release key that is revoked, so that no device takes it")?;
+    }
+    Ok(bundle.images.iter().map(|image| image.manifest().clone()).collect())
 }
 
 fn progress_bar(sources: &[Source], output: &Output) -> Result<ProgressBar> {
@@ -177,7 +209,7 @@ fn owners(bytes: &[u8]) -> Result<Vec<Delegation>> {
 }
 
 /// A file as a whole.
-pub(super) fn read(file: &std::path::Path) -> Result<Vec<u8>> {
+pub(super) fn read(file: &Path) -> Result<Vec<u8>> {
     std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))
 }
 

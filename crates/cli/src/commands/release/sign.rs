@@ -7,11 +7,11 @@ use clap::Args;
 use keys::pkcs11::Module;
 use release::author::ceremony::acts::{Step, meet};
 use release::author::ceremony::record::{Act, ApprovedBy, SignedManifest};
-use release::author::ceremony::state::{Folder, LastRelease};
+use release::author::ceremony::state::Folder;
 use release::author::pending::Pending;
 use serde_json::json;
 
-use super::approve::checked;
+use super::approve::{checked, signed_with};
 use super::verify::{report_json, report_text};
 use crate::commands::ceremony::cards::{CustodianCard, TokenPlace, open};
 use crate::commands::ceremony::{circumstances, tell};
@@ -57,7 +57,6 @@ impl Sign {
             folder.root.custodians.len(),
             progress.threshold
         );
-        let targets_version = spec.version;
         let cards = open(&self.custodians, false, output)?;
         let module = Module::load(&self.hsm.module).context("the HSM")?;
         let mut watch = tell(output);
@@ -68,16 +67,9 @@ impl Sign {
             pending.keep_signed(at, &meeting.sign_manifest(&manifest.to_cbor())?)?;
             manifests.push(SignedManifest { models: manifest.models.clone(), sha256: manifest.hash().to_string() });
         }
-        let first = pending.manifests.first().context("the release has no image")?;
-        let version = first.version.to_string();
-        meeting.note_signed(
-            targets_version,
-            LastRelease {
-                version: version.clone(),
-                security_epoch: first.security_epoch,
-                models: manifests.iter().flat_map(|manifest| manifest.models.clone()).collect(),
-            },
-        )?;
+        let signed = signed_with(&pending, &spec)?;
+        let version = signed.version.clone();
+        meeting.note_signed(spec.version, signed)?;
         let approvals = approvals.into_iter().map(|approval| ApprovedBy {
             custodian: approval.custodian,
             compared: approval.compared,

@@ -10,7 +10,9 @@ use serde::{Deserialize, Serialize};
 
 use super::hsm::HsmFacts;
 use super::login::SealedSecret;
+use crate::author::{Delegation, Quorum};
 use crate::limits::LIMITS;
+use crate::manifest::Manifest;
 use crate::root::{RootChain, RootContent, RootError};
 
 const FORMAT: u32 = 1;
@@ -72,6 +74,75 @@ pub struct LastRelease {
     pub security_epoch: u32,
     /// The models it had images for.
     pub models: Vec<String>,
+    /// All manifests that its targets approve, those of releases before that it kept as well.
+    #[serde(default)]
+    pub approved: Vec<ApprovedManifest>,
+    /// The owners whose apps a quorum of their own approves.
+    #[serde(default)]
+    pub quorums: Vec<AppQuorum>,
+}
+
+/// A manifest that targets approve.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ApprovedManifest {
+    /// The OS version.
+    pub version: String,
+    /// For which models.
+    pub models: Vec<String>,
+    /// SHA-256 of the manifest, in hex.
+    pub sha256: String,
+}
+
+/// The quorum that an owner has for their apps.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AppQuorum {
+    /// The owner's id.
+    pub owner: String,
+    /// How many must approve.
+    pub threshold: usize,
+    /// SHA-256 of each public key, in hex.
+    pub keys: Vec<String>,
+}
+
+impl LastRelease {
+    /// What is signed with a release: its manifests, those that it keeps, and who approves apps.
+    pub fn of(manifests: &[Manifest], kept: &[Manifest], apps: &[Delegation]) -> Option<LastRelease> {
+        let first = manifests.first()?;
+        let approved = manifests.iter().chain(kept).map(|manifest| ApprovedManifest {
+            version: manifest.version.to_string(),
+            models: manifest.models.clone(),
+            sha256: manifest.hash().to_string(),
+        });
+        let quorum = |apps: &Delegation| match apps {
+            Delegation::Server { .. } => None,
+            Delegation::Owner { owner, quorum: Quorum { keys, threshold } } => {
+                let keys = keys.iter().map(|key| key.spki_hash().to_string()).collect();
+                Some(AppQuorum { owner: owner.clone(), threshold: *threshold, keys })
+            }
+        };
+        Some(LastRelease {
+            version: first.version.to_string(),
+            security_epoch: first.security_epoch,
+            models: manifests.iter().flat_map(|manifest| manifest.models.clone()).collect(),
+            approved: approved.collect(),
+            quorums: apps.iter().filter_map(quorum).collect(),
+        })
+    }
+
+    /// The owner of a quorum that these approvers of apps leave out.
+    pub fn quorum_gone(&self, apps: &[Delegation]) -> Option<&str> {
+        let is_there =
+            |gone: &str| apps.iter().any(|app| matches!(app, Delegation::Owner { owner, .. } if owner == gone));
+        self.quorums.iter().map(|quorum| quorum.owner.as_str()).find(|owner| !is_there(owner))
+    }
+
+    /// Whether a manifest is among those that were approved.
+    pub fn approves(&self, manifest: &Manifest) -> bool {
+        let hash = manifest.hash().to_string();
+        self.approved.iter().any(|approved| approved.sha256 == hash)
+    }
 }
 
 /// The folder, read and checked.
@@ -156,12 +227,14 @@ impl State {
 }
 
 impl Folder {
-    /// Refuses a folder that holds a ceremony.
+    /// Refuses a folder that holds a ceremony. A first root alone is none: the founding was cut off before its folder was whole, and nothing
+    /// follows from that root.
     ///
     /// # Errors
     /// [`FolderError::Exists`].
     pub fn refuse_used(dir: &Path) -> Result<(), FolderError> {
-        if dir.join(STATE_FILE).exists() || dir.join(ROOTS_FOLDER).exists() {
+        let later = [dir.join(STATE_FILE), root_file(dir, 2), record_file(dir, 1)];
+        if later.iter().any(|file| file.exists()) {
             return Err(FolderError::Exists(dir.to_owned()));
         }
         Ok(())
@@ -185,7 +258,8 @@ impl Folder {
             fs::create_dir_all(&folder).map_err(|source| FolderError::Io { file: folder, source })?;
         }
         let folder = Folder { dir: dir.to_owned(), state, roots: vec![root_file.clone()], root };
-        folder.write_root(&root_file)?;
+        folder.write_root(&root_file, Existing::Replace)?;
+        // What makes it a ceremony, and so written last.
         folder.save()?;
         Ok(folder)
     }
@@ -197,7 +271,10 @@ impl Folder {
     pub fn open(dir: &Path) -> Result<Folder, FolderError> {
         let file = dir.join(STATE_FILE);
         if !file.exists() {
-            return Err(FolderError::None(dir.to_owned()));
+            return match Folder::refuse_used(dir) {
+                Ok(()) => Err(FolderError::None(dir.to_owned())),
+                Err(_) => Err(FolderError::Form { file, why: "it is missing".to_owned() }),
+            };
         }
         let state: State = serde_json::from_slice(&read(&file)?)
             .map_err(|error| FolderError::Form { file: file.clone(), why: error.to_string() })?;
@@ -206,8 +283,7 @@ impl Folder {
         }
         let folder = dir.join(ROOTS_FOLDER);
         let mut roots = Vec::new();
-        while let Some(file) = Some(folder.join(format!("{}.root.json", roots.len() + 1))).filter(|file| file.exists())
-        {
+        while let Some(file) = Some(root_file(dir, roots.len() as u64 + 1)).filter(|file| file.exists()) {
             roots.push(read(&file)?);
         }
         let chain = RootChain::follow(roots.iter().map(Vec::as_slice));
@@ -234,14 +310,13 @@ impl Folder {
         let chain = RootChain::follow(self.roots.iter().chain([&file]).map(Vec::as_slice));
         let folder = self.dir.join(ROOTS_FOLDER);
         self.root = chain.map_err(|source| FolderError::Roots { folder, source })?.content;
-        self.write_root(&file)?;
+        self.write_root(&file, Existing::Refuse)?;
         self.roots.push(file);
         Ok(())
     }
 
-    fn write_root(&self, file: &[u8]) -> Result<(), FolderError> {
-        let path = self.dir.join(ROOTS_FOLDER).join(format!("{}.root.json", self.root.version));
-        Ok(private_file::write(&path, file, Existing::Refuse)?)
+    fn write_root(&self, file: &[u8], existing: Existing) -> Result<(), FolderError> {
+        Ok(private_file::write(&root_file(&self.dir, self.root.version), file, existing)?)
     }
 
     /// The files of the record, oldest first.
@@ -250,7 +325,7 @@ impl Folder {
     /// [`FolderError`] when one cannot be read.
     pub fn records(&self) -> Result<Vec<Vec<u8>>, FolderError> {
         let mut records = Vec::new();
-        while let Some(file) = Some(self.record_file(records.len() + 1)).filter(|file| file.exists()) {
+        while let Some(file) = Some(record_file(&self.dir, records.len() + 1)).filter(|file| file.exists()) {
             records.push(read(&file)?);
         }
         Ok(records)
@@ -261,12 +336,16 @@ impl Folder {
     /// # Errors
     /// [`FolderError`] when the disk refuses, or it is there already.
     pub fn add_record(&self, number: usize, file: &[u8]) -> Result<(), FolderError> {
-        Ok(private_file::write(&self.record_file(number), file, Existing::Refuse)?)
+        Ok(private_file::write(&record_file(&self.dir, number), file, Existing::Refuse)?)
     }
+}
 
-    fn record_file(&self, number: usize) -> PathBuf {
-        self.dir.join(RECORDS_FOLDER).join(format!("{number:04}.json"))
-    }
+fn root_file(dir: &Path, version: u64) -> PathBuf {
+    dir.join(ROOTS_FOLDER).join(format!("{version}.root.json"))
+}
+
+fn record_file(dir: &Path, number: usize) -> PathBuf {
+    dir.join(RECORDS_FOLDER).join(format!("{number:04}.json"))
 }
 
 fn read(file: &Path) -> Result<Vec<u8>, FolderError> {
