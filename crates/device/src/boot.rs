@@ -9,6 +9,7 @@
 //! - [`BootFolder`]: loads the image that boots, installs another, confirms it or goes back.
 //! - [`control`]: which slot boots, by rules without I/O.
 //! - `judge`: whether an image may be installed.
+//! - `pin`: which devices a loader boots.
 //! - `roots`: the root metadata that was seen, also without an image.
 //! - `slot`: the file of a slot.
 //! - `install`: from an encrypted image into a slot.
@@ -22,6 +23,7 @@ mod judge;
 #[cfg(test)]
 pub(crate) mod maker;
 mod memory;
+mod pin;
 mod roots;
 mod slot;
 
@@ -50,6 +52,7 @@ use crate::storage::{Disk, DurableFiles};
 pub use install::{InstallError, Source};
 pub use judge::Proof;
 pub(crate) use judge::judge;
+pub use pin::{FACTORY_ANCHORS_FILE, NotAPin, Pin, PinError, Pinned};
 pub use roots::RootRefused;
 
 /// The boot folder of one device.
@@ -114,6 +117,12 @@ pub enum BootFolderError {
          raise the limit (ulimit -l), or say --danger-unlocked-memory"
     )]
     NotLocked(u64),
+    /// The anchors in force have not come from the factory's that the loader is to boot.
+    #[error(
+        "the boot records do not follow from the factory's anchors to which this loader is pinned: {0}; somebody has put other records there. \
+         Restore the folder from a copy, or provision the device again"
+    )]
+    NotTheFactorys(&'static str),
     /// The cryptographic library refused; nothing from outside can cause it.
     #[error(transparent)]
     Key(#[from] StorageKeyError),

@@ -36,6 +36,9 @@ pub struct Booted {
     /// The version of the root metadata that an image must be proved from, where the anchors demand that.
     #[n(8)]
     pub root_version: Option<u64>,
+    /// The loader was told which devices it boots, and this is one of them.
+    #[n(9)]
+    pub pinned: bool,
 }
 
 /// An image that ran and did not prove itself.

@@ -168,6 +168,8 @@ pub struct BootReport {
     pub danger_unlocked_memory: bool,
     /// It has still to prove itself.
     pub trying: bool,
+    /// The loader was told which devices it boots.
+    pub pinned: bool,
     /// Why the device went back to it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fell_back: Option<String>,
@@ -181,6 +183,7 @@ impl From<&Booted> for BootReport {
             layers: shown(booted.layers).to_owned(),
             danger_unlocked_memory: booted.danger_unlocked_memory,
             trying: booted.trying,
+            pinned: booted.pinned,
             fell_back: booted.fell_back.clone(),
         }
     }
@@ -191,6 +194,9 @@ impl fmt::Display for BootReport {
         write!(f, "OS {}, {}", self.version, self.layers)?;
         if self.danger_unlocked_memory {
             f.write_str(", danger: its memory is not locked")?;
+        }
+        if self.pinned {
+            f.write_str(", pinned")?;
         }
         if self.trying {
             f.write_str(", on trial")?;

@@ -281,6 +281,7 @@ mod tests {
             fell_back: None,
             given_up: Some(GivenUp { manifest_sha256: [2; 32].into(), why: "it crashed".into() }),
             root_version: None,
+            pinned: false,
         }
     }
 

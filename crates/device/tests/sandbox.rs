@@ -200,6 +200,7 @@ fn a_parent_locks_its_memory_or_says_why_not() {
         dir: dir.path().to_owned(),
         arguments: Vec::new(),
         interface: None,
+        pin: None,
         danger_unlocked_memory: false,
         limits: LIMITS,
     };

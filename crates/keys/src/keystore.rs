@@ -318,7 +318,11 @@ impl Keystore {
     }
 }
 
-fn read_spec(folder: &Path) -> Result<KeystoreSpec, KeystoreError> {
+/// Which back end holds the keys of this folder. No key is touched.
+///
+/// # Errors
+/// [`KeystoreError`] when the folder does not say.
+pub fn read_spec(folder: &Path) -> Result<KeystoreSpec, KeystoreError> {
     let file = present(folder.join(SPEC_FILE))?;
     let bytes = private_file::read(&file)?;
     let text = std::str::from_utf8(bytes.expose()).ok().and_then(|text| text.strip_suffix('\n'));

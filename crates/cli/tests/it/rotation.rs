@@ -46,9 +46,8 @@ fn a_device_follows_its_server_from_root_to_root_by_what_the_custodians_signed_a
     let mut bench = Bench::new();
     bench.release("1.0.0", &[]);
     bench.roll_out("1.0.0");
-    for name in ["device", "missing"] {
-        output(bench.provision(name));
-    }
+    let provisioned: Value = serde_json::from_str(&output(bench.provision("device"))).unwrap();
+    output(bench.provision("missing"));
     let mut device = bench.boot();
     let first = device.event("tls")["server_spki_sha256"].clone();
     device.event("welcomed");
@@ -77,7 +76,10 @@ fn a_device_follows_its_server_from_root_to_root_by_what_the_custodians_signed_a
     let learned = device.event("root_learned");
     assert_eq!((&learned["version"], &learned["tls_roots_sha256"]), (&json!(3), &rotated["roots_sha256"]));
     end(device);
-    let mut device = bench.boot();
+    // The loader's pin is that of the factory's anchors, from which those roots follow.
+    let pin = provisioned["boot_pin"].as_str().unwrap();
+    let mut device = bench.server.boot_device(Path::new(&bench.path("device")), &["--retry-max", "1", "--pin", pin]);
+    assert_eq!(device.event("booting")["pinned"], true);
     device.event("welcomed");
     end(device);
 

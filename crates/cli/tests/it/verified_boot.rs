@@ -1,17 +1,20 @@
 //! Devices that boot the OS image from an encrypted slot: what runs, what lies on the disk, and the way back from a bad image.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use device::boot::{BOOT_FOLDER, BootFolder};
+use device::boot::{BOOT_FOLDER, BootFolder, FACTORY_ANCHORS_FILE, Pin};
 use device::limits::LIMITS;
 use device::storage::FolderDisk;
-use keys::keystore::Keystore;
+use keys::keystore::{Keystore, KeystoreSpec};
+use keys::release_key::DangerSoftwareReleaseKey;
+use release::anchors::{Anchors, Layers, ReleaseKeySlot};
 use release::floors::Floors;
 
 use crate::boot::{child_of, end, status};
 use crate::fixture;
-use crate::support::{Server, Watched, loopback, os_image, output};
+use crate::support::{Server, Watched, loopback, os_image, output, vouch};
 use crate::tinyproxy::Tinyproxy;
 
 /// Words that stand in the program's read-only data, and nowhere else on a disk.
@@ -19,6 +22,7 @@ pub(crate) const IN_THE_IMAGE: &[u8] = b"no server name; give a host name such a
 
 struct Bench {
     server: Server,
+    address: String,
     root: tempfile::TempDir,
     /// The device's.
     id: String,
@@ -30,7 +34,7 @@ impl Bench {
         let server = Server::start(root.path(), &[&address]);
         let place = ["--address", address.as_str()];
         let device = server.provision_to_boot(&root.path().join("device"), "modern", &[&place[..], more].concat());
-        Bench { server, root, id: device["device_id"].as_str().unwrap().to_owned() }
+        Bench { server, address, root, id: device["device_id"].as_str().unwrap().to_owned() }
     }
 
     fn dir(&self) -> PathBuf {
@@ -297,4 +301,68 @@ fn memory_that_is_not_locked_is_refused_unless_danger_is_said_and_shown() {
     assert_eq!(device.event("started")["booted"]["danger_unlocked_memory"], true);
     device.event("welcomed");
     end(device);
+}
+
+/// A maker's line of somebody else: anchors with a key of their own, and an image that it signed.
+fn foreign_factory(dir: &Path) -> Vec<OsString> {
+    let key = DangerSoftwareReleaseKey::generate().unwrap();
+    let slot = ReleaseKeySlot { key: key.public().clone(), revoked: false };
+    let anchors = Anchors::new("test".into(), "test-1".into(), vec![slot], Layers::DangerL1Only).unwrap();
+    let image = fixture::image_by(&key, "1.0.0", 0, &std::fs::read(os_image()).unwrap());
+    let write = |name: &str, bytes: &[u8]| std::fs::write(dir.join(name), bytes).unwrap();
+    write("anchors", &anchors.to_cbor());
+    write("os.vouchos", &image.sealed);
+    write("os.vouchos.manifest", &image.manifest);
+    write("content-key", const_hex::encode(image.content_key.expose()).as_bytes());
+    let options = [("--anchors", "anchors"), ("--image", "os.vouchos"), ("--content-key-file", "content-key")];
+    options.into_iter().flat_map(|(option, name)| [option.into(), dir.join(name).into()]).collect()
+}
+
+#[test]
+fn attack_a_folder_that_was_replaced_by_another_devices_is_not_booted_by_a_loader_that_was_told_which_to_boot() {
+    let bench = Bench::new(&[]);
+    let mut shown = vouch();
+    shown.args(["--json", "device", "status", "--dir"]).arg(bench.dir());
+    let shown: serde_json::Value = serde_json::from_str(&output(shown)).unwrap();
+    let pin = shown["boot"]["pin"].as_str().unwrap().to_owned();
+    let boot = |pin: &str| bench.server.boot_device(&bench.dir(), &["--retry-max", "1", "--pin", pin]);
+    let mut device = boot(&pin);
+    assert_eq!(device.event("booting")["pinned"], true);
+    device.event("welcomed");
+    end(device);
+    let mut believing = bench.boot();
+    assert_eq!(believing.event("booting")["pinned"], false);
+    end(believing);
+    let refused = |pin: &str| {
+        let mut command = vouch();
+        command.args(["device", "boot", "--dir"]).arg(bench.dir()).args(["--pin", pin]);
+        let output = command.output().unwrap();
+        assert!(!output.status.success());
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    };
+    // The same anchors, and keys in files where the loader expects a TPM.
+    let tpm: KeystoreSpec = "tpm2:device:/dev/tpmrm0;pcrs=0,2,4,7".parse().unwrap();
+    let said = refused(&Pin::of(&tpm, &fixture::anchors()).to_string());
+    assert!(said.contains("its keys are in danger-software") && said.contains("Nothing was unsealed"), "{said}");
+    assert!(said.contains(&pin), "it says what would be right: {said}");
+    assert!(refused("sha256:1234").contains("64 hex digits"));
+
+    // A device of somebody else in its place, whole and sound, with anchors of their own.
+    let elsewhere = tempfile::tempdir().unwrap();
+    let other = bench.root.path().join("other");
+    let mut provision =
+        bench.server.provision_command(&other, "danger-software", "modern", &["--address", &bench.address]);
+    provision.args(foreign_factory(elsewhere.path()));
+    let provisioned: serde_json::Value = serde_json::from_str(&output(provision)).unwrap();
+    assert_ne!(provisioned["boot_pin"], pin);
+    let own = bench.root.path().join("own");
+    std::fs::rename(bench.dir(), &own).unwrap();
+    std::fs::rename(&other, bench.dir()).unwrap();
+    assert!(refused(&pin).contains("a device that this loader is not to boot"));
+    // With the true device's own word of its anchors and its back end laid over it.
+    let anchors = Path::new(BOOT_FOLDER).join(FACTORY_ANCHORS_FILE);
+    std::fs::copy(own.join(&anchors), bench.dir().join(&anchors)).unwrap();
+    assert!(refused(&pin).contains("do not follow from the factory's anchors"));
+    std::fs::remove_file(bench.dir().join(&anchors)).unwrap();
+    assert!(refused(&pin).contains("provision it again"));
 }

@@ -2,6 +2,7 @@
 
 use keys::cbor;
 use minicbor::bytes::ByteVec;
+use release::anchors::{Anchors, Layers};
 use release::floors::{BelowFloor, Floors};
 use release::root::{RootChain, RootContent, RootError};
 use vault::Record;
@@ -68,10 +69,49 @@ impl Roots {
     }
 }
 
+impl Roots {
+    /// Whether this file is one of them.
+    pub(super) fn hold(&self, root: &[u8]) -> bool {
+        self.files.iter().any(|file| file.as_slice() == root)
+    }
+}
+
 impl<D: Disk + Clone> BootFolder<D> {
     /// The newest root metadata that this device has seen; none where the anchors demand no custodians.
     pub fn newest_root(&self) -> Option<(&RootContent, &[u8])> {
         self.roots.as_ref().map(Roots::newest)
+    }
+
+    /// Whether the anchors in force have come from these: product, model and demands are the same, and each root and release key since was
+    /// signed by the custodians of the root before it.
+    ///
+    /// # Errors
+    /// [`BootFolderError::NotTheFactorys`].
+    pub fn descends_from(&self, factory: &Anchors) -> Result<(), BootFolderError> {
+        let not = |why| Err(BootFolderError::NotTheFactorys(why));
+        let (first, roots) = match (factory.layers(), &self.roots) {
+            (Layers::DangerL1Only, None) if self.anchors == *factory && self.next_anchors.is_none() => return Ok(()),
+            (Layers::Quorum { root }, Some(roots)) => (root, roots),
+            _ => return not("they demand other signatures, or believe other keys"),
+        };
+        if roots.files.first().is_none_or(|file| file.as_slice() != first.as_slice()) {
+            return not("their root metadata begin with another root");
+        }
+        if RootChain::follow(roots.files.iter().map(|file| file.as_slice())).is_err() {
+            return not("one of their roots is not signed by enough of the custodians of the one before it");
+        }
+        for anchors in [Some(&self.anchors), self.next_anchors.as_ref()].into_iter().flatten() {
+            let Layers::Quorum { root } = anchors.layers() else { return not("they demand no custodians") };
+            let content = RootContent::from_file(root).ok().filter(|_| roots.hold(root));
+            let is_named = content.is_some_and(|content| content.release_keys == anchors.release_keys());
+            if (anchors.product(), anchors.model()) != (factory.product(), factory.model()) {
+                return not("they are of another product or model");
+            }
+            if !is_named && anchors != factory {
+                return not("they believe release keys that none of their roots names");
+            }
+        }
+        Ok(())
     }
 
     /// Takes newer roots that the custodians signed, without an image: from then on, nothing older is believed, and the server must come from

@@ -19,7 +19,7 @@ use release::manifest::Manifest;
 
 use super::{FolderError, KEYS_FOLDER, VAULT_FOLDER, holds_device, io_error, lock, store_error};
 use crate::board::BOARD_FILE;
-use crate::boot::{BOOT_FOLDER, BootFolder, InstallError, Proof, STAGING_FOLDER, Source};
+use crate::boot::{BOOT_FOLDER, BootFolder, FACTORY_ANCHORS_FILE, InstallError, Proof, STAGING_FOLDER, Source};
 use crate::config::DeviceConfig;
 use crate::limits::LIMITS;
 use crate::storage::FolderDisk;
@@ -90,7 +90,9 @@ impl FactoryImage {
             length: self.length,
             content_key: &given.content_key,
         };
-        Ok(BootFolder::create(FolderDisk::new(dir), root, &self.anchors, source, &LIMITS)?)
+        BootFolder::create(FolderDisk::new(dir), root, &self.anchors, source, &LIMITS)?;
+        write_new(&dir.join(FACTORY_ANCHORS_FILE), &self.anchors.to_cbor())?;
+        File::open(dir).and_then(|dir| dir.sync_all()).map_err(|source| io_error(dir, source))
     }
 }
 
@@ -157,10 +159,7 @@ impl Unfinished {
             image.install(&given, &dir.join(BOOT_FOLDER), &root, keys.identity().spki_hash())?;
         }
         if let Some(board) = factory.board {
-            let file = dir.join(BOARD_FILE);
-            let written =
-                File::create_new(&file).and_then(|mut to| to.write_all(board.as_bytes()).and_then(|()| to.sync_all()));
-            written.map_err(|source| io_error(&file, source))?;
+            write_new(&dir.join(BOARD_FILE), board.as_bytes())?;
         }
         // The names of the folders, before the whole gets its own.
         File::open(dir).and_then(|dir| dir.sync_all()).map_err(|source| io_error(dir, source))?;
@@ -180,6 +179,11 @@ impl Drop for Unfinished {
             let _ = std::fs::remove_dir_all(&self.dir);
         }
     }
+}
+
+fn write_new(file: &Path, bytes: &[u8]) -> Result<(), FolderError> {
+    let written = File::create_new(file).and_then(|mut to| to.write_all(bytes).and_then(|()| to.sync_all()));
+    written.map_err(|source| io_error(file, source))
 }
 
 fn refuse_used(target: &Path) -> Result<(), FolderError> {

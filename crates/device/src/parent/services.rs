@@ -22,7 +22,8 @@ use super::message::{Answer, KeyBytes, Question, Reply, Request, Start, encode};
 use super::rtnetlink::Interface;
 use super::supervisor::BootError;
 use crate::boot::{
-    BOOT_FOLDER, BootFolder, BootFolderError, Loaded, Proof, STAGED_IMAGE, STAGING_FOLDER, SealedProgram, Source,
+    BOOT_FOLDER, BootFolder, BootFolderError, Loaded, Pin, Pinned, Proof, STAGED_IMAGE, STAGING_FOLDER, SealedProgram,
+    Source,
 };
 use crate::booted::{Booted, GivenUp, demanded};
 use crate::clock::DeviceClock;
@@ -42,6 +43,8 @@ pub(super) struct Services {
     /// The one interface on which the child may have a network put in force, where there is one.
     interface: Option<Interface>,
     boot: BootFolder<FolderDisk>,
+    /// The loader was told which devices it boots.
+    is_pinned: bool,
     booted: Option<Booted>,
     /// The time floor that the vault held when the image was loaded.
     time_floor_unix_ms: i64,
@@ -54,19 +57,28 @@ pub(super) struct Services {
 }
 
 impl Services {
-    /// Opens the device of a folder, and keeps other processes from using it.
+    /// Opens the device of a folder, and keeps other processes from using it. With a pin, nothing is unsealed before the folder fits it.
     ///
     /// # Errors
     /// [`BootError`].
-    pub(super) fn open(dir: &Path, interface: Option<Interface>, limits: &Limits) -> Result<Services, BootError> {
+    pub(super) fn open(
+        dir: &Path,
+        interface: Option<Interface>,
+        pin: Option<Pin>,
+        limits: &Limits,
+    ) -> Result<Services, BootError> {
         let folder = dir.join(BOOT_FOLDER);
         if !folder.exists() {
             return Err(BootError::NoImage(dir.to_owned()));
         }
+        let pinned = pin.map(|pin| pinned_to(dir, pin)).transpose()?;
         let Parts { keys, tls, store, lock, .. } = Parts::open(dir)?;
         let root = keys.storage_root().map_err(FolderError::from)?;
         let counter = keys.counter().map_err(FolderError::from)?;
         let boot = BootFolder::open(FolderDisk::new(&folder), &root, limits)?;
+        if let Some(pinned) = &pinned {
+            boot.descends_from(&pinned.anchors)?;
+        }
         // Now that no other parent uses this device. An interface that is not there holds nothing, and a device starts without.
         let _ = interface.as_ref().map(Interface::remove_marked);
         let vault_keys = VaultKeys::derive(&root).map_err(BootFolderError::from)?;
@@ -78,6 +90,7 @@ impl Services {
             counter,
             interface,
             boot,
+            is_pinned: pinned.is_some(),
             booted: None,
             time_floor_unix_ms: 0,
             restart_due: false,
@@ -121,6 +134,7 @@ impl Services {
                 .given_up()
                 .map(|(hash, why)| GivenUp { manifest_sha256: hash.0.into(), why: why.to_owned() }),
             root_version: self.boot.anchors().root_version(),
+            pinned: self.is_pinned,
         });
         Ok(program)
     }
@@ -289,6 +303,16 @@ impl Services {
     fn interface(&mut self) -> Result<&mut Interface, String> {
         let none = "this parent may not change the network: start it as root, with `--interface`";
         self.interface.as_mut().ok_or_else(|| none.to_owned())
+    }
+}
+
+/// What a folder says of its device, if that is what the loader was told.
+fn pinned_to(dir: &Path, pin: Pin) -> Result<Pinned, BootError> {
+    let pinned = Pinned::read(dir)?;
+    if pinned.pin == pin {
+        Ok(pinned)
+    } else {
+        Err(BootError::OtherPin { dir: dir.to_owned(), pin, found: pinned.pin, keys: pinned.keys.to_string() })
     }
 }
 

@@ -16,7 +16,7 @@ use tokio::net::UnixDatagram;
 use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
-use crate::boot::BootFolderError;
+use crate::boot::{BootFolderError, Pin, PinError};
 use crate::events::BootReport;
 use crate::folder::FolderError;
 use crate::limits::Limits;
@@ -34,6 +34,8 @@ pub struct Boot {
     pub arguments: Vec<OsString>,
     /// The one interface on which the child may have a network put in force, where there is one.
     pub interface: Option<String>,
+    /// Which devices are booted; none where the folder is believed.
+    pub pin: Option<Pin>,
     /// Whether an image runs whose memory the kernel does not lock, so that it could reach a swap device.
     pub danger_unlocked_memory: bool,
     /// The bounds.
@@ -53,6 +55,24 @@ pub enum BootError {
         dir = .0.display()
     )]
     NoImage(PathBuf),
+    /// The folder holds another device than the loader is to boot.
+    #[error(
+        "{dir} holds a device that this loader is not to boot: its keys are in {keys}, and with its factory's anchors its pin is {found}, not {pin}. \
+         Nothing was unsealed. If somebody put it there, restore the folder from a copy; if it is the right one, give the loader its pin"
+    )]
+    OtherPin {
+        /// The folder.
+        dir: PathBuf,
+        /// What the loader was told.
+        pin: Pin,
+        /// What the folder amounts to.
+        found: Pin,
+        /// Where it says that its keys are.
+        keys: String,
+    },
+    /// The folder says nothing that could be held against a pin.
+    #[error(transparent)]
+    Pin(#[from] PinError),
     /// The folder cannot be used.
     #[error(transparent)]
     Folder(#[from] FolderError),
@@ -118,7 +138,7 @@ pub async fn boot(boot: Boot, shutdown: impl Future<Output = ()>, tell: impl Fn(
     }
     reduce(boot.interface.is_some())?;
     let interface = boot.interface.as_deref().map(Interface::new);
-    let mut services = Services::open(&boot.dir, interface, &boot.limits)?;
+    let mut services = Services::open(&boot.dir, interface, boot.pin, &boot.limits)?;
     supervise(&boot, &mut services, shutdown, tell).await
 }
 
@@ -189,7 +209,7 @@ pub async fn run_once(boot: Boot) -> Result<ExitStatus, BootError> {
     // The child, under the same limit, says whether memory is locked here.
     let _ = memory::lock();
     reduce(false)?;
-    let mut services = Services::open(&boot.dir, None, &boot.limits)?;
+    let mut services = Services::open(&boot.dir, None, boot.pin, &boot.limits)?;
     let program = services.load(boot.danger_unlocked_memory)?;
     let (mut child, link) = start(&program.path(), &boot.arguments)?;
     let trial_over = Instant::now() + boot.limits.image_trial;
@@ -268,7 +288,14 @@ mod tests {
 
     fn a_boot() -> Boot {
         let limits = Limits { child_pause: Duration::ZERO, ..LIMITS };
-        Boot { dir: PathBuf::new(), arguments: Vec::new(), interface: None, danger_unlocked_memory: true, limits }
+        Boot {
+            dir: PathBuf::new(),
+            arguments: Vec::new(),
+            interface: None,
+            pin: None,
+            danger_unlocked_memory: true,
+            limits,
+        }
     }
 
     /// A parent whose child is this program of the system, on trial.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use clap::Args;
+use device::boot::Pin;
 use device::limits::{LIMITS, Limits};
 use device::parent;
 
@@ -21,6 +22,11 @@ pub(crate) struct Boot {
     /// The one interface that a static network is put in force on; without it the device cannot have one.
     #[arg(long, value_name = "NAME")]
     interface: Option<String>,
+
+    /// Boot this device alone, and all of its model and key back end: the pin that `vouch device status` shows. Give it where secure boot covers
+    /// it, in the signed command line or in the initial file system that starts this.
+    #[arg(long, value_name = "sha256:HEX")]
+    pin: Option<Pin>,
 
     /// Run an OS image whose memory the kernel does not lock, so that it could reach a swap device.
     #[arg(long)]
@@ -43,6 +49,7 @@ impl Boot {
             dir: self.dir,
             arguments,
             interface: self.interface,
+            pin: self.pin,
             danger_unlocked_memory: self.danger_unlocked_memory,
             limits: Limits { image_trial: Duration::from_secs(self.trial), ..LIMITS },
         };

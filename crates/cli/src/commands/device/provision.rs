@@ -9,6 +9,7 @@ use anyhow::{Context, Result, ensure};
 use clap::Args;
 use device::ProvisionOptions;
 use device::board::plan::Plan as Board;
+use device::boot::Pinned;
 use device::config::DeviceConfig;
 use device::events::Observer;
 use device::folder::{Factory, FactoryImage};
@@ -132,9 +133,21 @@ impl Provision {
         })?;
         let dir = self.dir.display().to_string();
         let next = if self.image.is_some() { "boot" } else { "run" };
+        let pin =
+            self.image.is_some().then(|| Pinned::read(&self.dir)).transpose()?.map(|pinned| pinned.pin.to_string());
+        let option = pin.as_ref().map_or_else(String::new, |pin| format!(" --pin {pin}"));
         output.result(
-            &json!({ "device_id": provisioned.device_id, "identity_spki_sha256": provisioned.identity_spki_sha256, "dir": dir }),
-            &format!("{} device {}\nnext: vouch device {next} --dir {dir}", paint(Tone::Good, "enrolled"), provisioned.device_id),
+            &json!({
+                "device_id": provisioned.device_id,
+                "identity_spki_sha256": provisioned.identity_spki_sha256,
+                "dir": dir,
+                "boot_pin": pin,
+            }),
+            &format!(
+                "{} device {}\nnext: vouch device {next} --dir {dir}{option}",
+                paint(Tone::Good, "enrolled"),
+                provisioned.device_id
+            ),
         );
         Ok(())
     }

@@ -31,8 +31,14 @@ impl SelfTest {
             let mut arguments = super::boot::arguments(&self.dir, output);
             arguments.push("--self-test".into());
             let danger_unlocked_memory = self.danger_unlocked_memory;
-            let boot =
-                parent::Boot { dir: self.dir, arguments, interface: None, danger_unlocked_memory, limits: LIMITS };
+            let boot = parent::Boot {
+                dir: self.dir,
+                arguments,
+                interface: None,
+                pin: None,
+                danger_unlocked_memory,
+                limits: LIMITS,
+            };
             super::runtime()?.block_on(parent::run_once(boot))?
         } else {
             let mut child = Command::new(std::env::current_exe().context("cannot find this program's own file")?);

@@ -6,7 +6,7 @@ use anyhow::Result;
 use clap::Args;
 use device::board::plan::Plan as Board;
 use device::board::security::Reported;
-use device::boot::{BOOT_FOLDER, BootFolder};
+use device::boot::{BOOT_FOLDER, BootFolder, Pinned};
 use device::folder::{Folder, KEYS_FOLDER, VAULT_FOLDER};
 use device::host::Host;
 use device::limits::LIMITS;
@@ -86,15 +86,18 @@ fn boot(dir: &Path, keys: &Keystore) -> Result<Value> {
         Some(_) => "apps need their owner's approval",
         None => "apps come by the channel alone",
     };
+    let pin = Pinned::read(dir).map_or_else(|error| format!(" ({error})"), |pinned| format!(" {}", pinned.pin));
     Ok(json!({
         "verified": true,
         "layers": layers,
         "slot": boot.active().as_str(),
         "trying": boot.is_trying(),
         "fell_back": boot.fell_back(),
+        "root_version": boot.newest_root().map(|(root, _)| root.version),
+        "pin": Pinned::read(dir).map(|pinned| pinned.pin.to_string()).ok(),
         "meaning": format!(
             "`vouch device boot` verifies the image in slot {} at each start (demanded: {layers}); {apps}; the loader itself is trusted \
-             only as far as the board's secure boot reaches",
+             only as far as the board's secure boot reaches, and boots whatever device is in this folder unless it is started with --pin{pin}",
             boot.active().as_str()
         ),
     }))

@@ -2,6 +2,7 @@
 
 use keys::pki::RootsBundle;
 use keys::release_key::DangerSoftwareReleaseKey;
+use minicbor::bytes::ByteVec;
 use protocol::os::Trust;
 use release::anchors::ReleaseKeySlot;
 use release::floors::BelowFloor;
@@ -145,4 +146,57 @@ fn attack_a_root_below_the_one_that_an_image_was_judged_by_is_refused() {
     let second = maker.roots_after(1)[0].to_vec();
     assert!(matches!(refused(&device, &[&second]), RootRefused::BelowFloor(BelowFloor::Metadata { role: "root", .. })));
     device.open().learn_roots(&maker.roots_after(1)).unwrap();
+}
+
+#[test]
+fn attack_boot_records_that_do_not_follow_from_the_pinned_factorys_anchors_are_found() {
+    let mut maker = Maker::new();
+    let device = Device::of(&mut maker);
+    let factory = maker.anchors();
+    device.open().descends_from(&factory).unwrap();
+    // However many roots and images have come since, with another release key.
+    let next = DangerSoftwareReleaseKey::generate().unwrap();
+    let slot = |key: &DangerSoftwareReleaseKey, revoked| ReleaseKeySlot { key: key.public().clone(), revoked };
+    maker.root.release_keys = vec![slot(release_key(), true), slot(&next, false)];
+    maker.publish_root();
+    let update = fixture::image_by(&next, "1.1.0", 0, &super::program(2));
+    let trust = maker.approve(&[&update]).trust(DEVICE, &update);
+    device.install(&update, &trust, maker.now).unwrap();
+    device.open().descends_from(&factory).unwrap();
+    device.confirm();
+    maker.publish_root();
+    device.open().learn_roots(&maker.roots_after(1)).unwrap();
+    assert_eq!(device.open().anchors().root_version(), Some(2));
+    device.open().descends_from(&factory).unwrap();
+
+    let why = |factory: &Anchors| match device.open().descends_from(factory).unwrap_err() {
+        BootFolderError::NotTheFactorys(why) => why,
+        other => panic!("{other}"),
+    };
+    assert!(why(&Maker::new().anchors()).contains("begin with another root"));
+    assert!(why(&maker.anchors_for("test-2")).contains("another product or model"));
+    assert!(why(&super::anchors()).contains("demand other signatures"));
+    // Whoever makes the records, and has the storage root, cannot make the custodians' signatures.
+    let forged = |change: &dyn Fn(&mut Vec<ByteVec>, &mut Anchors)| {
+        let mut boot = device.open();
+        let (mut files, mut anchors) = (maker.roots_after(0), boot.anchors.clone());
+        change(&mut files, &mut anchors);
+        let roots = keys::cbor::encode(&files);
+        boot.records.write(&[put(Record::ReleaseRoots, &roots), put(Record::Anchors, &anchors.to_cbor())]).unwrap();
+        why(&factory)
+    };
+    let mut own = Maker::new();
+    own.publish_root();
+    own.publish_root();
+    let invented = forged(&|files, _| files.push(own.newest_root().to_vec().into()));
+    assert!(invented.contains("not signed by enough"), "{invented}");
+    let keys = |key: &DangerSoftwareReleaseKey, root: &[u8]| {
+        let layers = Layers::Quorum { root: root.to_vec() };
+        Anchors::new("test".into(), "test-1".into(), vec![slot(key, false)], layers).unwrap()
+    };
+    let stranger = DangerSoftwareReleaseKey::generate().unwrap();
+    let key = forged(&|_, anchors| *anchors = keys(&stranger, maker.newest_root()));
+    assert!(key.contains("release keys that none of their roots names"), "{key}");
+    let root = forged(&|_, anchors| *anchors = keys(release_key(), own.newest_root()));
+    assert!(root.contains("release keys that none of their roots names"), "{root}");
 }

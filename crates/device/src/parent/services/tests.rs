@@ -51,6 +51,7 @@ pub(in super::super) fn bench() -> Bench {
     let hash = boot.load(&Floors::NONE, false).unwrap().hash;
     let services = Services {
         boot,
+        is_pinned: false,
         booted: Some(Booted {
             manifest_sha256: hash.0.into(),
             version: "1.0.0".parse().unwrap(),
@@ -61,6 +62,7 @@ pub(in super::super) fn bench() -> Bench {
             fell_back: None,
             given_up: None,
             root_version: None,
+            pinned: false,
         }),
         time_floor_unix_ms: 0,
         restart_due: false,
