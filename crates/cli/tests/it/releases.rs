@@ -217,9 +217,10 @@ fn a_rollout_is_begun_held_advanced_and_ended_by_hand() {
             "danger-software",
         ]);
     }
-    let begun = live.run(&["rollout", "start", "1.0.0", "--phases", "1,100%"]);
+    let begun = live.run(&["rollout", "start", "1.0.0", "--phases", "1,100%", "--max-failures", "7"]);
     let id = begun["id"].as_str().unwrap();
-    assert_eq!((&begun["attributes"]["devices"], &begun["attributes"]["phase"]), (&json!(2), &json!(1)));
+    let told = &begun["attributes"];
+    assert_eq!((&told["devices"], &told["phase"], &told["max_failures"]), (&json!(2), &json!(1), &json!(7)));
     let order = |order: &str| live.run(&["rollout", order, id])["attributes"].clone();
     assert_eq!(order("pause")["state"], "paused");
     assert!(live.refused(&["rollout", "pause", id]).contains("Only a roll-out that runs"));
@@ -234,6 +235,10 @@ fn a_rollout_is_begun_held_advanced_and_ended_by_hand() {
     assert!(live.refused(&["rollout", "show", "nothing"]).contains("no such rollout"));
     let skew = live.run(&["fleet", "skew"]);
     assert!(skew.to_string().contains("till-1"), "{skew}");
+    let align = ["fleet", "align", "1.0.0"];
+    assert_eq!(live.run(&align)[0]["attributes"]["state"], "running");
+    assert_eq!(live.run(&align), json!([]), "its roll-out runs already");
+    assert!(live.refused(&["fleet", "align", "9.9.9"]).contains("vouch release list"));
 }
 
 #[test]
