@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::net::TcpStream;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use crate::support::{PATIENCE, Server, answered, loopback, output};
@@ -38,18 +39,22 @@ fn seen(url: &str) -> u64 {
     serde_json::from_str::<Value>(&answered("GET", url, "")).unwrap()["seen"].as_u64().unwrap()
 }
 
-#[test]
-fn a_server_killed_with_sigkill_comes_back_with_what_it_acknowledged_and_its_devices_return() {
-    let here = &loopback();
-    let root = tempfile::tempdir().unwrap();
-    let mut server = Server::start(root.path(), &[here]);
-    let (device_file, agent_file) = (root.path().join("device.nut"), root.path().join("agent.nut"));
+/// A server at this address, and the folder and the id of a device that counts.
+fn counting(root: &Path, here: &str) -> (Server, PathBuf, String) {
+    let server = Server::start(root, &[here]);
+    let (device_file, agent_file, dir) = (root.join("device.nut"), root.join("agent.nut"), root.join("device"));
     fs::write(&device_file, DEVICE).unwrap();
     fs::write(&agent_file, AGENT).unwrap();
     server.deploy_files(&device_file, &agent_file);
-    let dir = root.path().join("device");
     let enrolled = server.provision(&dir, "modern", &["--address", here]);
     let device_id = enrolled["device_id"].as_str().unwrap().to_owned();
+    (server, dir, device_id)
+}
+
+#[test]
+fn a_server_killed_with_sigkill_comes_back_with_what_it_acknowledged_and_its_devices_return() {
+    let (here, root) = (&loopback(), tempfile::tempdir().unwrap());
+    let (mut server, dir, device_id) = counting(root.path(), here);
     let mut device = server.run_device(&dir);
 
     for round in 1..=2 {
@@ -68,16 +73,8 @@ fn a_server_killed_with_sigkill_comes_back_with_what_it_acknowledged_and_its_dev
 
 #[test]
 fn a_second_signal_cuts_a_drain_short_and_nothing_acknowledged_is_lost() {
-    let here = &loopback();
-    let root = tempfile::tempdir().unwrap();
-    let mut server = Server::start(root.path(), &[here]);
-    let (device_file, agent_file) = (root.path().join("device.nut"), root.path().join("agent.nut"));
-    fs::write(&device_file, DEVICE).unwrap();
-    fs::write(&agent_file, AGENT).unwrap();
-    server.deploy_files(&device_file, &agent_file);
-    let dir = root.path().join("device");
-    let enrolled = server.provision(&dir, "modern", &["--address", here]);
-    let device_id = enrolled["device_id"].as_str().unwrap().to_owned();
+    let (here, root) = (&loopback(), tempfile::tempdir().unwrap());
+    let (mut server, dir, device_id) = counting(root.path(), here);
     let mut device = server.run_device_with(&dir, &["--retry-max", "1"]);
     device.wait("an acknowledged count", |event| saved(event) >= Some(5));
 
