@@ -15,7 +15,7 @@ use crate::tinyproxy::Tinyproxy;
 use crate::verified_boot::{IN_THE_IMAGE, none_is_on_the_disk};
 
 /// What names a software TPM whose storage is sealed to two registers.
-fn spec(tpm: &SoftTpm) -> String {
+pub(crate) fn spec(tpm: &SoftTpm) -> String {
     format!("tpm2:{};pcrs=0,7", tpm.tcti())
 }
 

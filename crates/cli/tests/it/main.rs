@@ -25,6 +25,7 @@ mod proofs;
 mod releases;
 mod restart;
 mod rotation;
+mod security_epoch;
 mod squirrel;
 mod support;
 mod terminal;

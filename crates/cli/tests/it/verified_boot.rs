@@ -11,17 +11,19 @@ use keys::keystore::{Keystore, KeystoreSpec};
 use keys::release_key::DangerSoftwareReleaseKey;
 use release::anchors::{Anchors, Layers, ReleaseKeySlot};
 use release::floors::Floors;
+use serde_json::Value;
 
 use crate::boot::{child_of, end, status};
 use crate::fixture;
-use crate::support::{Server, Watched, loopback, os_image, output, vouch};
+use crate::support::{Server, Watched, loopback, os_image, output, vouch, with_image};
 use crate::tinyproxy::Tinyproxy;
 
 /// Words that stand in the program's read-only data, and nowhere else on a disk.
 pub(crate) const IN_THE_IMAGE: &[u8] = b"no server name; give a host name such as";
 
-struct Bench {
-    server: Server,
+/// A server, and a device that boots the OS image.
+pub(crate) struct Bench {
+    pub(crate) server: Server,
     address: String,
     root: tempfile::TempDir,
     /// The device's.
@@ -30,14 +32,20 @@ struct Bench {
 
 impl Bench {
     fn new(more: &[&str]) -> Bench {
+        Bench::with_keys("danger-software", more)
+    }
+
+    /// The same with the device's keys in this back end.
+    pub(crate) fn with_keys(keys: &str, more: &[&str]) -> Bench {
         let (address, root) = (loopback(), tempfile::tempdir().unwrap());
         let server = Server::start(root.path(), &[&address]);
-        let place = ["--address", address.as_str()];
-        let device = server.provision_to_boot(&root.path().join("device"), "modern", &[&place[..], more].concat());
+        let mut provision = server.provision_command(&root.path().join("device"), keys, "modern", more);
+        provision.args(["--address", &address]).args(with_image());
+        let device: Value = serde_json::from_str(&output(provision)).unwrap();
         Bench { server, address, root, id: device["device_id"].as_str().unwrap().to_owned() }
     }
 
-    fn dir(&self) -> PathBuf {
+    pub(crate) fn dir(&self) -> PathBuf {
         self.root.path().join("device")
     }
 
@@ -58,9 +66,9 @@ impl Bench {
     }
 
     /// Installs an image while the device is off, as its parent does for its child.
-    fn install(&self, version: &str, program: &[u8]) {
+    pub(crate) fn install(&self, version: &str, security_epoch: u32, program: &[u8]) {
         let root = Keystore::open(&self.dir().join("keys")).unwrap().storage_root().unwrap();
-        let image = fixture::image(version, 0, program);
+        let image = fixture::image(version, security_epoch, program);
         let mut boot = BootFolder::open(FolderDisk::new(&self.dir().join(BOOT_FOLDER)), &root, &LIMITS).unwrap();
         boot.install(&Floors::NONE, image.source()).unwrap();
     }
@@ -203,7 +211,7 @@ fn attack_the_image_without_its_parent_has_no_keys() {
 #[test]
 fn an_image_that_boots_and_cannot_connect_is_given_up_and_the_server_hears_why() {
     let bench = Bench::new(&[]);
-    bench.install("1.1.0", &binds_to_another_channel());
+    bench.install("1.1.0", 0, &binds_to_another_channel());
     let mut device = bench.boot_with(&["--trial", "8"]);
     let booting = device.event("booting");
     assert_eq!((&booting["version"], &booting["trying"]), (&"1.1.0".into(), &true.into()));
@@ -227,7 +235,7 @@ fn an_image_that_boots_and_cannot_connect_is_given_up_and_the_server_hears_why()
 #[test]
 fn an_image_that_crashes_has_its_starts_and_the_old_one_comes_back() {
     let bench = Bench::new(&[]);
-    bench.install("1.1.0", &std::fs::read("/bin/false").unwrap());
+    bench.install("1.1.0", 0, &std::fs::read("/bin/false").unwrap());
     let mut device = bench.boot();
     for _ in 0..LIMITS.image_starts {
         assert_eq!(device.event("booting")["version"], "1.1.0");
@@ -247,7 +255,7 @@ fn a_good_update_is_confirmed_by_its_session_and_nothing_older_boots_afterwards(
     let mut copy = Command::new("cp");
     copy.arg("-a").arg(folder.join(".")).arg(kept.path());
     output(copy);
-    bench.install("1.1.0", &std::fs::read(os_image()).unwrap());
+    bench.install("1.1.0", 0, &std::fs::read(os_image()).unwrap());
     let mut device = bench.boot();
     device.event("welcomed");
     end(device);
