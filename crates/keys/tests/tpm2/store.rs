@@ -4,13 +4,15 @@ use std::fs;
 
 use keys::content_key::{self, ContentKeyInfo};
 use keys::cose::{self, CosePurpose};
+use keys::hashes::sha256;
 use keys::keystore::{AttestationLevel, Keystore, KeystoreError};
 use keys::pki::Csr;
 use keys::profile::Profile;
 use keys::purpose::KeyPurpose;
-use keys::tpm2::TpmError;
+use keys::tpm2::{MEASURED_PCR, TpmError};
 use tss_esapi::constants::CapabilityType;
-use tss_esapi::structures::CapabilityData;
+use tss_esapi::interface_types::algorithm::HashingAlgorithm;
+use tss_esapi::structures::{CapabilityData, PcrSelectionListBuilder, PcrSlot};
 
 use crate::rig::SoftTpm;
 
@@ -154,4 +156,32 @@ fn each_torn_or_changed_file_is_found() {
         fs::write(&path, bytes).unwrap();
     }
     all_used().unwrap();
+}
+
+#[test]
+fn what_is_about_to_run_extends_its_register_and_no_other() {
+    let tpm = SoftTpm::start();
+    let dir = tempfile::tempdir().unwrap();
+    let store = tpm.create(&dir.path().join("keys"), "", Profile::Modern).unwrap();
+    let before = registers(&tpm);
+    let mut expected = before.clone();
+    for manifest in [[3; 32], [4; 32]] {
+        store.measure(&manifest).unwrap();
+        let register = &mut expected[usize::from(MEASURED_PCR)];
+        // TPM 2.0, part 1, section 17.2: the new value is the digest of the old one followed by what is extended.
+        *register = sha256(&[&register[..], &manifest].concat()).to_vec();
+    }
+    assert_ne!(expected, before);
+    assert_eq!(registers(&tpm), expected);
+}
+
+/// The registers that only a reset of the machine clears, in their order.
+fn registers(tpm: &SoftTpm) -> Vec<Vec<u8>> {
+    let read = |slot: PcrSlot| {
+        let selection =
+            PcrSelectionListBuilder::new().with_selection(HashingAlgorithm::Sha256, &[slot]).build().unwrap();
+        let (_, _, digests) = tpm.beside(|context| context.pcr_read(selection)).unwrap();
+        digests.value()[0].value().to_vec()
+    };
+    (0..=15).map(|number| read(PcrSlot::try_from(1_u32 << number).unwrap())).collect()
 }
