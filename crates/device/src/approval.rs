@@ -8,6 +8,7 @@ use release::floors::MetadataFloors;
 use release::root::RootContent;
 use release::tuf::{self, Files, TooMany, TufError};
 
+use crate::folder::SecurityEventError;
 use crate::store::StoreError;
 use crate::update::TooManyRoots;
 
@@ -21,6 +22,14 @@ pub(crate) struct AppFloors {
     /// The owner whose quorum has approved an app here: from then on nobody else's app is taken.
     #[n(1)]
     pub(crate) quorum_of: Option<String>,
+}
+
+impl AppFloors {
+    /// Whether they mark a security event beside those before: the device is an owner's from now on, or there is a newer root than any
+    /// before and the one in force, which may have revoked keys.
+    pub(crate) fn is_event(&self, before: &AppFloors, root_version: u64) -> bool {
+        self.quorum_of != before.quorum_of || self.metadata.root > before.metadata.root.max(root_version)
+    }
 }
 
 impl Default for AppFloors {
@@ -61,6 +70,9 @@ pub(crate) enum AppRefused {
     /// The floors.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The floors are kept, and the hardware counter is still to be stepped.
+    #[error("the security event is not complete: {0}")]
+    SecurityEvent(#[from] SecurityEventError),
 }
 
 /// Judges an app by metadata that is verified from this root on; `now` is Unix seconds, the greater of the clock and the time floor. The

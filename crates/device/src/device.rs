@@ -193,15 +193,15 @@ impl Device {
     /// Judges an app by what came to prove it, and gives its image back; the floors are on the disk before. Nothing is demanded where there is
     /// no root to verify from.
     pub(crate) async fn approve_app(&self, image: Vec<u8>, trust: Trust) -> Result<Vec<u8>, AppRefused> {
-        let Some(Root { file: root, .. }) = self.folder.root.clone() else { return Ok(image) };
-        let store = self.folder.store.clone();
+        let Some(Root { file: root, version }) = self.folder.root.clone() else { return Ok(image) };
+        let keeper = self.folder.floors_keeper();
         let now = u64::try_from(self.clock.now().unix_ms / 1000).unwrap_or_default();
         let judging = tokio::task::spawn_blocking(move || {
-            let before = store.app_floors()?;
+            let before = keeper.store.app_floors()?;
             let mut floors = before.clone();
             let judged = judge_app(&root, &mut floors, &trust, &image, now);
             if floors != before {
-                store.set_app_floors(&floors)?;
+                keeper.keep_app_floors(&floors, floors.is_event(&before, version))?;
             }
             judged.map(|()| image)
         });
@@ -221,6 +221,11 @@ impl Device {
             self.status(format!("the newer root metadata of the server is not taken: {error}"));
         } else if let Some(root) = &self.folder.root {
             let version = root.version;
+            if let Err(error) = self.folder.root_believed().await {
+                self.status(format!(
+                    "root metadata of version {version} is in force, and not bound to the counter yet: {error}"
+                ));
+            }
             let is_other = self.folder.roots != before;
             self.redial |= is_other;
             self.observer

@@ -22,6 +22,7 @@ use release::root::RootContent;
 use rustix::fs::{FlockOperation, flock};
 use vault::VaultKeys;
 
+use crate::approval::AppFloors;
 use crate::booted::Booted;
 use crate::config::DeviceConfig;
 use crate::device_keys::{DeviceKeyError, DeviceKeys, ParentTlsKey};
@@ -297,36 +298,86 @@ impl Folder {
             security_epoch: floors.security_epoch.max(security_epoch),
             ..floors
         };
-        let is_event = self.is_counted() && raised.security_epoch > floors.security_epoch;
-        if raised != floors && !is_event {
-            self.store.set_os_floors(raised).map_err(in_vault)?;
-        }
-        if !is_event && self.store.step_due().is_none() {
+        let is_event = raised.security_epoch > floors.security_epoch;
+        if raised == floors && self.store.step_due().is_none() {
             return Ok(());
         }
-        let (store, keys) = (self.store.clone(), Arc::clone(&self.keys));
-        let stepping = tokio::task::spawn_blocking(move || {
-            // A step that was missed comes first: the TPM may have been away.
-            if let Some(due) = store.step_due() {
-                step(&store, &keys, due)?;
+        let keeper = self.floors_keeper();
+        let keeping = tokio::task::spawn_blocking(move || {
+            if raised != floors {
+                keeper.keep_os_floors(raised, is_event)?;
             }
-            if is_event { step(&store, &keys, store.begin_epoch(raised)?) } else { Ok(()) }
+            keeper.finish_step()
         });
-        stepping.await.map_err(|_| SecurityEventError::Interrupted)??;
+        keeping.await.map_err(|_| SecurityEventError::Interrupted)??;
         Ok(())
     }
 
-    /// Whether what the vault keeps is bound to a hardware counter.
-    fn is_counted(&self) -> bool {
-        self.has_counter && !self.store.is_diskless()
+    /// Binds newer root metadata, which may have revoked keys, to the hardware counter, where there is one.
+    pub(crate) async fn root_believed(&self) -> Result<(), FolderError> {
+        let (Some(root), keeper) = (&self.root, self.floors_keeper()) else { return Ok(()) };
+        if !keeper.is_counted {
+            return Ok(());
+        }
+        let in_vault = |source| store_error(&self.dir, source);
+        let content = RootContent::from_file(&root.file).map_err(|_| ParentError::Strange)?;
+        let floors = self.store.os_floors().map_err(in_vault)?;
+        // Where the vault has seen a newer one, it is above already.
+        let metadata = floors.metadata.under(&content).unwrap_or(floors.metadata);
+        let raised = Floors { metadata, ..floors };
+        let keeping =
+            tokio::task::spawn_blocking(move || keeper.keep_os_floors(raised, has_newer_root(&raised, &floors)));
+        keeping.await.map_err(|_| SecurityEventError::Interrupted)??;
+        Ok(())
+    }
+
+    /// What writes floors on a thread of its own.
+    pub(crate) fn floors_keeper(&self) -> FloorsKeeper {
+        let is_counted = self.has_counter && !self.store.is_diskless();
+        FloorsKeeper { store: self.store.clone(), keys: Arc::clone(&self.keys), is_counted }
     }
 }
 
-/// Steps the counter to the epoch that the vault is in.
-fn step(store: &Store, keys: &DeviceKeys, to: u64) -> Result<(), SecurityEventError> {
-    keys.step_counter(to)?;
-    store.stepped(to);
-    Ok(())
+/// Writes floors; those of a security event with a step of the hardware counter, where the vault is bound to one.
+#[derive(Debug)]
+pub(crate) struct FloorsKeeper {
+    pub(crate) store: Store,
+    keys: Arc<DeviceKeys>,
+    is_counted: bool,
+}
+
+impl FloorsKeeper {
+    fn keep_os_floors(&self, floors: Floors, is_event: bool) -> Result<(), SecurityEventError> {
+        if is_event && self.is_counted {
+            return self.step(self.store.begin_epoch(floors)?);
+        }
+        Ok(self.store.set_os_floors(floors)?)
+    }
+
+    /// Keeps the floors of apps. It waits for the disk, and for the counter.
+    pub(crate) fn keep_app_floors(&self, floors: &AppFloors, is_event: bool) -> Result<(), SecurityEventError> {
+        if is_event && self.is_counted {
+            return self.step(self.store.begin_app_epoch(floors)?);
+        }
+        Ok(self.store.set_app_floors(floors)?)
+    }
+
+    /// Makes up for a step that was missed: the TPM may have been away.
+    fn finish_step(&self) -> Result<(), SecurityEventError> {
+        self.store.step_due().map_or(Ok(()), |due| self.step(due))
+    }
+
+    /// Steps the counter to the epoch that the vault is in.
+    fn step(&self, to: u64) -> Result<(), SecurityEventError> {
+        self.keys.step_counter(to)?;
+        self.store.stepped(to);
+        Ok(())
+    }
+}
+
+/// Whether there is a newer root than one that was seen before, which is a security event: it may have revoked keys.
+pub(crate) fn has_newer_root(floors: &Floors, before: &Floors) -> bool {
+    before.metadata.root != 0 && floors.metadata.root > before.metadata.root
 }
 
 /// Whether this is a device, or was one before something happened to it.

@@ -150,6 +150,12 @@ impl Store {
         Ok(self.vault().begin_epoch(&[put(Record::Floors, &record)])?)
     }
 
+    /// The same with the floors of apps.
+    pub(crate) fn begin_app_epoch(&self, floors: &AppFloors) -> Result<u64, StoreError> {
+        let record = self.app_floors_record(floors)?;
+        Ok(self.vault().begin_epoch(&[put(Record::Floors, &record)])?)
+    }
+
     /// The hardware counter was stepped.
     pub(crate) fn stepped(&self, to: u64) {
         self.vault().stepped(to);
@@ -230,9 +236,12 @@ impl Store {
 
     /// Keeps these floors.
     pub(crate) fn set_app_floors(&self, floors: &AppFloors) -> Result<(), StoreError> {
+        self.write(Record::Floors, &self.app_floors_record(floors)?)
+    }
+
+    fn app_floors_record(&self, floors: &AppFloors) -> Result<Vec<u8>, StoreError> {
         let app = Some(const_hex::encode(cbor::encode(floors)));
-        let record = FloorsRecord { app, ..self.json(Record::Floors)? };
-        self.write(Record::Floors, &to_json(Record::Floors, &record)?)
+        to_json(Record::Floors, &FloorsRecord { app, ..self.json(Record::Floors)? })
     }
 
     /// One record as it is.

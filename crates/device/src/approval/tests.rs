@@ -144,3 +144,19 @@ fn an_app_is_proved_from_an_older_root_by_the_newer_ones_that_come_along() {
     let without = Trust { roots: Vec::new(), ..trust };
     assert!(matches!(shop.judge(&without, APP), Err(AppRefused::Metadata(TufError::BelowFloor(_)))));
 }
+
+#[test]
+fn an_owner_or_a_newer_root_is_a_security_event_and_newer_metadata_is_none() {
+    let floors = |root, targets| {
+        let mut floors = AppFloors::default();
+        (floors.metadata.root, floors.metadata.targets) = (root, targets);
+        floors
+    };
+    let before = floors(2, 1);
+    let owned = AppFloors { quorum_of: Some("careful".into()), ..before.clone() };
+    assert!(owned.is_event(&before, 2));
+    assert!(!floors(2, 5).is_event(&before, 2));
+    assert!(floors(3, 1).is_event(&before, 2));
+    assert!(!floors(3, 1).is_event(&before, 3), "the root that is in force is known already");
+    assert!(!floors(2, 1).is_event(&AppFloors::default(), 2));
+}

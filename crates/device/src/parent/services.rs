@@ -27,7 +27,7 @@ use crate::boot::{
 };
 use crate::booted::{Booted, GivenUp, demanded};
 use crate::clock::DeviceClock;
-use crate::folder::{FolderError, Parts, STAGED_ROOTS, STAGED_TRUST, VAULT_FOLDER};
+use crate::folder::{FolderError, Parts, STAGED_ROOTS, STAGED_TRUST, VAULT_FOLDER, has_newer_root};
 use crate::limits::Limits;
 use crate::storage::{Disk as _, FolderDisk};
 use crate::store::{Store, StoreError};
@@ -116,7 +116,13 @@ impl Services {
         // Version and epoch are the child's to raise there: it steps the counter with them.
         let kept = Floors { metadata: self.boot.floors().metadata, ..floors };
         if !self.diskless && kept != floors {
-            store.set_os_floors(kept).map_err(in_vault)?;
+            if self.counter.is_some() && has_newer_root(&kept, &floors) {
+                let to = store.begin_epoch(kept).map_err(in_vault)?;
+                self.keys.advance_counter(to).map_err(FolderError::from)?;
+                self.counter = Some(to);
+            } else {
+                store.set_os_floors(kept).map_err(in_vault)?;
+            }
         }
         if self.booted.as_ref().is_none_or(|booted| *booted.manifest_sha256 != hash.0) {
             self.keys.measure(&hash.0).map_err(FolderError::from)?;
