@@ -283,7 +283,11 @@ impl<'a> Session<'a> {
     async fn act(&mut self) -> Option<SessionEnd> {
         while let Some(event) = self.machine.poll_event() {
             match event {
-                Event::Sign(request) => self.sign(request).await,
+                Event::Sign(request) => {
+                    if let Some(end) = self.sign(request).await {
+                        return Some(end);
+                    }
+                }
                 Event::Welcomed(welcomed) => self.welcomed(*welcomed).await,
                 Event::App { name, value } => self.to_app.push_back(ToApp::Message { name, value }),
                 Event::AppAvailable(app) => self.assigned(Some(app)).await,
@@ -330,15 +334,21 @@ impl<'a> Session<'a> {
         None
     }
 
-    /// Signing may be slow (a TPM takes most of a second), so it has a thread of its own.
-    async fn sign(&mut self, request: SignRequest) {
+    /// Signing may be slow (a TPM takes most of a second), so it has a thread of its own. Without a signature the login is over.
+    async fn sign(&mut self, request: SignRequest) -> Option<SessionEnd> {
         let keys = Arc::clone(&self.device.folder.keys);
         let signing = tokio::task::spawn_blocking(move || keys.sign(request.purpose(), request.payload()));
         let wait = Duration::from_millis(protocol::limits::LIMITS.proof_ms);
-        // Without a signature the machine's own time limit ends the login.
-        if let Ok(Ok(Ok(signature))) = timeout(wait, signing).await {
-            self.machine.signature(signature, self.device.clock.now());
-        }
+        let why = match timeout(wait, signing).await {
+            Ok(Ok(Ok(signature))) => {
+                self.machine.signature(signature, self.device.clock.now());
+                return None;
+            }
+            Ok(Ok(Err(error))) => error.to_string(),
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => format!("no answer within {wait:?}"),
+        };
+        Some(self.broken(format!("the identity key does not sign: {why}")))
     }
 
     async fn welcomed(&mut self, Welcomed { welcome, record }: Welcomed) {

@@ -10,6 +10,7 @@ use keys::tpm2::SoftTpm;
 use serde_json::Value;
 
 use crate::boot::end;
+use crate::fault_proxy::FaultProxy;
 use crate::support::{Server, Watched, loopback, output, soft_hsm, vouch, with_image};
 use crate::tinyproxy::Tinyproxy;
 use crate::verified_boot::{IN_THE_IMAGE, none_is_on_the_disk};
@@ -76,6 +77,43 @@ fn a_device_lives_on_a_tpm_and_waits_for_it_when_it_is_gone() {
     assert!(gone.contains("does not answer"), "{gone}");
     tpm.start_again().unwrap();
     server.run_device_with(&root.path().join("modern"), &["--danger-no-sandbox"]).event("welcomed");
+}
+
+#[test]
+fn a_device_whose_tpm_is_taken_away_while_it_runs_says_so_and_is_back_with_it() {
+    let (here, there, root) = (loopback(), loopback(), tempfile::tempdir().unwrap());
+    let mut tpm = SoftTpm::start(&root.path().join("tpm")).unwrap();
+    let mut server = Server::start(root.path(), &[&here]);
+    let gateway = |address: &str| format!("{address}:31314").parse().unwrap();
+    let wire = FaultProxy::start(gateway(&there), gateway(&here));
+    let dir = root.path().join("device");
+    let mut provision = server.provision_command(&dir, &spec(&tpm), "modern", &["--address", &there]);
+    provision.args(with_image());
+    output(provision);
+    let mut device = server.boot_device(&dir, &["--retry-max", "1"]);
+    device.event("welcomed");
+
+    // The session of TLS is resumed, which its key has no part in: the identity key is the one that is missed.
+    tpm.stop();
+    wire.break_now();
+    let missed = device.wait("the identity key to be missed", |event| event["result"]["is"] == "login_broken");
+    let why = missed["result"]["why"].as_str().unwrap();
+    assert!(why.contains("the identity key does not sign") && why.contains("does not answer"), "{missed}");
+    tpm.start_again().unwrap();
+    device.event("welcomed");
+
+    // A server that was started anew resumes nothing: the TLS key is missed.
+    tpm.stop();
+    server.restart_gracelessly();
+    let missed = device.wait("the TLS key to be missed", |event| event.to_string().contains("does not answer"));
+    assert_eq!(missed["event"], "attempt", "{missed}");
+    tpm.start_again().unwrap();
+    device.event("welcomed");
+    end(device);
+    // Nothing ended meanwhile, and nothing was lost.
+    let mut diary = vouch();
+    diary.args(["device", "diary", "--dir"]).arg(&dir);
+    assert!(output(diary).contains("the identity key does not sign"));
 }
 
 #[test]
