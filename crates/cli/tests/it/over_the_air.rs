@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use crate::boot::end;
 use crate::ceremony::{Room, words};
+use crate::fault_proxy::FaultProxy;
 use crate::support::{PATIENCE, Server, Watched, loopback, os_image, output, vouch};
 
 const CUSTODIANS: [&str; 3] = ["ada", "ben", "cleo"];
@@ -23,7 +24,10 @@ const OTHER: &str = r#"server.log("nobody approved me");"#;
 
 pub(crate) struct Bench {
     pub(crate) server: Server,
+    /// Where devices dial.
     address: String,
+    /// Where their keys are.
+    pub(crate) keys: String,
     pub(crate) room: Room,
     root: tempfile::TempDir,
 }
@@ -37,7 +41,7 @@ impl Bench {
         room.found(&CUSTODIANS, "2");
         room.run(&["ceremony", "anchors", "--dir", "ceremony", "--model", "till-1", "--out", "anchors"]);
         fs::copy(os_image(), root.path().join("image")).unwrap();
-        Bench { server, address, room, root }
+        Bench { server, address, keys: "danger-software".into(), room, root }
     }
 
     pub(crate) fn path(&self, name: &str) -> String {
@@ -65,7 +69,7 @@ impl Bench {
         fs::write(self.path("token"), output(self.server.command(&["enrolment-token"]))).unwrap();
         let mut command = vouch();
         command.args(["--json", "device", "provision", "--server", "vouch.test", "--address", &self.address]);
-        command.args(["--model", "till-1", "--keys", "danger-software", "--token-file", &self.path("token")]);
+        command.args(["--model", "till-1", "--keys", &self.keys, "--token-file", &self.path("token")]);
         command.args(["--anchors", &self.path("anchors"), "--image", &self.path("1.0.0.vouchos")]);
         command.args(["--dir", &self.path(dir)]);
         command
@@ -150,6 +154,44 @@ fn a_device_that_demands_custodians_is_provisioned_from_a_bundle_and_updated_ove
     device.event("welcomed");
     end(device);
     assert_eq!(bench.value(&["device", "list"])[0]["id"], provisioned["device_id"]);
+}
+
+#[test]
+fn a_download_goes_on_after_a_cut_at_any_byte_and_after_the_death_of_the_device_where_it_was_durable() {
+    // Odd ones: within a record of TLS, and within a piece of the image.
+    const CUTS: [u64; 4] = [1, 1_000_003, 1_234_567, 1_500_001];
+    const MIB: u64 = 1024 * 1024;
+    let mut bench = Bench::new();
+    let gateway = |address: &str| format!("{address}:31314").parse().unwrap();
+    let there = loopback();
+    let wire = FaultProxy::start(gateway(&there), gateway(&bench.address));
+    bench.address = there;
+    bench.release("1.0.0", &[]);
+    bench.roll_out("1.0.0");
+    output(bench.provision("device"));
+    let mut device = bench.boot();
+    device.event("welcomed");
+    bench.release("1.1.0", &[]);
+    let began = wire.delivered();
+    wire.break_after(&CUTS);
+    let rollout = bench.roll_out("1.1.0");
+    wire.broken();
+    device.kill();
+    let came = wire.delivered() - began;
+    assert_eq!(came, CUTS.iter().sum::<u64>());
+
+    wire.mend();
+    let mut device = bench.boot();
+    let booting = device.wait("the update", |event| event["trying"] == true);
+    assert_eq!(booting["version"], "1.1.0");
+    device.event("welcomed");
+    output(bench.server.command(&["rollout", "show", &rollout, "--follow"]));
+    end(device);
+    let (length, rest) = (fs::metadata(os_image()).unwrap().len(), wire.delivered() - began - came);
+    // What is not the image: handshakes, what proves it, pieces that a cut tore.
+    let beside = MIB / 2;
+    assert!(came + rest < length + MIB + beside, "{came} and {rest} bytes for an image of {length}");
+    assert!(came + rest >= length, "{came} and {rest} bytes for an image of {length}");
 }
 
 #[test]
