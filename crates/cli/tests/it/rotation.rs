@@ -25,7 +25,7 @@ fn rotate(bench: &mut Bench) -> Value {
 }
 
 /// The custodians sign a root with the TLS roots that the server has now, and it is uploaded with the release that is there.
-fn sign_and_upload(bench: &Bench) {
+pub(crate) fn sign_and_upload(bench: &Bench) {
     let before = tls_roots(bench);
     let hsm = bench.room.hsm.token("hsm");
     let [ada, ben] = ["ada", "ben"].map(|name| bench.room.card(name));

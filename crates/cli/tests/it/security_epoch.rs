@@ -9,6 +9,8 @@ use keys::tpm2::SoftTpm;
 
 use crate::boot::end;
 use crate::key_back_ends::spec;
+use crate::over_the_air::Bench as Custodians;
+use crate::rotation::sign_and_upload;
 use crate::support::{Watched, os_image, output, vouch};
 use crate::verified_boot::Bench;
 
@@ -43,15 +45,11 @@ impl Counted {
     }
 
     fn counter(&self) -> u64 {
-        Keystore::open(&self.bench.dir().join("keys")).unwrap().counter().unwrap().unwrap()
+        counter(&self.bench.dir())
     }
 
-    /// What `vouch device boot` says when it refuses to start the device.
     fn refused(&self) -> String {
-        let mut boot = vouch();
-        let refused = boot.args(["device", "boot", "--dir"]).arg(self.bench.dir()).output().unwrap();
-        assert!(!refused.status.success());
-        String::from_utf8(refused.stderr).unwrap()
+        refused(&self.bench.dir())
     }
 
     fn vault(&self) -> PathBuf {
@@ -79,6 +77,18 @@ impl Counted {
         put(kept, &self.root.path().join("tpm"));
         self.tpm.start_again().unwrap();
     }
+}
+
+fn counter(device: &Path) -> u64 {
+    Keystore::open(&device.join("keys")).unwrap().counter().unwrap().unwrap()
+}
+
+/// What `vouch device boot` says when it refuses to start the device.
+fn refused(device: &Path) -> String {
+    let mut boot = vouch();
+    let refused = boot.args(["device", "boot", "--dir"]).arg(device).output().unwrap();
+    assert!(!refused.status.success());
+    String::from_utf8(refused.stderr).unwrap()
 }
 
 /// Puts a folder in the place of another.
@@ -158,4 +168,53 @@ fn a_cut_before_the_counters_step_is_ended_by_the_next_start_and_a_counter_set_b
     device.put_tpm(&before);
     let refused = device.refused();
     assert!(refused.contains("it was set back or changed"), "{refused}");
+}
+
+#[test]
+fn an_owner_whose_quorum_is_seen_and_a_newer_root_step_the_counter_and_an_older_vault_is_refused() {
+    let tpm_dir = tempfile::tempdir().unwrap();
+    let tpm = SoftTpm::start(tpm_dir.path()).unwrap();
+    let mut bench = Custodians::new();
+    bench.keys = spec(&tpm);
+    let owner = bench.value(&["product", "list"])[0]["relationships"]["owner"]["id"].as_str().unwrap().to_owned();
+    let keys = ["ben", "cleo"].map(|name| bench.room.run(&["release", "app", "key", &bench.room.card(name)]));
+    let keys: Vec<_> = keys.iter().map(|key| key["spki"].clone()).collect();
+    let owners = serde_json::json!([{ "owner": owner, "threshold": 2, "keys": keys }]);
+    bench.room.file("owners.json", owners.to_string().as_bytes());
+    bench.release("1.0.0", &["--app-owners", "owners.json"]);
+    bench.roll_out("1.0.0");
+    output(bench.provision("device"));
+    let dir = PathBuf::from(bench.path("device"));
+    // The first session steps the counter for the epoch of the factory's image.
+    let mut device = bench.boot();
+    device.event("welcomed");
+    end(device);
+    let began = counter(&dir);
+    let old = tpm_dir.path().join("old-vault");
+    put(&dir.join("vault"), &old);
+    let mut device = bench.boot();
+    device.event("welcomed");
+    assert_eq!(counter(&dir), began);
+
+    bench.room.file("device.nut", b"server.log(\"approved\");");
+    bench.room.file("agent.nut", b"");
+    bench.room.run(&["release", "app", "draft", "--owner", &owner, "--device", "device.nut", "--out", "apps.json"]);
+    for name in ["ben", "cleo"] {
+        bench.room.run(&["release", "app", "approve", "apps.json", "--yes", "--card", &bench.room.card(name)]);
+    }
+    let [code, agent, approval] = ["device.nut", "agent.nut", "apps.json"].map(|name| bench.path(name));
+    output(bench.server.command(&["deploy", "--device", &code, "--agent", &agent, "--approval", &approval]));
+    device.event("app_started");
+    assert_eq!(counter(&dir), began + 1, "the device is an owner's now");
+
+    sign_and_upload(&bench);
+    device.event("root_learned");
+    assert_eq!(counter(&dir), began + 2, "a newer root may have revoked keys");
+    end(device);
+    let mut device = bench.boot();
+    device.event("welcomed");
+    assert_eq!(counter(&dir), began + 2, "once");
+    end(device);
+    put(&old, &dir.join("vault"));
+    assert!(refused(&dir).contains("an old vault was put back"));
 }
