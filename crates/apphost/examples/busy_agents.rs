@@ -70,7 +70,7 @@ fn settle(agent: &mut App, now: Now) -> u64 {
         while let Some(output) = agent.poll_output() {
             match output {
                 Output::Log { .. } => lines += 1,
-                Output::Failed { error } => panic!("the agent failed: {error}"),
+                Output::Failed { error, .. } => panic!("the agent failed: {error}"),
                 _ => {}
             }
         }

@@ -54,7 +54,7 @@ fn started(code: &Code, number: usize) -> App {
         while let Some(output) = app.poll_output() {
             let answer = match output {
                 Output::Save(_) => Input::Saved(Ok(())),
-                Output::Failed { error } => panic!("the agent failed: {error}"),
+                Output::Failed { error, .. } => panic!("the agent failed: {error}"),
                 _ => continue,
             };
             app.input(answer, NOW).expect("answers are taken");

@@ -384,7 +384,8 @@ impl App {
             let word = if depth == 0 { "in" } else { "from" };
             self.put_log(LogLevel::Error, format!("ERROR:   {word} {} {}:{}", entry.function, entry.file, entry.line));
         }
-        self.end(Output::Failed { error: error.message.lines().next().unwrap_or_default().to_owned() });
+        let wake = if error.fatal == Some(Fatal::Memory) { WakeReason::OutOfMemory } else { WakeReason::AppError };
+        self.end(Output::Failed { error: error.message.lines().next().unwrap_or_default().to_owned(), wake });
     }
 
     pub(crate) fn end(&mut self, last: Output) {

@@ -16,7 +16,7 @@
 //!         SaveUserConfiguration -> keep, then Input::Saved(Ok) or Err(why); hand it to the next App of this device
 //!         HttpRequest         -> make it within its time, then Input::HttpAnswer; HttpCancel gives it up
 //!         HttpResponse        -> answer that request
-//!         Failed              -> the app is over: drop it, wait RestartDelay::failed(), start a new one (WakeReason::AppError)
+//!         Failed              -> the app is over: drop it, wait RestartDelay::failed(), start a new one with its `wake`
 //!         RestartRequested    -> the app is over: drop it, start a new one (WakeReason::Restart)
 //!         Sleep               -> the app is over: drop it, close the session unless it waits for one, start a new one later with its `nv`
 //!     }

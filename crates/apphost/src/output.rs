@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::side::WakeReason;
+
 /// One thing the host must do; see [`crate::driver`].
 #[derive(Debug, PartialEq, Eq)]
 pub enum Output {
@@ -55,6 +57,8 @@ pub enum Output {
     Failed {
         /// The message alone, one line.
         error: String,
+        /// What the app that comes after it is started with.
+        wake: WakeReason,
     },
     /// The app is over because it asked for a restart.
     RestartRequested,

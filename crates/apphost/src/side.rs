@@ -74,15 +74,15 @@ pub enum WakeReason {
     PowerOn = 0,
     /// The time of its sleep was over.
     Timer = 1,
-    /// The device restarted by software.
-    SoftwareReset = 2,
+    /// The app before this one ran out of memory.
+    OutOfMemory = 2,
     /// A pin went high that ends sleep.
     Pin = 3,
     /// A new app was delivered.
     NewApp = 4,
     /// The app before this one failed.
     AppError = 5,
-    /// A new OS image was started.
+    /// The runtime was started from a new OS image, which has still to prove itself.
     NewOs = 6,
     /// There is a session again, after the app was put to sleep for the lack of one.
     Snooze = 7,

@@ -95,6 +95,8 @@ pub struct AppContext {
     pub store: Store,
     /// What the app stored for itself in an earlier run.
     pub user_configuration: Option<Secret>,
+    /// Why the first app of this process is started.
+    pub first_wake: WakeReason,
     /// Told when the app has set another proxy than this process dials.
     pub redirected: watch::Sender<bool>,
 }
@@ -305,7 +307,7 @@ impl AppRunner {
                 self.ask_to_leave(Some(app));
             }
             ToApp::Run { app, .. } => {
-                let wake = if self.assigned.is_some() { WakeReason::NewApp } else { WakeReason::PowerOn };
+                let wake = if self.assigned.is_some() { WakeReason::NewApp } else { self.context.first_wake };
                 self.assigned = Some(app);
                 self.delay.reset();
                 self.start(wake);
@@ -373,7 +375,7 @@ impl AppRunner {
                 self.slot = Slot::Running(Box::new(app));
                 self.report(wake, None);
             }
-            Err(error) => self.failed(error.to_string()),
+            Err(error) => self.failed(error.to_string(), WakeReason::AppError),
         }
     }
 

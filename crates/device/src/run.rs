@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use apphost::Unreached;
+use apphost::{Unreached, WakeReason};
 use keys::keystore::AttestationLevel;
 use keys::tls::{SeenServer, SessionMaterial, TlsError, client_session};
 use protocol::self_test::SelfTest;
@@ -194,6 +194,10 @@ pub async fn run(options: RunOptions, shutdown: impl Future<Output = ()>, observ
         observer: observer.clone(),
         store: folder.store.clone(),
         user_configuration: folder.store.read(Record::UserConfiguration).map_err(in_vault)?,
+        first_wake: match &folder.booted {
+            Some(booted) if booted.trying => WakeReason::NewOs,
+            _ => WakeReason::PowerOn,
+        },
         redirected: redirect,
     });
     let self_test = folder.store.read(Record::SelfTest).map_err(in_vault)?.map(|signed| signed.expose().to_vec());

@@ -124,7 +124,7 @@ impl End {
                     answered = true;
                 }
                 Output::Sleep(sleep) => self.sleep = Some(sleep),
-                Output::Failed { error } => self.failed = Some(error),
+                Output::Failed { error, .. } => self.failed = Some(error),
                 Output::RestartRequested => self.restart = true,
             }
         }

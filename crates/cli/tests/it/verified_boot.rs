@@ -21,6 +21,10 @@ use crate::tinyproxy::Tinyproxy;
 /// Words that stand in the program's read-only data, and nowhere else on a disk.
 pub(crate) const IN_THE_IMAGE: &[u8] = b"no server name; give a host name such as";
 
+/// `hardware.wakereason()` of an app that is started with its device, and with a new OS image that has still to prove itself.
+const POWER_ON: u64 = 0;
+const NEW_FIRMWARE: u64 = 6;
+
 /// A server, and a device that boots the OS image.
 pub(crate) struct Bench {
     pub(crate) server: Server,
@@ -255,13 +259,20 @@ fn a_good_update_is_confirmed_by_its_session_and_nothing_older_boots_afterwards(
     let mut copy = Command::new("cp");
     copy.arg("-a").arg(folder.join(".")).arg(kept.path());
     output(copy);
+    bench.deploy("server.log(\"here\");");
+    let app_started = |device: &mut Watched| device.event("app_started")["wake_reason"].as_u64().unwrap();
+    let mut device = bench.boot();
+    assert_eq!(app_started(&mut device), POWER_ON);
+    end(device);
     bench.install("1.1.0", 0, &std::fs::read(os_image()).unwrap());
     let mut device = bench.boot();
+    assert_eq!(app_started(&mut device), NEW_FIRMWARE);
     device.event("welcomed");
     end(device);
     let mut device = bench.boot();
     let booting = device.event("booting");
     assert_eq!((&booting["version"], &booting["trying"]), (&"1.1.0".into(), &false.into()));
+    assert_eq!(app_started(&mut device), POWER_ON);
     end(device);
     // The whole boot folder of before, set back by somebody who has the disk.
     std::fs::remove_dir_all(&folder).unwrap();

@@ -32,7 +32,7 @@ impl AppRunner {
                     let pins = app.wakeup_pins();
                     self.sleep(sleep, pins);
                 }
-                Output::Failed { error } => self.failed(error),
+                Output::Failed { error, wake } => self.failed(error, wake),
                 // It makes room as it was asked to.
                 Output::RestartRequested if self.leaving.is_some() => self.make_room(),
                 // An app that restarts itself over and over is slowed down like one that fails.
@@ -105,12 +105,12 @@ impl AppRunner {
         }
     }
 
-    pub(super) fn failed(&mut self, error: String) {
+    pub(super) fn failed(&mut self, error: String, wake: WakeReason) {
         if self.leaving.as_ref().is_some_and(|leaving| leaving.successor.is_some()) {
             self.context.observer.tell(DeviceEvent::AppFailed { error, restart_in_ms: 0 });
             return self.make_room();
         }
-        let restart_in_ms = self.pause(WakeReason::AppError, Some(error.clone()));
+        let restart_in_ms = self.pause(wake, Some(error.clone()));
         self.context.observer.tell(DeviceEvent::AppFailed { error, restart_in_ms });
     }
 

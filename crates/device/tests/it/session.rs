@@ -266,6 +266,19 @@ async fn an_app_that_fails_starts_again_after_a_pause_and_the_server_is_told() {
 }
 
 #[tokio::test]
+async fn an_app_that_ran_out_of_memory_starts_again_and_is_told_so() {
+    let fixture = Fixture::with_app(
+        "local wake = hardware.wakereason(); server.log(\"wake \" + wake);
+         if (wake == WAKEREASON_POWER_ON) { local all = []; while (true) all.push(blob(100000)); }",
+    )
+    .await;
+    let mut device = fixture.run();
+    device.logged("wake 0").await;
+    device.logged("wake 2").await;
+    device.stop().await;
+}
+
+#[tokio::test]
 async fn an_endless_app_is_ended_and_the_session_lives_on() {
     let fixture = Fixture::with_app("while (true) {}").await;
     let mut device = fixture.run();
