@@ -11,6 +11,7 @@ use keys::keystore::{Keystore, KeystoreSpec};
 use keys::release_key::DangerSoftwareReleaseKey;
 use release::anchors::{Anchors, Layers, ReleaseKeySlot};
 use release::floors::Floors;
+use rustix::process::{Resource, getrlimit};
 use serde_json::Value;
 
 use crate::boot::{child_of, end, status};
@@ -24,6 +25,9 @@ pub(crate) const IN_THE_IMAGE: &[u8] = b"no server name; give a host name such a
 /// `hardware.wakereason()` of an app that is started with its device, and with a new OS image that has still to prove itself.
 const POWER_ON: u64 = 0;
 const NEW_FIRMWARE: u64 = 6;
+
+/// Bytes: what Linux gives ordinary processes; room for an image, and not for all that a process reserves.
+const HARD_LIMIT: u64 = 8 * 1024 * 1024;
 
 /// A server, and a device that boots the OS image.
 pub(crate) struct Bench {
@@ -300,6 +304,36 @@ fn a_diskless_device_fetches_its_app_at_each_start_and_its_folder_stays_as_it_wa
     network.args(["device", "proxy", "--set", "127.0.0.1:3128", "--dir"]).arg(bench.dir());
     let refused = network.output().unwrap();
     assert!(String::from_utf8_lossy(&refused.stderr).contains("diskless"), "{refused:?}");
+}
+
+#[test]
+fn without_privileges_memory_is_locked_up_to_the_hard_limit_and_the_child_says_what_that_limit_lacks() {
+    let bench = Bench::new("127.79.10.1", &[]);
+    let most = getrlimit(Resource::Memlock).maximum.unwrap_or(HARD_LIMIT).min(HARD_LIMIT);
+    assert!(
+        most > std::fs::metadata(os_image()).unwrap().len(),
+        "the hard limit ({most} bytes) has no room for the image"
+    );
+    let mut command = Command::new("setpriv");
+    command.args([
+        "--bounding-set",
+        "-all,+setpcap",
+        "--inh-caps",
+        "-all",
+        "prlimit",
+        &format!("--memlock=65536:{most}"),
+    ]);
+    command.args([env!("CARGO_BIN_EXE_vouch"), "--json", "device", "boot", "--dir"]).arg(bench.dir());
+    let mut device = Watched::start("limited", command);
+    let told = device.event("memory_not_locked")["why"].as_str().unwrap().to_owned();
+    let raised = format!("the limit RLIMIT_MEMLOCK is {} KiB", most / 1024);
+    assert!(told.contains(&raised), "{told}");
+    // The image itself fits, which it would not below the limit that the process was started with.
+    assert_eq!(device.event("started")["booted"]["danger_unlocked_memory"], false);
+    let locked_down = device.event("locked_down").to_string();
+    assert!(locked_down.contains(&raised), "{locked_down}");
+    device.event("welcomed");
+    end(device);
 }
 
 #[test]

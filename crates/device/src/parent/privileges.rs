@@ -2,7 +2,7 @@
 
 use std::io;
 
-use rustix::process::{DumpableBehavior, Resource, Rlimit, geteuid, getrlimit, set_dumpable_behavior, setrlimit};
+use rustix::process::{DumpableBehavior, geteuid, set_dumpable_behavior};
 use rustix::thread::{
     CapabilitiesSecureBits, CapabilitySet, CapabilitySets, capabilities, capability_is_in_bounding_set,
     clear_ambient_capability_set, remove_capability_from_bounding_set, set_capabilities, set_capabilities_secure_bits,
@@ -21,16 +21,6 @@ pub enum PrivilegeError {
     /// The kernel refused.
     #[error("privileges could not be given up: {0}")]
     Refused(#[from] io::Error),
-}
-
-/// Lets this process and its child lock memory: without a limit where it may raise that, else up to the limit that it has.
-pub(super) fn raise_memory_lock() {
-    let without = Rlimit { current: None, maximum: None };
-    if setrlimit(Resource::Memlock, without).is_err() {
-        let maximum = getrlimit(Resource::Memlock).maximum;
-        // What cannot be raised stays as it is; whether the memory could be locked is seen when it is.
-        let _ = setrlimit(Resource::Memlock, Rlimit { current: maximum, maximum });
-    }
 }
 
 /// Gives up everything, but for CAP_NET_ADMIN where `network` asks for it, for good. Programs that are started from now on

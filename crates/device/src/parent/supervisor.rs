@@ -20,7 +20,7 @@ use crate::boot::{BootFolderError, Pin, PinError};
 use crate::events::BootReport;
 use crate::folder::FolderError;
 use crate::limits::Limits;
-use crate::parent::privileges::{PrivilegeError, raise_memory_lock, reduce};
+use crate::parent::privileges::{PrivilegeError, reduce};
 use crate::parent::rtnetlink::Interface;
 use crate::parent::services::Services;
 use crate::sandbox::{kernel, memory};
@@ -132,7 +132,6 @@ enum Ending {
 /// # Errors
 /// [`BootError`] when no image can be started. A child that fails is started again.
 pub async fn boot(boot: Boot, shutdown: impl Future<Output = ()>, tell: impl Fn(BootEvent)) -> Result<(), BootError> {
-    raise_memory_lock();
     if let Err(why) = memory::lock() {
         tell(BootEvent::MemoryNotLocked { why });
     }
@@ -205,7 +204,6 @@ async fn supervise(
 /// # Errors
 /// [`BootError`] when no image can be started.
 pub async fn run_once(boot: Boot) -> Result<ExitStatus, BootError> {
-    raise_memory_lock();
     // The child, under the same limit, says whether memory is locked here.
     let _ = memory::lock();
     reduce(false)?;
