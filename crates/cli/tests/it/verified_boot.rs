@@ -65,6 +65,19 @@ impl Bench {
         self.server.boot_device(&self.dir(), &[&["--retry-max", "1"], more].concat())
     }
 
+    /// What the server knows of the device's last proof, as it shows it.
+    fn proved(&self) -> Value {
+        let list = output(self.server.command(&["--json", "device", "list"]));
+        serde_json::from_str::<Value>(&list).unwrap()[0]["attributes"].clone()
+    }
+
+    /// What the device says of itself.
+    fn status(&self) -> Value {
+        let mut status = vouch();
+        status.args(["--json", "device", "status", "--dir"]).arg(self.dir());
+        serde_json::from_str(&output(status)).unwrap()
+    }
+
     /// Deploys an app for the device that consists of this source.
     fn deploy(&self, source: &str) {
         let (device, agent) = (self.root.path().join("device.nut"), self.root.path().join("agent.nut"));
@@ -143,6 +156,10 @@ fn a_device_boots_its_image_from_sealed_and_locked_memory_and_no_plaintext_is_on
     let size = std::fs::metadata(os_image()).unwrap().len();
     assert!(kilobytes(parent, "VmLck") * 1024 >= size, "the parent keeps the image locked");
     end(device);
+    assert_eq!(bench.status()["boot"]["layers"], "danger-l1-only");
+    assert!(bench.status()["boot"]["meaning"].as_str().unwrap().contains("demanded: danger-l1-only"));
+    let proved = bench.proved();
+    assert_eq!((&proved["demanded_layers"], &proved["memory_locked"]), (&"danger-l1-only".into(), &true.into()));
 
     assert!(holds(&std::fs::read(os_image()).unwrap(), IN_THE_IMAGE), "the word is one of the image");
     let words: [&[u8]; 6] =
@@ -308,7 +325,7 @@ fn a_diskless_device_fetches_its_app_at_each_start_and_its_folder_stays_as_it_wa
 
 #[test]
 fn without_privileges_memory_is_locked_up_to_the_hard_limit_and_the_child_says_what_that_limit_lacks() {
-    let bench = Bench::new("127.79.10.1", &[]);
+    let bench = Bench::new(&[]);
     let most = getrlimit(Resource::Memlock).maximum.unwrap_or(HARD_LIMIT).min(HARD_LIMIT);
     assert!(
         most > std::fs::metadata(os_image()).unwrap().len(),
@@ -350,9 +367,15 @@ fn memory_that_is_not_locked_is_refused_unless_danger_is_said_and_shown() {
     };
     let refused = unlocked(&[]).output().unwrap();
     assert!(String::from_utf8_lossy(&refused.stderr).contains("--danger-unlocked-memory"), "{refused:?}");
+    assert_eq!(bench.proved()["memory_locked"], Value::Null);
     let mut device = Watched::start("unlocked", unlocked(&["--danger-unlocked-memory"]));
     assert_eq!(device.event("started")["booted"]["danger_unlocked_memory"], true);
     device.event("welcomed");
+    assert_eq!(bench.proved()["memory_locked"], false);
+    end(device);
+    let mut device = bench.boot();
+    device.event("welcomed");
+    assert_eq!(bench.proved()["memory_locked"], true);
     end(device);
 }
 
