@@ -379,7 +379,7 @@ async fn answer(mut tls: Tls, count: usize) -> Result<()> {
 }
 
 /// A client that the broker has accepted.
-async fn client(addr: SocketAddr, device: &BenchDevice, name: &str) -> Result<Tls> {
+pub(crate) async fn client(addr: SocketAddr, device: &BenchDevice, name: &str) -> Result<Tls> {
     let tcp = TcpStream::connect(addr).await?;
     tcp.set_nodelay(true)?;
     let mut tls = TlsConnector::from(device.tls.clone()).connect(ServerName::try_from(NAME)?, tcp).await?;

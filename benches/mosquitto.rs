@@ -18,7 +18,7 @@ use rustix::process::Pid;
 use rustix::thread::{CpuSet, sched_setaffinity};
 
 use crate::farm::pki_folder;
-use crate::process::SERVER_CPU;
+use crate::process::{SERVER_CPU, anonymous};
 
 /// Where Debian puts it, which is not in everybody's path.
 const PROGRAM: &str = "/usr/sbin/mosquitto";
@@ -64,6 +64,14 @@ impl Broker {
             std::thread::sleep(Duration::from_millis(20));
         }
         Ok(broker)
+    }
+
+    /// Its anonymous memory, bytes.
+    ///
+    /// # Errors
+    /// When the process is gone.
+    pub fn anonymous(&self) -> Result<u64> {
+        anonymous(&self.child)
     }
 
     /// CPU time used so far, user and system. The kernel counts it in hundredths of a second.

@@ -103,10 +103,7 @@ impl ServerProcess {
     /// # Errors
     /// When the process is gone.
     pub fn anonymous(&self) -> Result<u64> {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
-        let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).context("RssAnon")?;
-        let kilobytes: u64 = line.trim().trim_end_matches(" kB").parse()?;
-        Ok(kilobytes * 1024)
+        anonymous(&self.child)
     }
 
     /// [`Self::cpu`], once it has come to rest.
@@ -147,6 +144,14 @@ impl Kind {
     pub fn named(name: &str) -> Option<Self> {
         [Self::Bare, Self::Gateway].into_iter().find(|kind| kind.name() == name)
     }
+}
+
+/// Anonymous memory of a process, bytes: its heap and stacks, without files and without the kernel's share.
+pub(crate) fn anonymous(process: &Child) -> Result<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", process.id()))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).context("RssAnon")?;
+    let kilobytes: u64 = line.trim().trim_end_matches(" kB").parse()?;
+    Ok(kilobytes * 1024)
 }
 
 /// Keeps this process on one CPU, if the machine has it.

@@ -12,6 +12,8 @@ use tokio::time::{sleep, timeout};
 
 use crate::farm::BenchDevice;
 use crate::load::{Open, Report, login_from, stay};
+use crate::messages::client;
+use crate::mosquitto::Broker;
 use crate::process::{Kind, ServerProcess};
 
 /// A device gives up an attempt after this.
@@ -67,6 +69,22 @@ pub async fn measure(kind: Kind, dir: &std::path::Path, devices: &[Arc<BenchDevi
         failures: back.failures,
         cpu_each: storm.cpu / u32::try_from(count).unwrap_or(u32::MAX),
     })
+}
+
+/// Anonymous memory of mosquitto for each of so many idle clients, which came one after the other, bytes.
+///
+/// # Errors
+/// When it does not start, or does not take one of them.
+pub async fn broker_memory(dir: &std::path::Path, devices: &[Arc<BenchDevice>]) -> Result<f64> {
+    let broker = Broker::start(dir)?;
+    let before = broker.anonymous()?;
+    let mut clients = Vec::with_capacity(devices.len());
+    for (number, device) in devices.iter().enumerate() {
+        clients.push(client(broker.addr, device, &format!("idle{number}")).await?);
+    }
+    sleep(SETTLE).await;
+    let kept = broker.anonymous()?.saturating_sub(before);
+    Ok(kept as f64 / clients.len() as f64)
 }
 
 struct Memory {
