@@ -203,13 +203,32 @@ fn a_server_serves_with_keys_in_a_token() {
     let here = &loopback();
     let root = tempfile::tempdir().unwrap();
     let token = Token::new(root.path());
-    let server = Server::start_in_token(root.path(), &[here], &token.spec, &token.hsm);
+    let mut server = Server::start_in_token(root.path(), &[here], &token.spec, &token.hsm);
     no_key_in_a_file(&server.dir.join("pki"));
     assert!(token.files() > 0);
     for profile in ["modern", "classic"] {
         let dir = root.path().join(profile);
         server.provision(&dir, profile, &["--address", here]);
         server.run_device(&dir).event("welcomed");
+    }
+    // The keys of the next roots are there already, and those that follow are born there too.
+    server.process.kill();
+    let rotate = |more: &[&str]| {
+        let mut rotate = vouch();
+        rotate.args(["--json", "rotate-roots", "--dir"]).arg(&server.dir).args(more);
+        token.on(rotate)
+    };
+    let before = token.files();
+    let refused = rotate(&[]).output().unwrap();
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert!(!refused.status.success() && said.contains("--keys"), "{said}");
+    assert_eq!(token.files(), before);
+    output(rotate(&["--keys", &token.spec]));
+    no_key_in_a_file(&server.dir.join("pki"));
+    assert!(token.files() > before);
+    server.restart();
+    for profile in ["modern", "classic"] {
+        server.run_device(&root.path().join(profile)).event("welcomed");
     }
 }
 
