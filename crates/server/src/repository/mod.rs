@@ -154,13 +154,14 @@ impl Repository {
         device: SpkiHash,
         image: [u8; 32],
     ) -> Result<Option<WrappedContentKey>, RepositoryError> {
-        let Some(release) = self.0.store.note_key_release(device, &image).await? else { return Ok(None) };
+        let Some(sealed) = self.0.store.sealed_key(&image).await? else { return Ok(None) };
         let inner = Arc::clone(&self.0);
+        let opening = tokio::task::spawn_blocking(move || inner.keys.open_content_key(&sealed, ManifestHash(image)));
+        let key = opening.await.map_err(|_| RepositoryError::Ending)??;
+        let Some(agreement) = self.0.store.note_key_release(device, &image).await? else { return Ok(None) };
         let wrapped = tokio::task::spawn_blocking(move || {
-            let agreement = PublicKey::from_spki_der(&release.agreement_spki)?;
-            let key = inner.keys.open_content_key(&release.sealed_key, ManifestHash(image))?;
             let for_device = ContentKeyInfo { manifest_sha256: image, identity: device };
-            Ok::<_, RepositoryError>(wrap(&key, &agreement, &for_device)?)
+            Ok::<_, RepositoryError>(wrap(&key, &PublicKey::from_spki_der(&agreement)?, &for_device)?)
         });
         Ok(Some(wrapped.await.map_err(|_| RepositoryError::Ending)??))
     }

@@ -57,7 +57,7 @@ pub use enrolment_tokens::{NewToken, RedeemError};
 pub use journal::{Attempts, Journal, JournalTask, Receipt, ReportRing};
 pub use log_history::LogFilter;
 pub use os_images::{NewOsImage, OS_IMAGES_FOLDER};
-pub use os_updates::{KeyRelease, Progressed};
+pub use os_updates::Progressed;
 pub use page::{Listed, Page};
 pub use proofs::Judged;
 pub use rollouts::{NewRollout, RolloutOrder};

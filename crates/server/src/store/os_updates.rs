@@ -17,15 +17,6 @@ pub struct Progressed {
     pub changed: bool,
 }
 
-/// What a content key is given to a device with.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct KeyRelease {
-    /// The device's key-agreement key: SubjectPublicKeyInfo, DER.
-    pub agreement_spki: Vec<u8>,
-    /// The content key, sealed to the server's release-wrap key.
-    pub sealed_key: Vec<u8>,
-}
-
 /// What a running roll-out has for one device.
 #[derive(FromRow)]
 struct ForDevice {
@@ -178,19 +169,27 @@ impl Store {
         Ok(progressed)
     }
 
-    /// Notes that a device is about to get the content key of the image that a running roll-out has for it, and gives the sealed key and the
-    /// device's key-agreement key. What is noted is durable when this returns.
+    /// The content key of an image, as it is sealed to the server.
+    ///
+    /// # Errors
+    /// The state could not be read.
+    pub async fn sealed_key(&self, image: &[u8; 32]) -> Result<Option<Vec<u8>>, StoreError> {
+        let found = sqlx::query_scalar("SELECT sealed_key FROM release_images WHERE image = $1").bind(image.as_slice());
+        Ok(found.fetch_optional(self.readers()).await?)
+    }
+
+    /// Notes that a device is about to get the content key of the image that a running roll-out has for it, and gives the device's
+    /// key-agreement key: SubjectPublicKeyInfo, DER. What is noted is durable when this returns.
     ///
     /// # Errors
     /// The state could not be read or written.
-    pub async fn note_key_release(&self, device: SpkiHash, image: &[u8; 32]) -> Result<Option<KeyRelease>, StoreError> {
+    pub async fn note_key_release(&self, device: SpkiHash, image: &[u8; 32]) -> Result<Option<Vec<u8>>, StoreError> {
         let mut change = self.begin().await?;
         // Asked once more within the change that notes it: whoever revoked the device or stopped the roll-out before has had their say.
-        let found = sqlx::query_as::<_, (Vec<u8>, Vec<u8>)>(
-            "SELECT d.key_agreement_spki, i.sealed_key FROM devices d
+        let found = sqlx::query_scalar::<_, Vec<u8>>(
+            "SELECT d.key_agreement_spki FROM devices d
              JOIN rollout_devices x ON x.spki = d.spki JOIN rollouts r ON r.id = x.rollout_id AND r.group_id = d.group_id
              JOIN release_models m ON m.release_id = r.release_id AND m.model = d.model AND m.image = x.image
-             JOIN release_images i ON i.image = x.image
              WHERE d.spki = $1 AND x.image = $2 AND d.revoked_ms IS NULL AND r.state = 'running'
              AND x.state NOT IN ('confirmed', 'fell-back', 'refused')",
         )
@@ -198,7 +197,7 @@ impl Store {
         .bind(image.as_slice())
         .fetch_optional(&mut *change)
         .await?;
-        let Some((agreement_spki, sealed_key)) = found else { return Ok(None) };
+        let Some(agreement) = found else { return Ok(None) };
         sqlx::query("INSERT INTO key_releases (at_ms, spki, image) VALUES ($1, $2, $3)")
             .bind(unix_ms())
             .bind(device.as_bytes().as_slice())
@@ -206,7 +205,7 @@ impl Store {
             .execute(&mut *change)
             .await?;
         change.commit().await?;
-        Ok(Some(KeyRelease { agreement_spki, sealed_key }))
+        Ok(Some(agreement))
     }
 
     /// When this device was given content keys: Unix milliseconds and the image, the newest first.

@@ -265,7 +265,7 @@ async fn a_revoked_and_an_unproved_device_get_no_key() {
 async fn a_content_key_that_the_server_cannot_open_ends_no_session() {
     let lost = Signer::generate(KeyPurpose::ReleaseWrap).unwrap();
     let maker = Maker::sealed_to(Some(lost.public())).await;
-    let (_, mut link) = maker.connected().await;
+    let (device, mut link) = maker.connected().await;
     maker.roll_out("100%").await;
     available(&mut link).await;
     link.machine.want_os_key(IMAGE, now()).unwrap();
@@ -273,4 +273,5 @@ async fn a_content_key_that_the_server_cannot_open_ends_no_session() {
     link.machine.want_trust(IMAGE, 0, now()).unwrap();
     let event = link.event().await;
     assert!(matches!(event, DeviceEvent::Trust { .. }), "the session goes on, and nothing is offered anew: {event:?}");
+    assert_eq!(maker.keys_given(&device).await, 0, "what was not given is not noted");
 }
