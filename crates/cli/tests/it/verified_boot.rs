@@ -399,7 +399,7 @@ fn attack_a_folder_that_was_replaced_by_another_devices_is_not_booted_by_a_loade
     let bench = Bench::new(&[]);
     let mut shown = vouch();
     shown.args(["--json", "device", "status", "--dir"]).arg(bench.dir());
-    let shown: serde_json::Value = serde_json::from_str(&output(shown)).unwrap();
+    let shown: Value = serde_json::from_str(&output(shown)).unwrap();
     let pin = shown["boot"]["pin"].as_str().unwrap().to_owned();
     let boot = |pin: &str| bench.server.boot_device(&bench.dir(), &["--retry-max", "1", "--pin", pin]);
     let mut device = boot(&pin);
@@ -429,7 +429,7 @@ fn attack_a_folder_that_was_replaced_by_another_devices_is_not_booted_by_a_loade
     let mut provision =
         bench.server.provision_command(&other, "danger-software", "modern", &["--address", &bench.address]);
     provision.args(foreign_factory(elsewhere.path()));
-    let provisioned: serde_json::Value = serde_json::from_str(&output(provision)).unwrap();
+    let provisioned: Value = serde_json::from_str(&output(provision)).unwrap();
     assert_ne!(provisioned["boot_pin"], pin);
     let own = bench.root.path().join("own");
     std::fs::rename(bench.dir(), &own).unwrap();
