@@ -36,6 +36,8 @@ pub struct Bundle {
     pub roots: Vec<Vec<u8>>,
     /// What the custodians signed.
     pub targets: Vec<u8>,
+    /// How each of them approved, as their cards signed it; a bundle of before has none.
+    pub approvals: Vec<Vec<u8>>,
     /// One image for each model or group of models.
     pub images: Vec<BundleImage>,
     /// Bytes before the first encrypted image.
@@ -131,13 +133,23 @@ impl Bundle {
     ///
     /// # Errors
     /// [`BundleError::Bound`].
-    pub fn new(roots: Vec<Vec<u8>>, targets: Vec<u8>, images: Vec<BundleImage>) -> Result<Bundle, BundleError> {
+    pub fn new(
+        roots: Vec<Vec<u8>>,
+        targets: Vec<u8>,
+        approvals: Vec<Vec<u8>>,
+        images: Vec<BundleImage>,
+    ) -> Result<Bundle, BundleError> {
         let bound = |holds: bool, else_what| if holds { Ok(()) } else { Err(BundleError::Bound(else_what)) };
         bound((1..=LIMITS.bundle_images).contains(&images.len()), "images must be 1 to 64")?;
         bound((1..=LIMITS.bundle_roots).contains(&roots.len()), "root metadata must be 1 to 64 files")?;
         bound(roots.iter().all(|root| root.len() <= LIMITS.metadata), "root metadata is too long")?;
         bound(targets.len() <= LIMITS.targets, "targets metadata is too long")?;
-        let mut bundle = Bundle { roots, targets, images, head: 0 };
+        bound(
+            approvals.len() <= keys::limits::LIMITS.quorum_people,
+            "approvals are more than there can be custodians",
+        )?;
+        bound(approvals.iter().all(|approval| approval.len() <= LIMITS.approval), "approval is too long")?;
+        let mut bundle = Bundle { roots, targets, approvals, images, head: 0 };
         let head = bundle.head_cbor().len() as u64;
         if head > LIMITS.bundle_head {
             return Err(BundleError::TooLong { found: head });
@@ -173,7 +185,8 @@ impl Bundle {
             BundleImage::at(at, image.manifest.into(), image.content_key.into(), image.log_proof.map(Into::into))
         };
         let images = form.images.into_iter().enumerate().map(image).collect::<Result<_, _>>()?;
-        Bundle::new(form.roots.into_iter().map(Into::into).collect(), form.targets.into(), images)
+        let all = |files: Vec<ByteVec>| files.into_iter().map(Into::into).collect();
+        Bundle::new(all(form.roots), form.targets.into(), all(form.approvals.unwrap_or_default()), images)
     }
 
     /// All before the first encrypted image.
@@ -213,6 +226,7 @@ impl Bundle {
             roots: self.roots.iter().map(bytes).collect(),
             targets: bytes(&self.targets),
             images: self.images.iter().map(image).collect(),
+            approvals: Some(self.approvals.iter().map(bytes).collect()).filter(|all: &Vec<_>| !all.is_empty()),
         })
     }
 }
@@ -228,6 +242,8 @@ struct Form {
     targets: ByteVec,
     #[n(3)]
     images: Vec<ImageForm>,
+    #[n(4)]
+    approvals: Option<Vec<ByteVec>>,
 }
 
 #[derive(Encode, Decode)]

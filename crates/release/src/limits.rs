@@ -27,6 +27,8 @@ pub struct Limits {
     pub bundle_images: usize,
     /// Root metadata files in one bundle.
     pub bundle_roots: usize,
+    /// The longest signed word of a custodian on how they approved.
+    pub approval: usize,
     /// The longest sealed content key.
     pub sealed_key: usize,
     /// The longest proof that a release is in the transparency log.
@@ -73,6 +75,7 @@ pub const LIMITS: Limits = Limits {
     bundle_head: 4 * 1024 * 1024,
     bundle_images: 64,
     bundle_roots: 64,
+    approval: 256,
     sealed_key: 256,
     log_proof: 16 * 1024,
     log_entry: 1024,

@@ -103,6 +103,11 @@ pub(crate) fn circumstances(note: Option<String>) -> Circumstances {
     Circumstances { unix_ms: Timestamp::now().as_millisecond(), note }
 }
 
+/// What a custodian knows of the images that they approved.
+pub(crate) fn how(compared: bool) -> &'static str {
+    if compared { "compared with an own build" } else { "contents not checked" }
+}
+
 /// So many days from now, in seconds since 1970.
 pub(crate) fn in_days(days: u32) -> i64 {
     Timestamp::now().as_second().saturating_add(i64::from(days) * 86_400)

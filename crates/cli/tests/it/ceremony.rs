@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
+use keys::hashes::sha256;
 use keys::pkcs11::SoftHsm;
 use serde_json::Value;
 
@@ -47,16 +48,29 @@ impl Room {
         fs::set_permissions(self.dir.join(name), fs::Permissions::from_mode(0o600)).unwrap();
     }
 
-    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
+    fn vouch(&self) -> Command {
         let mut command = vouch();
         command.current_dir(&self.dir).env(SoftHsm::CONFIGURED_BY, self.hsm.configuration());
-        command.env("VOUCH_LOGIN_FILE", "login.json").arg("--json").args(arguments);
+        command.env("VOUCH_LOGIN_FILE", "login.json");
+        command
+    }
+
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = self.vouch();
+        command.arg("--json").args(arguments);
         command
     }
 
     pub(crate) fn run(&self, arguments: &[&str]) -> Value {
         let printed = output(self.command(arguments));
         serde_json::from_str(printed.lines().last().unwrap_or("null")).unwrap()
+    }
+
+    /// What people read.
+    pub(crate) fn text(&self, arguments: &[&str]) -> String {
+        let mut command = self.vouch();
+        command.args(arguments);
+        output(command)
     }
 
     /// Runs what must fail; returns what it says.
@@ -117,6 +131,11 @@ pub(crate) fn words(arguments: &[String]) -> Vec<&str> {
     arguments.iter().map(String::as_str).collect()
 }
 
+/// How moments of this year begin where people read them.
+fn shown_year() -> String {
+    jiff::Timestamp::now().strftime("%Y-").to_string()
+}
+
 fn flip_a_byte(file: &Path) {
     let mut bytes = fs::read(file).unwrap();
     let last = bytes.len() - 1;
@@ -131,7 +150,9 @@ fn a_release_is_built_approved_signed_assembled_and_verified_by_anybody() {
     assert_eq!(founded["hsm_validation"], "not validated: a stand-in in software");
     room.run(&["ceremony", "anchors", "--dir", "ceremony", "--model", "till-1", "--out", "anchors"]);
     room.file("image", &[7; 200_000]);
-    room.build("1.0.0", "release");
+    room.file("sbom", b"the parts");
+    room.file("mud", b"the network");
+    room.build_with("1.0.0", "release", &["--sbom", "sbom", "--mud", "mud"]);
 
     // One approval is not enough, and the HSM is not asked.
     let same = format!("till-1={}", room.dir.join("image").display());
@@ -156,6 +177,17 @@ fn a_release_is_built_approved_signed_assembled_and_verified_by_anybody() {
 
     let report = room.run(&["release", "verify", "till.vouchos", "--root", "ceremony/roots/1.root.json"]);
     assert_eq!(report["approved_by"], serde_json::json!(["ada", "cleo"]));
+    let shown = room.text(&["release", "verify", "till.vouchos"]);
+    let (year, image) = (shown_year(), &report["images"][0]);
+    for part in
+        [&format!("ada {year}"), "(compared with an own build)", &format!("cleo {year}"), "(contents not checked)"]
+    {
+        assert!(shown.contains(part), "{part} is not in {shown}");
+    }
+    assert!(shown.contains(&format!("built {year}")) && shown.contains("security epoch 1"), "{shown}");
+    let (sbom, mud) = (const_hex::encode(sha256(b"the parts")), const_hex::encode(sha256(b"the network")));
+    assert_eq!((image["sbom_sha256"].as_str(), image["mud_sha256"].as_str()), (Some(&*sbom), Some(&*mud)));
+    assert!(shown.contains(&format!("SBOM SHA-256 {sbom}; MUD SHA-256 {mud}")), "{shown}");
     assert_eq!((report["version"].as_str(), report["approvals_needed"].as_u64()), (Some("1.0.0"), Some(2)));
     let inspected = room.run(&["release", "inspect", "till.vouchos"]);
     assert_eq!(inspected["images"][0]["models"], serde_json::json!(["till-1", "till-2"]));
@@ -164,6 +196,7 @@ fn a_release_is_built_approved_signed_assembled_and_verified_by_anybody() {
     let approvals = &entries[1]["act"]["approvals"];
     assert_eq!((&approvals[0]["custodian"], &approvals[0]["compared"]), (&"ada".into(), &true.into()));
     assert_eq!((&approvals[1]["custodian"], &approvals[1]["compared"]), (&"cleo".into(), &false.into()));
+    assert_eq!(report["approvals"], *approvals, "the bundle says the same");
     let times = [0, 1].map(|at| approvals[at]["unix_ms"].as_i64().unwrap());
     assert!(times[0] <= times[1] && times[1] <= entries[1]["unix_ms"].as_i64().unwrap());
     flip_a_byte(&room.dir.join("till.vouchos"));

@@ -74,7 +74,8 @@ pub fn add_proofs(from: &mut impl Read, proofs: Vec<Vec<u8>>, out: &mut impl Wri
     for (image, proof) in bundle.images.iter_mut().zip(proofs) {
         image.log_proof = Some(proof);
     }
-    let bundle = Bundle::new(bundle.roots, bundle.targets, bundle.images).map_err(ReportError::from)?;
+    let bundle =
+        Bundle::new(bundle.roots, bundle.targets, bundle.approvals, bundle.images).map_err(ReportError::from)?;
     let report = verify_head(&bundle, None)?;
     out.write_all(&bundle.head())?;
     let copied = io::copy(from, out)?;

@@ -75,6 +75,15 @@ struct ApprovalFile {
     metadata: Value,
 }
 
+/// How a custodian approved, whose key was seen to have signed it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SignedApproval {
+    /// What they said.
+    pub said: Approval,
+    /// The COSE_Sign1 of it.
+    signed: Vec<u8>,
+}
+
 /// The folder of a release, read.
 #[derive(Debug)]
 pub struct Pending {
@@ -255,11 +264,11 @@ impl Pending {
         write(&file, &text)
     }
 
-    /// The approvals in the folder, by the names of the custodians of this root whose keys signed them, and the metadata with all of them.
+    /// The approvals in the folder, as their cards signed them, by the names of the custodians of this root whose keys signed them, and the metadata with all of them.
     ///
     /// # Errors
     /// [`PendingError`] when a file is no approval of this release, or not by one and the same card.
-    pub fn approvals(&self, root: &[u8]) -> Result<(Vec<Approval>, Draft), PendingError> {
+    pub fn approvals(&self, root: &[u8]) -> Result<(Vec<SignedApproval>, Draft), PendingError> {
         let folder = self.dir.join(APPROVALS_FOLDER);
         let mut files = BTreeMap::new();
         for entry in fs::read_dir(&folder).map_err(|source| io_error(&folder, source))? {
@@ -267,7 +276,7 @@ impl Pending {
             files.insert(path.clone(), read(&path, LIMITS.targets)?);
         }
         let content = RootContent::from_file(root).map_err(DraftError::from)?;
-        let mut approvals: BTreeMap<String, Approval> = BTreeMap::new();
+        let mut approvals: BTreeMap<String, SignedApproval> = BTreeMap::new();
         let mut all = self.targets.clone();
         for (file, bytes) in files {
             let form = |why: String| PendingError::Form { file: file.clone(), why };
@@ -275,8 +284,8 @@ impl Pending {
                 serde_json::from_slice(&bytes).map_err(|error| form(error.to_string()))?;
             let mut alone = self.targets.clone();
             alone.merge(Draft::from_json(metadata.to_string().as_bytes())?)?;
-            let cose = BASE64.decode(approval).map_err(|error| form(error.to_string()))?;
-            let (approval, custodian) = Approval::verify(&content, self.targets.to_be_signed(), &cose)
+            let signed = BASE64.decode(approval).map_err(|error| form(error.to_string()))?;
+            let (said, custodian) = Approval::verify(&content, self.targets.to_be_signed(), &signed)
                 .map_err(|error| form(error.to_string()))?;
             let signers = alone.progress(root, "targets")?.signed;
             let name = custodian.name.clone();
@@ -284,7 +293,7 @@ impl Pending {
                 return Err(form(format!("the metadata are not signed by {name}, or not by {name} alone")));
             }
             all.merge(alone)?;
-            if approvals.insert(name.clone(), approval).is_some() {
+            if approvals.insert(name.clone(), SignedApproval { said, signed }).is_some() {
                 return Err(form(format!("another file holds the approval of {name} as well")));
             }
         }
@@ -306,7 +315,7 @@ impl Pending {
     pub fn assemble(&self, roots: Vec<Vec<u8>>, out: &Path) -> Result<Report, PendingError> {
         let first = roots.first().cloned().unwrap_or_default();
         let newest = roots.last().cloned().unwrap_or_default();
-        let (_, targets) = self.approvals(&newest)?;
+        let (approvals, targets) = self.approvals(&newest)?;
         let mut images = Vec::new();
         let mut files = Vec::new();
         for (at, content_key) in self.facts.content_keys.iter().enumerate() {
@@ -318,7 +327,12 @@ impl Pending {
             let file = self.image(at);
             files.push(File::open(&file).map_err(|source| io_error(&file, source))?);
         }
-        let bundle = Bundle::new(roots, targets.to_json(), images)?;
+        let bundle = Bundle::new(
+            roots,
+            targets.to_json(),
+            approvals.into_iter().map(|approval| approval.signed).collect(),
+            images,
+        )?;
         // Under another name until it is whole, so that a bundle that stopped half-way is none.
         let unfinished = out.with_extension("unfinished");
         let file = File::create(&unfinished).map_err(|source| io_error(&unfinished, source))?;

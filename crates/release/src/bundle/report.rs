@@ -6,12 +6,15 @@ use keys::hashes::{Sha256, sha256};
 use keys::public::SpkiHash;
 use keys::release_key;
 use minicbor::bytes::ByteArray;
+use serde_json::Value;
+use sigstore_tuf::canonical_json::to_canonical_bytes;
 use sigstore_tuf::{Metadata, Targets};
 
 use super::{Bundle, BundleError};
+use crate::approval::{Approval, ApprovalError};
 use crate::log::{LogError, Logged, verify_logged};
 use crate::manifest::{Description, Manifest, ManifestHash};
-use crate::root::{RootChain, RootError};
+use crate::root::{Custodian, RootChain, RootContent, RootError, wrong};
 use crate::tuf::{content, content_of, os_target};
 use crate::version::OsVersion;
 
@@ -34,6 +37,8 @@ pub struct Report {
     pub needed: usize,
     /// The custodians who did, by the names that the root gives them.
     pub approved_by: Vec<String>,
+    /// When each of them did and how, as far as the bundle carries it.
+    pub approvals: Vec<Approval>,
     /// The name of the transparency log whose proof the root demands; none where it names no log.
     pub log: Option<String>,
     /// The images, in the order of the bundle.
@@ -68,6 +73,9 @@ pub enum ReportError {
     /// The targets.
     #[error("the bundle is not approved: {0}")]
     NotApproved(#[from] sigstore_tuf::Error),
+    /// The word of somebody who did not sign the targets, or of other targets.
+    #[error("the bundle says wrongly how it was approved: {0}")]
+    Approval(#[from] ApprovalError),
     /// An image that the custodians did not approve.
     #[error("the OS image for {} is not among those that the custodians approved", .0.join(", "))]
     ImageNotApproved(Vec<String>),
@@ -116,7 +124,9 @@ pub fn verify_head(bundle: &Bundle, first_root: Option<&[u8]>) -> Result<Report,
         targets.verify_threshold(&trusted.root().keys, &alone, "targets").is_ok()
     };
     let signed = quorum.keyids.iter().filter(|id| one(id));
-    let approved_by = signed.filter_map(|id| root.custodian(id)).map(|custodian| custodian.name.clone()).collect();
+    let approved_by: Vec<_> =
+        signed.filter_map(|id| root.custodian(id)).map(|custodian| custodian.name.clone()).collect();
+    let approvals = how_approved(bundle, &root, &approved_by)?;
     let mut images = Vec::new();
     for image in &bundle.images {
         let manifest = image.manifest();
@@ -144,9 +154,25 @@ pub fn verify_head(bundle: &Bundle, first_root: Option<&[u8]>) -> Result<Report,
         expires: targets.signed().expires.as_second(),
         needed: root.release_needed,
         approved_by,
+        approvals,
         log: root.log.as_deref().map(|log| log.split('+').next().unwrap_or(log).to_owned()),
         images,
     })
+}
+
+/// What those who signed the targets said of how they approved.
+fn how_approved(bundle: &Bundle, root: &RootContent, approved_by: &[String]) -> Result<Vec<Approval>, ReportError> {
+    let file: Value = serde_json::from_slice(&bundle.targets).map_err(|error| wrong(error.to_string()))?;
+    let targets = to_canonical_bytes(&file["signed"])?;
+    let mut approvals: Vec<Approval> = Vec::new();
+    for cose in &bundle.approvals {
+        let (approval, Custodian { name, .. }) = Approval::verify(root, &targets, cose)?;
+        if !approved_by.contains(name) || approvals.iter().any(|earlier| earlier.custodian == *name) {
+            return Err(ApprovalError::Signature.into());
+        }
+        approvals.push(approval);
+    }
+    Ok(approvals)
 }
 
 /// Checks a whole bundle, its encrypted images as well, in one pass and bounded memory.

@@ -3,10 +3,12 @@
 use std::io::{Cursor, Read, Seek, SeekFrom};
 
 use keys::content_key::{WrappedContentKey, unwrap};
+use keys::metadata;
 use keys::purpose::KeyPurpose;
 use keys::signer::Signer;
+use release::approval::Approval;
 use release::author::{AssembleError, assemble, seal_content_key, sealed_for};
-use release::bundle::{Bundle, BundleError, BundleImage, MAGIC, Report, ReportError, verify_bundle};
+use release::bundle::{Bundle, BundleError, BundleImage, MAGIC, Report, ReportError, verify_bundle, verify_head};
 use release::limits::LIMITS;
 use release::version::OsVersion;
 
@@ -34,7 +36,7 @@ fn head(site: &Site, images: &[Signed], cards: &[usize], server: &Signer) -> Bun
         let key = seal_content_key(&image.content_key, image.manifest.hash(), server.public()).unwrap();
         BundleImage::new(image.cose.clone(), key.as_bytes().to_vec(), None).unwrap()
     };
-    Bundle::new(site.roots.clone(), targets, images.iter().map(image).collect()).unwrap()
+    Bundle::new(site.roots.clone(), targets, vec![], images.iter().map(image).collect()).unwrap()
 }
 
 fn files(images: &[Signed]) -> Vec<Cursor<Vec<u8>>> {
@@ -155,6 +157,37 @@ fn a_bundle_is_one_release() {
     assert!(matches!(refused, Err(AssembleError::Refused(ReportError::NotOneRelease))), "two images for one model");
 }
 
+/// What this card says of how these targets were approved.
+fn said(card: &Signer, name: &str, targets: &[u8]) -> Vec<u8> {
+    let approval = Approval::new(name, true, 7, targets);
+    let der = metadata::sign(card, &approval.to_be_signed()).unwrap();
+    let (r, s) = der[4..].split_at(der[3].into());
+    let half = |digits: &[u8]| [vec![0; 32], digits.to_vec()].concat().split_off(digits.len());
+    approval.assemble([half(r), half(&s[2..])].concat().try_into().unwrap())
+}
+
+#[test]
+fn how_a_release_was_approved_is_said_by_those_who_approved_it() {
+    let images = images();
+    let site = site(&images);
+    let draft = site.targets.draft().unwrap();
+    let verify = |approvals: &[Vec<u8>]| {
+        let Bundle { roots, targets, images, .. } = head(&site, &images, &[0, 2], &server());
+        let bundle = Bundle::new(roots, targets, approvals.to_vec(), images).unwrap();
+        assert_eq!(Bundle::read(&mut &bundle.head()[..]).unwrap(), bundle);
+        verify_head(&bundle, None).map(|report| report.approvals)
+    };
+    let of = |at: usize, name| said(&site.cards[at], name, draft.to_be_signed());
+    let ada = Approval::new("ada", true, 7, draft.to_be_signed());
+    assert_eq!(verify(&[of(0, "ada")]).unwrap(), [ada]);
+    assert_eq!(verify(&[of(2, "cleo"), of(0, "ada")]).unwrap().len(), 2);
+    // Said twice, by somebody who did not sign the targets, in another's name, of other targets.
+    let of_others = said(&site.cards[0], "ada", b"other targets");
+    for wrong in [vec![of(0, "ada"), of(0, "ada")], vec![of(1, "ben")], vec![of(2, "ada")], vec![of_others]] {
+        assert!(matches!(verify(&wrong), Err(ReportError::Approval(_))));
+    }
+}
+
 #[test]
 fn a_bundle_of_another_maker_is_told_apart() {
     let images = images();
@@ -203,7 +236,14 @@ fn the_head_is_bounded_before_it_is_read() {
     assert!(matches!(read(&[&MAGIC[..], &[0, 0, 0, 1], &[0xf6]].concat()), BundleError::Form(_)));
 
     let image = || BundleImage::new(images()[1].cose.clone(), vec![0; 97], None).unwrap();
-    let of = |roots: usize, images: usize| Bundle::new(vec![vec![1]; roots], vec![], vec![image(); images]).map(|_| ());
+    let of = |roots: usize, images: usize| {
+        Bundle::new(vec![vec![1]; roots], vec![], vec![], vec![image(); images]).map(|_| ())
+    };
+    let said = |number: usize, length| {
+        Bundle::new(vec![vec![1]], vec![], vec![vec![0; length]; number], vec![image()]).is_ok()
+    };
+    let most = keys::limits::LIMITS.quorum_people;
+    assert!(said(most, 256) && !said(most + 1, 1) && !said(1, 257));
     assert!(of(1, 1).is_ok() && of(64, 64).is_ok());
     for (roots, images) in [(0, 1), (1, 0), (65, 1), (1, 65)] {
         assert!(matches!(of(roots, images), Err(BundleError::Bound(_))), "{roots} {images}");

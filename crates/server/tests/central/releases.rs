@@ -173,7 +173,7 @@ impl Maker {
     pub(crate) fn bundle_with_proof(&self, parts: &Parts, proof: Option<Vec<u8>>) -> Vec<u8> {
         let image = BundleImage::new(parts.cose.clone(), parts.wrapped.clone(), proof).unwrap();
         let roots = [&self.root].into_iter().chain(&self.newer).cloned().collect();
-        let mut bundle = Bundle::new(roots, parts.targets.clone(), vec![image]).unwrap().head();
+        let mut bundle = Bundle::new(roots, parts.targets.clone(), vec![], vec![image]).unwrap().head();
         bundle.extend_from_slice(&parts.sealed);
         bundle
     }

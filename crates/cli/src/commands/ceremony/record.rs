@@ -10,6 +10,7 @@ use release::author::ceremony::state::Folder;
 use release::root::{RootChain, RootContent};
 use serde_json::json;
 
+use super::how;
 use crate::moment;
 use crate::output::{Output, Tone, paint};
 
@@ -70,7 +71,7 @@ fn text(entry: &Entry) -> Result<String> {
                 lines.push(format!("  manifest     {} for {}", manifest.sha256, manifest.models.join(", ")));
             }
             for approval in approvals {
-                let how = if approval.compared { "compared with an own build" } else { "contents not checked" };
+                let how = how(approval.compared);
                 let when =
                     Timestamp::from_millisecond(i64::try_from(approval.unix_ms)?).context("an approval's time")?;
                 lines.push(format!("  approved     by {}, {} ({how})", approval.custodian, moment::shown(when)));

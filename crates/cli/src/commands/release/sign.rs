@@ -71,9 +71,9 @@ impl Sign {
         let version = signed.version.clone();
         meeting.note_signed(spec.version, signed)?;
         let approvals = approvals.into_iter().map(|approval| ApprovedBy {
-            custodian: approval.custodian,
-            compared: approval.compared,
-            unix_ms: approval.unix_ms,
+            custodian: approval.said.custodian,
+            compared: approval.said.compared,
+            unix_ms: approval.said.unix_ms,
         });
         let act =
             Act::Signed { version: version.clone(), manifests: manifests.clone(), approvals: approvals.collect() };

@@ -7,15 +7,17 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 use clap::Args;
 use jiff::Timestamp;
-use release::bundle::{Bundle, Report, verify_bundle};
+use release::approval::Approval;
+use release::bundle::{Bundle, Report, ReportedImage, verify_bundle};
 use release::log::Logged;
 use serde_json::{Value, json};
 
 use super::build::read;
+use crate::commands::ceremony::how;
 use crate::moment;
 use crate::output::{Output, Tone, paint};
 
-/// Check a release bundle offline: who approved what, which key signed it, for which models.
+/// Check a release bundle offline: who approved what, when, which key signed it, for which models.
 #[derive(Args, Debug)]
 pub(crate) struct Verify {
     /// The bundle.
@@ -88,7 +90,9 @@ pub(super) fn report_json(report: &Report) -> Value {
     let images = report.images.iter().map(|image| {
         json!({
             "models": image.description.models, "manifest_sha256": image.manifest.to_string(),
-            "signed_by_sha256": image.signed_by.to_string(),
+            "signed_by_sha256": image.signed_by.to_string(), "built_unix_s": image.description.built,
+            "security_epoch": image.description.security_epoch,
+            "sbom_sha256": image.description.sbom.map(const_hex::encode), "mud_sha256": image.description.mud.map(const_hex::encode),
             "log": image.logged.map(|logged| json!({ "number": logged.index, "size": logged.size })),
         })
     });
@@ -97,6 +101,9 @@ pub(super) fn report_json(report: &Report) -> Value {
         "approvals_needed": report.needed, "targets_version": report.targets_version, "expires_unix_s": report.expires,
         "first_root_sha256": const_hex::encode(report.first_root), "root_version": report.root_version,
         "log": report.log,
+        "approvals": report.approvals.iter().map(|approval| json!({
+            "custodian": approval.custodian, "compared": approval.compared, "unix_ms": approval.unix_ms,
+        })).collect::<Vec<_>>(),
         "images": images.collect::<Vec<_>>(),
     })
 }
@@ -122,14 +129,30 @@ pub(super) fn report_text(report: &Report) -> Result<String> {
     let mut lines = vec![
         format!("  release      {} {}", report.product, report.version),
         format!("  approved by  {} ({} needed)", report.approved_by.join(", "), report.needed),
-        format!("  until        {}", moment::shown(expires)),
+    ];
+    for Approval { custodian, compared, unix_ms, .. } in &report.approvals {
+        let when = Timestamp::from_millisecond(i64::try_from(*unix_ms)?).context("the time of an approval")?;
+        lines.push(format!("               {custodian} {} ({})", moment::shown(when), how(*compared)));
+    }
+    lines.extend([
+        format!("  until        {}, as number {} of this product", moment::shown(expires), report.targets_version),
         format!("  first root   SHA-256 {}", const_hex::encode(report.first_root)),
         format!("  root         version {}", report.root_version),
-    ];
-    for image in &report.images {
-        lines.push(format!("  image        for {}: manifest {}", image.description.models.join(", "), image.manifest));
-        lines.push(format!("               signed by the release key {}", image.signed_by));
-        lines.push(format!("               {}", log_text(report.log.as_deref(), image.logged)));
+    ]);
+    for ReportedImage { description, manifest, signed_by, logged } in &report.images {
+        let built = Timestamp::from_second(i64::try_from(description.built)?).context("the time of the build")?;
+        let digest = |digest: Option<[u8; 32]>| {
+            digest.map_or_else(|| "none".to_owned(), |digest| format!("SHA-256 {}", const_hex::encode(digest)))
+        };
+        lines.push(format!("  image        for {}: manifest {manifest}", description.models.join(", ")));
+        lines.push(format!(
+            "               built {}, security epoch {}",
+            moment::shown(built),
+            description.security_epoch
+        ));
+        lines.push(format!("               SBOM {}; MUD {}", digest(description.sbom), digest(description.mud)));
+        lines.push(format!("               signed by the release key {signed_by}"));
+        lines.push(format!("               {}", log_text(report.log.as_deref(), *logged)));
     }
     Ok(lines.join("\n"))
 }
