@@ -47,6 +47,7 @@ pub const LIMITS: Limits = Limits {
     login_sources: 4_096,
     compilations: 2,
     approved_apps: 400,
+    expiry_warning: Duration::from_secs(60 * 24 * 60 * 60),
     health_kept: Duration::from_secs(1),
     troubles_kept: 20,
     trouble_bytes: 512,
@@ -143,6 +144,8 @@ pub struct Limits {
     pub compilations: usize,
     /// Different device apps that the server's own key approves at one time: what it signs of them travels to each device.
     pub approved_apps: usize,
+    /// How long before a root or an approval of the custodians ends the server's status says so: 60 days, for they must meet.
+    pub expiry_warning: Duration,
     /// How long an answer about the server's health is given again.
     pub health_kept: Duration,
     /// Newest errors that are remembered for the server's status, and as many warnings.

@@ -2,6 +2,7 @@
 
 use anyhow::Result;
 use clap::Args;
+use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::central::{Central, LoginFile};
@@ -70,6 +71,9 @@ fn text(status: &Value) -> Result<String> {
     for alarm in alarms {
         lines.push(format!("  {} {}", word(&alarm["device_id"]), shown_alarm(alarm)));
     }
+    for file in array(&status["expiring"]) {
+        lines.push(expiring(file, now)?);
+    }
     let errors = array(&status["recent_errors"]);
     lines.push(if errors.is_empty() { "no errors lately".to_owned() } else { "lately, the newest first:".to_owned() });
     for error in errors {
@@ -79,6 +83,19 @@ fn text(status: &Value) -> Result<String> {
         lines.push(format!("  {} {} {text}", word(&error["ts"]), paint(tone, &word(&error["level"]))));
     }
     Ok(lines.join("\n"))
+}
+
+/// What custodians must sign again, and how.
+fn expiring(file: &Value, now: Timestamp) -> Result<String> {
+    let at = moment::of(&file["expires_at"])?;
+    let ends = if at <= now { "has ended on" } else { "ends on" };
+    let (what, next) = if file["role"] == "root" {
+        ("the custodians' root", "`vouch ceremony rotate --days DAYS`, then build and upload a release with it")
+    } else {
+        ("the custodians' approval of release number", "build, approve, sign and upload the next one")
+    };
+    let line = format!("{what} {} {ends} {}; devices take no update afterwards:", file["version"], moment::shown(at));
+    Ok(format!("{} {next}", paint(Tone::Bad, &line)))
 }
 
 fn array(value: &Value) -> &[Value] {
@@ -101,6 +118,8 @@ mod tests {
             "gateway": { "sessions": 2, "connections": 5, "handshakes": 1, "waiting": 0, "logins": 9, "enrolments": 3,
                          "turned_away": { "not_tls": 4 } },
             "alarms": [{ "device_id": "0011223344556677", "kind": "vault-fell", "count": 1, "last_at": "x", "detail": "put back" }],
+            "expiring": [{ "role": "root", "version": 3, "expires_at": "2026-01-31T10:05:00.000Z" },
+                         { "role": "targets", "version": 8, "expires_at": "2026-01-31T10:06:00.000Z" }],
             "recent_errors": [{ "ts": "2026-01-31T09:00:00.000Z", "level": "error", "text": "the disk is full" }],
         });
         let text = text(&status).unwrap();
@@ -112,6 +131,8 @@ mod tests {
             "the disk is full",
             "0011223344556677",
             "put back",
+            "root 3 has ended on",
+            "release number 8 ends on",
         ] {
             assert!(text.contains(part), "{part} is not in {text}");
         }

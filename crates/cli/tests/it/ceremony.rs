@@ -204,6 +204,67 @@ fn a_release_is_built_approved_signed_assembled_and_verified_by_anybody() {
 }
 
 #[test]
+fn a_rotation_changes_how_many_are_needed_the_servers_keys_and_how_long_the_root_holds() {
+    let room = Room::new(&["ada", "ben", "cleo"]);
+    room.found(&["ada", "ben", "cleo"], "2");
+    let hsm = room.hsm.token("hsm");
+    let cards = ["ada", "ben", "cleo"].map(|name| room.card(name));
+    let rotate = |present: usize, change: &[&'static str]| {
+        let mut arguments = vec!["ceremony", "rotate", "--dir", "ceremony", "--hsm", &hsm];
+        cards[..present].iter().for_each(|card| arguments.extend(["--custodian", card]));
+        arguments.extend(change);
+        arguments.into_iter().map(str::to_owned).collect::<Vec<_>>()
+    };
+    let root = |version: usize| -> Value {
+        let file = fs::read(room.dir.join(format!("ceremony/roots/{version}.root.json"))).unwrap();
+        serde_json::from_slice::<Value>(&file).unwrap()["signed"].take()
+    };
+    let refused = room.refused(&words(&rotate(2, &["--threshold", "3"])));
+    assert!(refused.contains("a root needs at least as many"), "{refused}");
+    let to_three = ["--threshold", "3", "--root-threshold", "3"];
+    assert!(room.refused(&words(&rotate(2, &to_three))).contains("2 custodians are here, 3 are needed"));
+    let rotated = room.run(&words(&rotate(3, &to_three)));
+    let said = ["3 instead of 2 custodians must approve a release", "3 instead of 2 custodians must sign a root"];
+    assert_eq!((&rotated["changes"][0], &rotated["changes"][1]), (&said[0].into(), &said[1].into()));
+    let thresholds = |root: &Value| ["root", "targets"].map(|role| root["roles"][role]["threshold"].as_u64().unwrap());
+    assert_eq!((thresholds(&root(1)), thresholds(&root(2))), ([2, 2], [3, 3]));
+
+    // A root that is about to end is renewed alone, by as many as it now takes.
+    let refused = room.refused(&words(&rotate(2, &["--days", "10"])));
+    assert!(refused.contains("2 custodians are here, 3 are needed"), "{refused}");
+    assert!(room.refused(&words(&rotate(3, &[]))).contains("nothing is to change"));
+    let renewed = room.run(&words(&rotate(3, &["--days", "10"])));
+    assert!(renewed["changes"].as_array().unwrap().len() == 1, "{renewed}");
+    let day = (jiff::Timestamp::now() + jiff::SignedDuration::from_hours(240)).strftime("%Y-%m-%d").to_string();
+    assert!(root(3)["expires"].as_str().unwrap().starts_with(&day) && renewed["changes"][0].to_string().contains(&day));
+
+    // The keys and TLS roots of another server; then the numbers of before, by which the next release is approved.
+    let mut init = room.vouch();
+    init.args(["init", "--dir", "other", "--name", "other.example"]);
+    output(init);
+    room.run(&["release", "server-keys", "--dir", "other", "--out", "other.json"]);
+    let moved = room.run(&words(&rotate(3, &["--server-keys", "other.json"])));
+    let said: Vec<_> = moved["changes"].as_array().unwrap().iter().map(|change| change.as_str().unwrap()).collect();
+    let expected = ["other online keys", "other TLS roots", "log is another", "valid until"];
+    assert!(said.len() == 4 && said.iter().zip(expected).all(|(said, part)| said.contains(part)), "{said:?}");
+    assert!(
+        ["director", "apps", "tls_roots", "log"]
+            .iter()
+            .all(|part| root(3)["x-vouch"][part] != root(4)["x-vouch"][part])
+    );
+    assert!(room.refused(&words(&rotate(3, &["--server-keys", "other.json"]))).contains("nothing is to change"));
+    room.run(&words(&rotate(3, &["--threshold", "2", "--root-threshold", "2"])));
+    room.file("image", &[7; 100]);
+    room.build("1.0.0", "release");
+    for name in ["ada", "cleo"] {
+        room.run(&words(&room.approve(name, "release", None)));
+    }
+    room.run(&words(&room.sign("release", &["ben", "cleo"])));
+    let record = output(room.command(&["ceremony", "record", "--dir", "ceremony"]));
+    assert_eq!(record.lines().count(), 6, "founded, four roots, one release: {record}");
+}
+
+#[test]
 fn attack_whoever_builds_a_release_has_the_custodians_sign_more_than_its_manifests() {
     let room = Room::new(&["ada", "ben"]);
     room.found(&["ada", "ben"], "2");

@@ -9,7 +9,7 @@ use sigstore_tuf::canonical_json::to_canonical_bytes;
 use sigstore_tuf::{Metadata, Root};
 
 use crate::limits::LIMITS;
-use crate::root::{RootContent, RootError, key_id};
+use crate::root::{RootContent, RootError, from_time, key_id};
 
 /// What signatures, one of each custodian, and line ends in keys add at most to the bytes that are signed.
 const SIGNATURES: usize = 8 * 1024;
@@ -130,6 +130,11 @@ impl Draft {
     /// The version of the metadata.
     pub fn version(&self) -> Option<u64> {
         self.signed.get("version").and_then(Value::as_u64)
+    }
+
+    /// Until when the metadata hold: seconds since 1970.
+    pub fn expires(&self) -> Option<i64> {
+        from_time(self.signed.get("expires")?).ok()
     }
 
     /// What is signed, to be shown.

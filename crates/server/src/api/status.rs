@@ -11,6 +11,7 @@ use super::alarms::ShownAlarm;
 use super::document::{Relationships, Resource, SelfLink, one, time};
 use super::error::ApiError;
 use super::request::Bearer;
+use crate::repository::Expiring;
 use crate::status::{GatewayNumbers, Listener, Severity, Trouble};
 use crate::store::{Totals, unix_ms};
 
@@ -27,6 +28,7 @@ struct Attributes {
     devicegroups: i64,
     gateway: Gateway,
     alarms: Vec<ShownAlarm>,
+    expiring: Vec<Ending>,
     recent_errors: Vec<Line>,
 }
 
@@ -55,6 +57,14 @@ struct Gateway {
     turned_away: BTreeMap<String, u64>,
 }
 
+/// What the custodians must sign again.
+#[derive(Serialize)]
+struct Ending {
+    role: &'static str,
+    version: u64,
+    expires_at: String,
+}
+
 #[derive(Serialize)]
 struct Line {
     ts: String,
@@ -65,6 +75,7 @@ struct Line {
 pub(super) async fn status(State(central): State<Central>, _: Bearer) -> Result<Response, ApiError> {
     let Totals { products, devicegroups, devices, revoked, unassigned } = central.store.totals().await?;
     let alarms = central.store.alarms(None).await?.into_iter().map(ShownAlarm::from).collect();
+    let expiring = central.repository.expiring(central.limits.expiry_warning).await;
     let vitals = &central.vitals;
     Ok(one(Resource {
         kind: "status",
@@ -82,6 +93,7 @@ pub(super) async fn status(State(central): State<Central>, _: Bearer) -> Result<
             devicegroups,
             gateway: (vitals.gateway)().into(),
             alarms,
+            expiring: expiring.into_iter().map(Ending::from).collect(),
             recent_errors: vitals.troubles.latest().into_iter().map(Line::from).collect(),
         },
         relationships: Relationships::default(),
@@ -91,6 +103,12 @@ pub(super) async fn status(State(central): State<Central>, _: Bearer) -> Result<
 impl From<&Listener> for Port {
     fn from(listener: &Listener) -> Self {
         Self { rule_port: listener.rule_port, address: listener.address.to_string() }
+    }
+}
+
+impl From<Expiring> for Ending {
+    fn from(Expiring { role, version, expires }: Expiring) -> Self {
+        Self { role, version, expires_at: time(expires.saturating_mul(1000)) }
     }
 }
 

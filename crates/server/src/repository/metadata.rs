@@ -30,6 +30,17 @@ pub struct MetadataFile {
     pub file: Vec<u8>,
 }
 
+/// Metadata of the custodians that end soon, or have ended: only they can sign the next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Expiring {
+    /// `root` or `targets`.
+    pub role: &'static str,
+    /// Its version.
+    pub version: u64,
+    /// When it ends, Unix seconds.
+    pub expires: i64,
+}
+
 /// The newest of each role, and all roots.
 #[derive(Debug, Default)]
 pub(super) struct Metadata {
@@ -108,6 +119,16 @@ impl Metadata {
     /// The root in force.
     pub(super) fn newest_root(&self) -> Option<&[u8]> {
         self.roots.values().next_back().map(Vec::as_slice)
+    }
+
+    /// The newest root and the custodians' targets, if they hold no longer than until then: Unix seconds.
+    pub(super) fn expiring(&self, until: i64) -> Vec<Expiring> {
+        let root = self.roots.last_key_value().map(|(version, file)| ("root", *version, file));
+        let targets = self.targets.as_ref().map(|file| ("targets", file.version, &file.file));
+        let expires = |(role, version, file): (&'static str, u64, &Vec<u8>)| {
+            Some(Expiring { role, version, expires: Draft::from_json(file).ok()?.expires()? })
+        };
+        [root, targets].into_iter().flatten().filter_map(expires).filter(|file| file.expires <= until).collect()
     }
 
     /// The custodians' targets.
@@ -256,6 +277,26 @@ mod tests {
 
     fn version(file: &[u8]) -> u64 {
         Draft::from_json(file).unwrap().version().unwrap()
+    }
+
+    #[test]
+    fn what_the_custodians_signed_is_told_when_it_ends_soon() {
+        let file = |role: &str, version, expires| {
+            let expires = release::root::time(expires).unwrap();
+            let signed = format!(r#"{{"signatures":[],"signed":{{"expires":"{expires}","version":{version}}}}}"#);
+            MetadataFile { role: role.to_owned(), version, expires: 0, file: signed.into_bytes() }
+        };
+        let mut metadata = Metadata::default();
+        assert_eq!(metadata.expiring(i64::MAX), []);
+        for file in [file("root", 1, 10), file("root", 2, 2_000), file("targets", 7, 1_000)] {
+            metadata.put(file);
+        }
+        let root = Expiring { role: "root", version: 2, expires: 2_000 };
+        let targets = Expiring { role: "targets", version: 7, expires: 1_000 };
+        assert_eq!(metadata.expiring(999), [], "a root that another has followed does not matter");
+        assert_eq!(metadata.expiring(1_000), [targets]);
+        assert_eq!(metadata.expiring(1_999), [targets]);
+        assert_eq!(metadata.expiring(2_000), [root, targets]);
     }
 
     #[tokio::test]

@@ -11,6 +11,7 @@ mod upload;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use keys::content_key::ContentKeyInfo;
 use keys::content_key::{ContentKeyError, WrappedContentKey, wrap};
@@ -30,7 +31,7 @@ pub use self::apps::{Admitted, AppRefused, Deploying};
 use self::log::ReleaseLog;
 pub use self::log::{CHECKPOINT_FILE, ENTRIES_FILE, ReleaseLogError};
 use self::metadata::Metadata;
-pub use self::metadata::MetadataFile;
+pub use self::metadata::{Expiring, MetadataFile};
 use self::online_keys::{KeySets, OnlineKeys, OnlineKeysError};
 pub use self::upload::{Accepted, UploadError};
 use crate::limits::Limits;
@@ -129,6 +130,12 @@ impl Repository {
     /// The version of the newest root metadata that it has.
     pub fn root_version(&self) -> Option<u64> {
         Some(self.0.root_version.load(Ordering::SeqCst)).filter(|version| *version > 0)
+    }
+
+    /// What the custodians signed and must sign again within this time.
+    pub async fn expiring(&self, within: Duration) -> Vec<Expiring> {
+        let within = i64::try_from(within.as_secs()).unwrap_or(i64::MAX);
+        self.0.metadata.lock().await.expiring(seconds().saturating_add(within))
     }
 
     /// Puts files in force that are on the disk, and the keys that the newest root names; whether that root is another than before.

@@ -1,8 +1,12 @@
 //! What the server says of itself, to whom, and what that costs.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
+use vouch_server::limits::{LIMITS, Limits};
 use vouch_server::status::Severity;
 
+use crate::releases::{Maker, V, upload};
 use crate::rig::Rig;
 
 #[tokio::test]
@@ -25,6 +29,23 @@ async fn the_status_counts_what_there_is_and_tells_what_went_wrong() {
     assert_eq!((&status["agents_running"], &status["gateway"]["logins"]), (&json!(0), &json!(7)));
     let error = &status["recent_errors"][0];
     assert_eq!((&error["level"], &error["text"]), (&json!("error"), &json!("the disk is full")));
+}
+
+#[tokio::test]
+async fn what_the_custodians_must_sign_again_is_told_in_time() {
+    // Their root holds for a million seconds, the approval of their release for a tenth of that.
+    for (seconds, told) in [(2_000_000, vec!["root", "targets"]), (500_000, vec!["targets"]), (50_000, vec![])] {
+        let expiry_warning = Duration::from_secs(seconds);
+        let rig = Rig::with(Limits { expiry_warning, ..LIMITS }).await;
+        let maker = Maker::of(&rig.repository);
+        let parts = maker.release(&rig.repository, V, 7, &[0, 1]);
+        upload(&rig, &maker.bundle(&parts)).await.expect(201);
+        let shown = rig.get("/v5/status").await.expect(200).json();
+        let expiring = shown["data"]["attributes"]["expiring"].as_array().unwrap().clone();
+        let roles: Vec<_> = expiring.iter().map(|file| file["role"].as_str().unwrap()).collect();
+        assert_eq!(roles, told, "{expiring:?}");
+        assert!(expiring.last().is_none_or(|targets| targets["version"] == 7 && targets["expires_at"].is_string()));
+    }
 }
 
 #[tokio::test]

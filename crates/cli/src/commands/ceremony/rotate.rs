@@ -18,10 +18,14 @@ use super::init::read_server_keys;
 use super::{circumstances, in_days, tell};
 use crate::output::{Output, Tone, paint};
 
+/// How long a root is valid unless somebody says otherwise.
+const DAYS: u32 = 730;
+
 /// Sign the next root: replace a card, change how many are needed, replace the release key or the server's keys and roots.
 ///
 /// If it is cut off, the custodians of the root in force can still open the HSM: call it again. Where it then says that a card is not the one
-/// that the root names, the new root is in force already; go on with its custodians.
+/// that the root names, the new root is in force already; go on with its custodians and --days, so
+/// that the HSM's secrets are replaced as well.
 #[derive(Args, Debug)]
 pub(crate) struct Rotate {
     /// The ceremony's folder.
@@ -60,9 +64,9 @@ pub(crate) struct Rotate {
     #[arg(long, value_name = "FILE")]
     server_keys: Option<PathBuf>,
 
-    /// For how many days the new root is valid.
-    #[arg(long, default_value_t = 730, value_name = "DAYS", value_parser = clap::value_parser!(u32).range(1..=3650))]
-    days: u32,
+    /// For how many days the new root is valid; given alone, this renews a root that is about to end [default: 730].
+    #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u32).range(1..=3650))]
+    days: Option<u32>,
 
     /// Who else was there, where, and what else shall be in the record.
     #[arg(long, value_name = "TEXT")]
@@ -78,10 +82,10 @@ impl Rotate {
         let joining = new_cards.iter().map(|card| card.custodian().clone()).collect();
         let mut next = self.next(&before, joining)?;
         ensure!(
-            self.new_release_key || !changes(&before, &next).is_empty(),
+            self.new_release_key || self.days.is_some() || !changes(&before, &next).is_empty(),
             "nothing is to change; see `vouch ceremony rotate --help`"
         );
-        next.expires_unix_s = in_days(self.days);
+        next.expires_unix_s = in_days(self.days.unwrap_or(DAYS));
         let module = Module::load(&self.hsm.module).context("the HSM")?;
         let mut watch = tell(output);
         let mut meeting = meet(&mut folder, &cards, &module, &mut watch)?;

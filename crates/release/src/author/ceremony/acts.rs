@@ -271,7 +271,13 @@ impl Meeting<'_> {
         let mut draft = Draft::of_root(root)?;
         let is_new =
             |card: &&Card| !self.cards.iter().any(|known| known.custodian().signing == card.custodian().signing);
-        for card in self.cards.iter().chain(new_cards.iter().filter(is_new)) {
+        let signers: Vec<&Card> = self.cards.iter().chain(new_cards.iter().filter(is_new)).collect();
+        // A root counts only if enough of its own custodians have signed it as well.
+        let present = signers.iter().filter(|card| root.custodians.contains(card.custodian())).count();
+        if present < root.root_needed {
+            return Err(CeremonyError::TooFew { present, needed: root.root_needed });
+        }
+        for card in signers {
             sign_draft(&mut draft, card, watch)?;
         }
         let (meeting, officer) = self.settle_security_officer()?;
