@@ -157,8 +157,9 @@ impl Cache for Folder {
 
     /// The suite looks at the names in the folder: nothing with a version, nothing in folders below.
     fn store(&self, name: &str, file: &[u8]) {
-        let version = name.split('.').next().is_some_and(|first| first.bytes().all(|byte| byte.is_ascii_digit()));
-        if version || name.contains('/') {
+        // Of the top roles, only the snapshot comes with its version; a delegated role may have any name.
+        let version = name.strip_suffix(".snapshot.json");
+        if version.is_some_and(|version| version.parse::<u64>().is_ok()) || name.contains('/') {
             return;
         }
         if let Err(error) = fs::write(self.0.join(name), file)

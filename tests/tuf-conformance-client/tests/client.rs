@@ -110,6 +110,35 @@ impl Site {
         self.put(&format!("folder/{hash}.file"), TARGET.to_vec());
     }
 
+    /// Publishes version 1 with roles of these names under the targets, which list nothing.
+    fn delegate(&self, names: &[&str]) {
+        let id = key_id(self.key.public()).unwrap();
+        let role = |name: &&str| json!({ "name": name, "keyids": [id.clone()], "threshold": 1, "paths": ["*"], "terminating": false });
+        let targets = |delegations: Value| {
+            let mut targets = json!({
+                "_type": "targets", "spec_version": "1.0.31", "version": 1, "expires": "2090-01-01T00:00:00Z", "targets": {},
+            });
+            targets.as_object_mut().unwrap().extend(delegations.as_object().unwrap().clone());
+            self.signed(targets)
+        };
+        let (top, below) = (
+            targets(json!({ "delegations": {
+                "keys": { id.clone(): key_object(self.key.public()) },
+                "roles": names.iter().map(role).collect::<Vec<_>>(),
+            }})),
+            targets(json!({})),
+        );
+        let mut roles = vec![OnlineRole { name: "targets", version: 1, file: &top }];
+        for name in names {
+            roles.push(OnlineRole { name, version: 1, file: &below });
+            self.put(&format!("1.{}.json", name.replace('/', "%2F")), below.clone());
+        }
+        let snapshot = self.sign(snapshot(1, LATER, &roles).unwrap());
+        self.put("timestamp.json", self.sign(timestamp(1, LATER, 1, &snapshot).unwrap()));
+        self.put("1.snapshot.json", snapshot);
+        self.put("1.targets.json", top);
+    }
+
     fn run(&self, arguments: &[&str]) -> Result<(), String> {
         let output = Command::new(env!("CARGO_BIN_EXE_tuf-conformance-client"))
             .args(["--metadata-dir".as_ref(), self.path("metadata").as_os_str()])
@@ -164,6 +193,17 @@ fn metadata_are_kept_under_names_without_versions() {
     assert_eq!(site.refresh(), Ok(()));
     let root: Value = serde_json::from_slice(&fs::read(site.path("metadata/root.json")).unwrap()).unwrap();
     assert_eq!(root["signed"]["version"], 2);
+}
+
+#[test]
+fn delegated_roles_are_kept_whatever_their_names() {
+    let site = Site::new();
+    site.delegate(&["../role", "7"]);
+    site.init();
+    assert!(site.download("other").unwrap_err().contains("no role lists"));
+    let expected = ["..%2Frole.json", "7.json", "root.json", "snapshot.json", "targets.json", "timestamp.json"];
+    assert_eq!(names(&site.path("metadata")), expected);
+    assert_eq!(names(site.dir.path()), ["metadata", "root", "targets"]);
 }
 
 #[test]
