@@ -130,7 +130,7 @@ fn a_device_that_demands_custodians_is_provisioned_from_a_bundle_and_updated_ove
     device.wait("the first start of the app", |event| event.to_string().contains("found nothing"));
     bench.wait_for_skew("1.0.0");
     let proved = bench.value(&["device", "list"])[0]["attributes"].clone();
-    assert_eq!((&proved["demanded_layers"], &proved["memory_locked"]), (&json!("l1+l2"), &json!(true)));
+    assert_eq!((&proved["demanded_layers"], &proved["memory_locked"]), (&json!("l1-and-l2"), &json!(true)));
     let mut status = vouch();
     status.args(["--json", "device", "status", "--dir", &bench.path("device")]);
     let status: Value = serde_json::from_str(&output(status)).unwrap();

@@ -17,7 +17,7 @@ fn tls_roots(bench: &Bench) -> Value {
 }
 
 /// Stops the server, brings its next roots into use, and starts it again.
-fn rotate(bench: &mut Bench) -> Value {
+pub(crate) fn rotate(bench: &mut Bench) -> Value {
     bench.server.process.kill();
     let rotated = bench.room.run(&["rotate-roots", "--dir", "server"]);
     bench.server.restart();

@@ -10,7 +10,7 @@ use keys::tpm2::SoftTpm;
 use crate::boot::end;
 use crate::key_back_ends::spec;
 use crate::over_the_air::Bench as Custodians;
-use crate::rotation::sign_and_upload;
+use crate::rotation::{rotate, sign_and_upload};
 use crate::support::{Watched, os_image, output, vouch};
 use crate::verified_boot::Bench;
 
@@ -207,6 +207,8 @@ fn an_owner_whose_quorum_is_seen_and_a_newer_root_step_the_counter_and_an_older_
     device.event("app_started");
     assert_eq!(counter(&dir), began + 1, "the device is an owner's now");
 
+    rotate(&mut bench);
+    device.event("welcomed");
     sign_and_upload(&bench);
     device.event("root_learned");
     assert_eq!(counter(&dir), began + 2, "a newer root may have revoked keys");
