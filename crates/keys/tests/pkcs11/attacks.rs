@@ -62,7 +62,9 @@ fn a_forbidden_attribute_is_never_shown() {
         let token = hsm.with_file().unwrap();
         for (kind, secret) in [
             (TokenKeyKind::P256Sign, AttributeType::Value),
+            (TokenKeyKind::P256Agree, AttributeType::Value),
             (TokenKeyKind::Rsa2048Sign, AttributeType::PrivateExponent),
+            (TokenKeyKind::Rsa4096Sign, AttributeType::PrivateExponent),
         ] {
             let id = KeyId::random();
             token.generate(kind, &id, "signs").unwrap();
