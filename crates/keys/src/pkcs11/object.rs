@@ -134,6 +134,12 @@ pub(super) fn generate(session: &Session, kind: TokenKeyKind, id: &KeyId, label:
     Ok(())
 }
 
+/// Refuses a key that was there before, unless it stays inside.
+pub(super) fn refuse_unless_kept(session: &Session, id: &KeyId) -> Result<(), TokenError> {
+    let private = only(session, ObjectClass::PRIVATE_KEY, id)?;
+    if stays_inside(session, private)? { Ok(()) } else { Err(TokenError::FoundNotKept(id.clone())) }
+}
+
 /// Whether the token says that the key was born in it and never leaves it. Asking for the value itself would prove nothing: a
 /// forbidden attribute comes back as an empty list.
 fn stays_inside(session: &Session, private: ObjectHandle) -> Result<bool, TokenError> {

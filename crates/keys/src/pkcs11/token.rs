@@ -125,6 +125,11 @@ pub enum TokenError {
         "the token does not keep the key {0} to itself (sensitive, not extractable, made there); it was destroyed again"
     )]
     NotKept(KeyId),
+    /// A key that was there before is not kept either.
+    #[error(
+        "the key {0} was not made in the token, or the token would give it out; it is not taken. Remove it, so that the token makes its own"
+    )]
+    FoundNotKept(KeyId),
     /// The token signed with another key, or was disturbed.
     #[error("what the token made is no signature of the key {0}; it is not used")]
     BadSignature(KeyId),
@@ -161,6 +166,15 @@ impl Token {
     /// [`TokenError::KeyExists`], or what the token refuses.
     pub fn generate(&self, kind: TokenKeyKind, id: &KeyId, label: &str) -> Result<(), TokenError> {
         self.0.with(|session| object::generate(session, kind, id, label))
+    }
+
+    /// Refuses a key that was there before, unless the token says that it was made in it and never leaves it. OpenSC says so of each key of a
+    /// PIV card, since such a card does not tell.
+    ///
+    /// # Errors
+    /// [`TokenError::FoundNotKept`], [`TokenError::NoKey`] and its like.
+    pub fn refuse_unless_kept(&self, id: &KeyId) -> Result<(), TokenError> {
+        self.0.with(|session| object::refuse_unless_kept(session, id))
     }
 
     /// Removes a key pair for ever.

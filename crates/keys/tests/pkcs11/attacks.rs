@@ -91,6 +91,26 @@ fn a_forbidden_attribute_is_never_shown() {
     });
 }
 
+#[test]
+fn a_key_that_was_there_and_can_be_taken_out_is_refused() {
+    alone("attacks::a_key_that_was_there_and_can_be_taken_out_is_refused", |hsm| {
+        let token = hsm.with_file().unwrap();
+        let good = KeyId::random();
+        token.generate(TokenKeyKind::P256Sign, &good, "signs").unwrap();
+        token.refuse_unless_kept(&good).unwrap();
+        let parameters = Attribute::EcParams(vec![0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07]);
+        for (number, open) in [(1, Attribute::Extractable(true)), (2, Attribute::Sensitive(false))] {
+            let named = [Attribute::Token(true), Attribute::Id(vec![number])];
+            let (public, private) = ([&named[..], &[parameters.clone()]].concat(), [&named[..], &[open]].concat());
+            session().generate_key_pair(&Mechanism::EccKeyPairGen, &public, &private).unwrap();
+            let id = KeyId::new(&[number]).unwrap();
+            assert_eq!(token.refuse_unless_kept(&id), Err(TokenError::FoundNotKept(id.clone())));
+        }
+        let missing = KeyId::new(&[3]).unwrap();
+        assert_eq!(token.refuse_unless_kept(&missing), Err(TokenError::NoKey(missing.clone())));
+    });
+}
+
 /// Another test runs this one in a process of its own, where it must fail.
 #[test]
 fn opens_with_the_pin_file() {

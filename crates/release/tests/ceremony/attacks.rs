@@ -1,9 +1,10 @@
 //! Attacks on the ceremony, by name.
 
+use keys::pkcs11::TokenError;
 use keys::{cbor, cose, metadata};
 use release::approval::{Approval, ApprovalError};
 use release::author::ceremony::acts::CeremonyError;
-use release::author::ceremony::card::Card;
+use release::author::ceremony::card::{Card, CardKeys};
 use release::author::ceremony::login::{LoginError, LoginOf};
 use release::author::ceremony::record::{self, Act};
 use release::author::ceremony::state::{Folder, FolderError};
@@ -115,6 +116,17 @@ fn a_changed_record_and_a_signature_of_somebody_else_are_noticed() {
         let of_ada = cards[0].sign(draft.to_be_signed()).unwrap();
         let refused = draft.sign(&cards[1].custodian().signing, of_ada.as_slice().try_into().unwrap());
         assert!(matches!(refused, Err(DraftError::BadSignature)));
+    });
+}
+
+#[test]
+fn a_card_with_a_key_that_was_not_made_on_it_is_not_enrolled() {
+    alone("attacks::a_card_with_a_key_that_was_not_made_on_it_is_not_enrolled", |rig| {
+        let signing = CardKeys::ours().unwrap().signing;
+        assert_eq!(rig.prepare_with_imported_key("mallory"), Err(TokenError::FoundNotKept(signing)));
+        // Its own keys are taken again.
+        let ada = rig.new_card("ada");
+        assert_eq!(rig.prepare_again("ada").custodian(), ada.custodian());
     });
 }
 

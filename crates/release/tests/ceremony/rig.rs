@@ -2,8 +2,9 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::process::Command;
 
-use keys::pkcs11::{Module, Pin, Token};
+use keys::pkcs11::{Module, Pin, Token, TokenError};
 use keys::pki::{OperatorPki, ServerName, ServingPki};
 use keys::public::PublicKey;
 use keys::purpose::KeyPurpose;
@@ -21,6 +22,14 @@ pub(crate) const HSM: &str = "hsm";
 pub(crate) const FIRST_PIN: &str = "first-user-pin";
 pub(crate) const FIRST_SO_PIN: &str = "first-so-pin";
 const CARD_PIN: &str = "123456";
+
+/// A key for these tests alone.
+const IMPORTED: &str = "-----BEGIN PRIVATE KEY-----
+MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQg9wanmY80wYQxUOro
+EnWEAS1mgdmAN0eSd3Qi3PvFIdmhRANCAAT3zYcJgOmHeU7y+uHrrd7XQVG8wywz
+fylI86Zm/gLM1qVAy921P9C+cXuJ8WIuB8dby/3iFx8eAqYpDPdSj5uX
+-----END PRIVATE KEY-----
+";
 
 pub(crate) struct Rig {
     pub(crate) dir: PathBuf,
@@ -58,11 +67,29 @@ impl Rig {
 
     /// A new card of this custodian.
     pub(crate) fn new_card(&self, name: &str) -> Card {
+        self.add_token(&format!("card of {name}"), FIRST_SO_PIN, CARD_PIN);
+        self.prepare_again(name)
+    }
+
+    /// A card that makes the keys that it lacks.
+    pub(crate) fn prepare_again(&self, name: &str) -> Card {
         let label = format!("card of {name}");
-        self.add_token(&label, FIRST_SO_PIN, CARD_PIN);
         let token = Token::open(&self.module, label.as_str(), Pin::Typed(secret(CARD_PIN))).unwrap();
         Card::prepare(&token, &CardKeys::ours().unwrap()).unwrap();
         self.card_as(name, name)
+    }
+
+    /// Has a card make its keys, with one that signs already on it which was made elsewhere.
+    pub(crate) fn prepare_with_imported_key(&self, name: &str) -> Result<(), TokenError> {
+        let label = format!("card of {name}");
+        self.add_token(&label, FIRST_SO_PIN, CARD_PIN);
+        let (keys, file) = (CardKeys::ours().unwrap(), self.dir.join("imported.pem"));
+        fs::write(&file, IMPORTED).unwrap();
+        let mut import = Command::new("softhsm2-util");
+        import.arg("--import").arg(&file).args(["--token", &label, "--label", "x", "--pin", CARD_PIN]);
+        assert!(import.args(["--id", &keys.signing.to_string()]).output().unwrap().status.success());
+        let token = Token::open(&self.module, label.as_str(), Pin::Typed(secret(CARD_PIN))).unwrap();
+        Card::prepare(&token, &keys)
     }
 
     /// The card of one custodian, shown as another's.

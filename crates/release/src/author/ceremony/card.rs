@@ -41,10 +41,10 @@ impl CardKeys {
 }
 
 impl Card {
-    /// Has a card make the two keys, where they are missing.
+    /// Has a card make the two keys, where they are missing; those that are there must have been made on it, and never leave it.
     ///
     /// # Errors
-    /// [`TokenError`] when it refuses.
+    /// [`TokenError`] when it refuses, or says of a key that it was not.
     pub fn prepare(token: &Token, keys: &CardKeys) -> Result<(), TokenError> {
         let wanted = [
             (TokenKeyKind::P256Sign, &keys.signing, SIGNING_LABEL),
@@ -53,7 +53,10 @@ impl Card {
         for (kind, id, label) in wanted {
             match token.public(id) {
                 Err(TokenError::NoKey(_)) => token.generate(kind, id, label)?,
-                found => drop(found?),
+                found => {
+                    found?;
+                    token.refuse_unless_kept(id)?;
+                }
             }
         }
         Ok(())
