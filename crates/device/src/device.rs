@@ -208,32 +208,38 @@ impl Device {
         judging.await.map_err(|_| StoreError::Interrupted)?
     }
 
-    /// Has the parent verify newer root metadata. What it names counts from the next connection on; what is wrong with it is said.
+    /// Has the parent verify newer root metadata. What it names counts from the next connection on; what is wrong with it is said. Whether
+    /// it was newer.
     pub(crate) async fn learn_roots(&mut self, trust: &Trust) -> bool {
         let DeviceKeys::Parent(keys) = &*self.folder.keys else { return false };
         let learned = match self.update.stage_roots(trust) {
             Ok(()) => keys.link.learn_roots().await,
             Err(error) => Err(ParentError::Failed(error.to_string())),
         };
-        let before = self.folder.roots.clone();
+        let (version_before, before) = (self.folder.root.as_ref().map(|root| root.version), self.folder.roots.clone());
         let believed = learned.map_err(FolderError::from).and_then(|root| self.folder.believe(root));
         if let Err(error) = &believed {
             self.status(format!("the newer root metadata of the server is not taken: {error}"));
-        } else if let Some(root) = &self.folder.root {
-            let version = root.version;
-            if let Err(error) = self.folder.root_believed().await {
-                self.status(format!(
-                    "root metadata of version {version} is in force, and not bound to the counter yet: {error}"
-                ));
-            }
-            let is_other = self.folder.roots != before;
-            self.redial |= is_other;
-            self.observer
-                .tell(DeviceEvent::RootLearned { version, tls_roots_sha256: Sha256Hex(self.folder.roots.hash()) });
-            let tls = if is_other { "; it names other TLS roots, which count from the next connection on" } else { "" };
-            self.status(format!("root metadata of version {version} is in force{tls}"));
+            return false;
         }
-        believed.is_ok()
+        let Some(version) = self.folder.root.as_ref().map(|root| root.version) else { return false };
+        if Some(version) == version_before {
+            self.status(format!(
+                "the server said that it has root metadata newer than version {version}, and has none"
+            ));
+            return false;
+        }
+        if let Err(error) = self.folder.root_believed().await {
+            self.status(format!(
+                "root metadata of version {version} is in force, and not bound to the counter yet: {error}"
+            ));
+        }
+        let is_other = self.folder.roots != before;
+        self.redial |= is_other;
+        self.observer.tell(DeviceEvent::RootLearned { version, tls_roots_sha256: Sha256Hex(self.folder.roots.hash()) });
+        let tls = if is_other { "; it names other TLS roots, which count from the next connection on" } else { "" };
+        self.status(format!("root metadata of version {version} is in force{tls}"));
+        true
     }
 
     /// Stores the app that runs from now on, or that none does.

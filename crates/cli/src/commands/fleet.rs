@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use anyhow::{Result, ensure};
 use clap::{Args, Subcommand};
+use release::version::OsVersion;
 use serde_json::{Value, json};
 
 use super::rollout::Plan;
@@ -125,10 +126,17 @@ impl Align {
 fn left_out(runs: &[Value], releases: &[Value], version: &str) -> Option<String> {
     let images = releases.iter().filter_map(|release| release["attributes"]["images"].as_array()).flatten();
     let models: Vec<_> = images.filter_map(|image| image["models"].as_array()).flatten().collect();
-    let behind = runs.iter().filter(|run| models.contains(&&run["model"]) && run["os_version"] != version);
+    // A device that runs a newer one keeps it.
+    let is_behind = |run: &&Value| version_of(&run["os_version"]) < version.parse().ok();
+    let behind = runs.iter().filter(|run| models.contains(&&run["model"])).filter(is_behind);
     let count: u64 = behind.filter_map(|run| run["without_group"].as_u64()).sum();
     let next = "`vouch device move DEVICE --group GROUP`, then align again";
     (count > 0).then(|| format!("{} in no group and get no update: {next}", paint(Tone::Bad, &are(count))))
+}
+
+/// None, which is below every version, where none was proved yet.
+fn version_of(value: &Value) -> Option<OsVersion> {
+    value.as_str()?.parse().ok()
 }
 
 fn are(count: u64) -> String {
@@ -145,7 +153,7 @@ mod tests {
         let run = |model: &str, version: &str| json!({ "model": model, "os_version": version, "devices": 5, "without_group": 1 });
         let in_groups = json!({ "model": "a", "os_version": "1.3.0", "devices": 5 });
         let said = |runs: &[Value]| left_out(runs, &releases, "1.4.0");
-        assert_eq!(said(&[run("a", "1.4.0"), run("c", "1.3.0"), in_groups]), None);
+        assert_eq!(said(&[run("a", "1.4.0"), run("b", "1.10.0"), run("c", "1.3.0"), in_groups]), None);
         assert!(said(&[run("a", "1.3.0")]).unwrap().contains("1 device is"));
         let never = json!({ "model": "b", "devices": 1, "without_group": 1 });
         assert!(said(&[run("a", "1.3.0"), never]).unwrap().contains("2 devices are"));

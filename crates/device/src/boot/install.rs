@@ -163,8 +163,10 @@ impl<D: Disk + Clone> BootFolder<D> {
         let mut raised = self.floors.highest(floors);
         let judged = judge(&self.anchors, &mut raised, source.manifest, source.proof.as_ref());
         self.raise(raised)?;
+        // Before the verdict: an image that is refused may have raised the floor of roots, and none below it is believed alone.
+        let seen = self.see_roots(source.proof.as_ref());
         let judged = judged?;
-        self.see_roots(source.proof.as_ref())?;
+        seen?;
         let (active, hash) = (self.control.active, judged.manifest.hash());
         if self.control.slot(active).is_some_and(|installed| *installed.content.manifest == *source.manifest) {
             return Err(InstallError::Already(judged.manifest.version));

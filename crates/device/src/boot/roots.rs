@@ -55,9 +55,13 @@ impl Roots {
         cbor::encode(&self.files)
     }
 
-    /// With those of `newer` that are not among these.
+    /// With those of `newer` that are newer than these. Bytes tell no roots apart: spaces, and the order and number of signatures, are
+    /// signed by nobody.
     pub(super) fn followed_by(&self, newer: &[ByteVec]) -> Result<Roots, RootError> {
-        let newer: Vec<_> = newer.iter().filter(|file| !self.files.contains(file)).cloned().collect();
+        let versions = newer.iter().map(|file| Ok((RootContent::from_file(file)?.version, file)));
+        let versions = versions.collect::<Result<Vec<_>, RootError>>()?;
+        let newer = versions.into_iter().filter(|(version, _)| *version > self.newest.version);
+        let newer: Vec<_> = newer.map(|(_, file)| file.clone()).collect();
         let last = self.files.last().into_iter().chain(&newer);
         let chain = RootChain::follow(last.map(|file| file.as_slice()))?;
         Ok(Roots { files: [&self.files[..], &newer].concat(), newest: chain.content })
@@ -70,9 +74,9 @@ impl Roots {
 }
 
 impl Roots {
-    /// Whether this file is one of them.
-    pub(super) fn hold(&self, root: &[u8]) -> bool {
-        self.files.iter().any(|file| file.as_slice() == root)
+    /// Whether one of them says this.
+    pub(super) fn hold(&self, content: &RootContent) -> bool {
+        self.files.iter().any(|file| RootContent::from_file(file).as_ref() == Ok(content))
     }
 }
 
@@ -102,7 +106,7 @@ impl<D: Disk + Clone> BootFolder<D> {
         }
         for anchors in [Some(&self.anchors), self.next_anchors.as_ref()].into_iter().flatten() {
             let Layers::Quorum { root } = anchors.layers() else { return not("they demand no custodians") };
-            let content = RootContent::from_file(root).ok().filter(|_| roots.hold(root));
+            let content = RootContent::from_file(root).ok().filter(|content| roots.hold(content));
             let is_named = content.is_some_and(|content| content.release_keys == anchors.release_keys());
             if (anchors.product(), anchors.model()) != (factory.product(), factory.model()) {
                 return not("they are of another product or model");

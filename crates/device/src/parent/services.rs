@@ -22,8 +22,8 @@ use super::message::{Answer, KeyBytes, Question, Reply, Request, Start, encode};
 use super::rtnetlink::Interface;
 use super::supervisor::BootError;
 use crate::boot::{
-    BOOT_FOLDER, BootFolder, BootFolderError, Loaded, Pin, Pinned, Proof, STAGED_IMAGE, STAGING_FOLDER, SealedProgram,
-    Source,
+    BOOT_FOLDER, BootFolder, BootFolderError, Loaded, Pin, Pinned, Proof, RootRefused, STAGED_IMAGE, STAGING_FOLDER,
+    SealedProgram, Source,
 };
 use crate::booted::{Booted, GivenUp, demanded};
 use crate::clock::DeviceClock;
@@ -281,7 +281,11 @@ impl Services {
         if trust.roots.len() > limits.trust_roots {
             return Err(TooManyRoots(limits.trust_roots).to_string());
         }
-        self.boot.learn_roots(&trust.roots).map_err(told)?;
+        match self.boot.learn_roots(&trust.roots) {
+            // A child that missed the answer, or the roots of an image, asks again, and is told what is in force.
+            Ok(()) | Err(RootRefused::NotNewer(_)) => {}
+            Err(error) => return Err(told(error)),
+        }
         Ok(self.boot.newest_root().map(|(_, root)| root.to_vec()).unwrap_or_default())
     }
 

@@ -5,7 +5,7 @@ use keys::release_key::DangerSoftwareReleaseKey;
 use minicbor::bytes::ByteVec;
 use protocol::os::Trust;
 use release::anchors::ReleaseKeySlot;
-use release::floors::BelowFloor;
+use release::floors::{BelowFloor, Floors, MetadataFloors};
 
 use super::super::fixture::release_key;
 use super::super::maker::{Maker, other_tls_roots};
@@ -134,18 +134,49 @@ fn attack_metadata_under_a_root_that_was_replaced_is_refused_once_the_device_has
 }
 
 #[test]
-fn attack_a_root_below_the_one_that_an_image_was_judged_by_is_refused() {
+fn attack_a_root_written_with_other_bytes_does_not_keep_images_from_the_device() {
+    let mut maker = Maker::new();
+    let device = Device::of(&mut maker);
+    let factory = maker.anchors();
+    maker.publish_root();
+    // Spaces are signed by nobody.
+    let spaced = [maker.newest_root(), b" \n"].concat();
+    device.open().learn_roots(&[spaced.into()]).unwrap();
+    let update = version("1.1.0", 2);
+    let trust = maker.approve(&[&update]).trust(DEVICE, &update);
+    device.install(&update, &trust, maker.now).unwrap();
+    device.confirm();
+    assert_eq!(device.open().anchors().root_version(), Some(2));
+    device.open().descends_from(&factory).unwrap();
+}
+
+#[test]
+fn attack_a_root_below_the_floor_is_refused() {
     let mut maker = Maker::new();
     let device = Device::of(&mut maker);
     maker.publish_root();
     maker.publish_root();
-    // The image is refused; what newer metadata says counts all the same.
-    let update = version("1.1.0", 2);
-    let unassigned = Trust { assignment: None, ..maker.approve(&[&update]).trust(DEVICE, &update) };
-    assert!(device.install(&update, &unassigned, maker.now).is_err());
+    let mut boot = device.open();
+    let mut metadata: MetadataFloors = boot.floors().metadata;
+    metadata.root = 3;
+    boot.raise(Floors { metadata, ..*boot.floors() }).unwrap();
     let second = maker.roots_after(1)[0].to_vec();
     assert!(matches!(refused(&device, &[&second]), RootRefused::BelowFloor(BelowFloor::Metadata { role: "root", .. })));
     device.open().learn_roots(&maker.roots_after(1)).unwrap();
+}
+
+#[test]
+fn roots_that_came_with_a_refused_image_count_all_the_same() {
+    let mut maker = Maker::new();
+    let device = Device::of(&mut maker);
+    maker.publish_root();
+    maker.root.tls_roots = other_tls_roots();
+    maker.publish_root();
+    let update = version("1.1.0", 2);
+    let unassigned = Trust { assignment: None, ..maker.approve(&[&update]).trust(DEVICE, &update) };
+    assert!(device.install(&update, &unassigned, maker.now).is_err());
+    assert_eq!(tls_roots(&device), maker.root.tls_roots);
+    assert!(matches!(refused(&device, &[&maker.roots_after(1)[0]]), RootRefused::NotNewer(3)));
 }
 
 #[test]
