@@ -131,6 +131,11 @@ pub(crate) fn words(arguments: &[String]) -> Vec<&str> {
     arguments.iter().map(String::as_str).collect()
 }
 
+/// The day so many days from now.
+fn day(days: i64) -> String {
+    (jiff::Timestamp::now() + jiff::SignedDuration::from_hours(24 * days)).strftime("%Y-%m-%d").to_string()
+}
+
 /// How moments of this year begin where people read them.
 fn shown_year() -> String {
     jiff::Timestamp::now().strftime("%Y-").to_string()
@@ -201,6 +206,60 @@ fn a_release_is_built_approved_signed_assembled_and_verified_by_anybody() {
     assert!(times[0] <= times[1] && times[1] <= entries[1]["unix_ms"].as_i64().unwrap());
     flip_a_byte(&room.dir.join("till.vouchos"));
     room.refused(&["release", "verify", "till.vouchos"]);
+}
+
+#[test]
+fn a_custodian_sees_what_they_approve_and_nothing_is_signed_unless_they_say_yes() {
+    let room = Room::new(&["ada", "ben"]);
+    let stated = ["--hsm-certificate", "FIPS 140-3 number 4711", "--hsm-kept", "in the safe", "--days", "100"];
+    let mut founding = room.founding(&["ada", "ben"].map(|name| room.card(name)), "2");
+    founding.extend(stated.map(str::to_owned));
+    room.run(&words(&founding));
+    let recorded = &room.run(&["ceremony", "record", "--dir", "ceremony"])["hsm"];
+    assert_eq!((&recorded["certificate"], &recorded["kept"]), (&stated[1].into(), &stated[3].into()));
+    assert!(room.text(&["ceremony", "record", "--dir", "ceremony"]).contains("kept         in the safe"));
+    let root: Value = serde_json::from_slice(&fs::read(room.dir.join("ceremony/roots/1.root.json")).unwrap()).unwrap();
+    assert!(root["signed"]["expires"].as_str().unwrap().starts_with(&day(100)));
+    room.file("image", &[7; 100]);
+    room.file("sbom", b"the parts");
+    room.file("mud", b"the network");
+    room.build_with("1.0.0", "release", &["--sbom", "sbom", "--mud", "mud", "--days", "30"]);
+
+    let mut unasked = room.approve("ada", "release", None);
+    unasked.retain(|argument| argument != "--yes");
+    let mut command = room.vouch();
+    let refused = command.args(&unasked).output().unwrap();
+    assert!(!refused.status.success());
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert!(said.contains("no terminal to ask on"), "{said}");
+    assert_eq!(fs::read_dir(room.dir.join("release/approvals")).unwrap().count(), 0, "nothing was signed");
+    let shown = String::from_utf8_lossy(&refused.stdout).into_owned();
+    let hash = |bytes: &[u8]| const_hex::encode(sha256(bytes));
+    let image = format!("100 bytes, SHA-256 {} (contents not checked)", hash(&[7; 100]));
+    let (sbom, mud) =
+        (format!("SBOM            {}", hash(b"the parts")), format!("MUD             {}", hash(b"the network")));
+    let until = format!("release 1, until {}", day(30));
+    let first = ["this is the first release", "security epoch  1", "till-1, till-2", &image, &sbom, &mud, &until];
+    for part in first.into_iter().chain(["contents not checked: no build of your own was given for every image"]) {
+        assert!(shown.contains(part), "{part} is not in {shown}");
+    }
+    for name in ["ada", "ben"] {
+        room.run(&words(&room.approve(name, "release", None)));
+    }
+    room.run(&words(&room.sign("release", &["ada", "ben"])));
+
+    // The next one says what is new, and whose build is the same.
+    let next = format!("till-1,till-3={}", room.dir.join("image").display());
+    let mut build =
+        vec!["release", "build", "--ceremony", "ceremony", "--image", &next, "--out", "next", "--epoch", "2"];
+    build.extend(["--os-version", "1.1.0", "--server-keys", "server-keys.json"]);
+    room.run(&build);
+    let shown = room.text(&words(&room.approve("ben", "next", Some(&next))));
+    let news = "since the last release: OS 1.0.0 -> 1.1.0; security epoch 1 -> 2; new: till-3; gone: till-2";
+    for part in [news, "(the same as your own build)", "SBOM            none", "release 2, until "] {
+        assert!(shown.contains(part), "{part} is not in {shown}");
+    }
+    assert!(!shown.contains("contents not checked"), "{shown}");
 }
 
 #[test]

@@ -101,7 +101,8 @@ fn a_key_that_was_there_and_can_be_taken_out_is_refused() {
         let parameters = Attribute::EcParams(vec![0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07]);
         for (number, open) in [(1, Attribute::Extractable(true)), (2, Attribute::Sensitive(false))] {
             let named = [Attribute::Token(true), Attribute::Id(vec![number])];
-            let (public, private) = ([&named[..], &[parameters.clone()]].concat(), [&named[..], &[open]].concat());
+            let (public, private) =
+                ([&named[..], std::slice::from_ref(&parameters)].concat(), [&named[..], &[open]].concat());
             session().generate_key_pair(&Mechanism::EccKeyPairGen, &public, &private).unwrap();
             let id = KeyId::new(&[number]).unwrap();
             assert_eq!(token.refuse_unless_kept(&id), Err(TokenError::FoundNotKept(id.clone())));

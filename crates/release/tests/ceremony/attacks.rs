@@ -38,7 +38,7 @@ fn the_security_officer_cannot_be_used_to_go_round_the_quorum() {
         let cards = rig.new_cards(&["ada", "ben"]);
         rig.found(&cards, (2, 2)).unwrap();
         let reset = rig.module.set_so_pin(&HSM.into(), &secret(FIRST_SO_PIN), &secret("mine-from-now-on"));
-        assert_eq!(reset, Err(keys::pkcs11::TokenError::WrongPin));
+        assert_eq!(reset, Err(TokenError::WrongPin));
     });
 }
 
