@@ -42,6 +42,9 @@ fn two_cards_sign_and_agree_and_no_pin_is_tried_twice() {
             signing.verify(message, &signature).unwrap();
             signing.verify(b"something else", &signature).unwrap_err();
         }
+        // OpenSC says of both that they were made on the card and stay there, so that they can be enrolled.
+        token.refuse_unless_kept(&key(0x9C)).unwrap();
+        token.refuse_unless_kept(&key(0x9D)).unwrap();
         // 9D agrees with a key that is elsewhere; both sides come to the same.
         let agreeing = token.public(&key(0x9D)).unwrap();
         let ours = PrivateKey::generate(&ECDH_P256).unwrap();
