@@ -145,9 +145,14 @@ fn in_force(rig: &Rig) -> Vec<String> {
 /// Those in force sign the root of these custodians, and the power is cut before the nth step; whether it was. With `unsaved`, what was written
 /// down since the step before is lost, as if the cut had fallen between the HSM and the disk.
 fn rotate_until(rig: &Rig, to: &[&str], nth: usize, unsaved: bool) -> bool {
-    let mut folder = Folder::open(&rig.folder()).unwrap();
     let names = in_force(rig);
-    let cards = rig.cards(&names.iter().map(String::as_str).collect::<Vec<_>>());
+    rotate_by(rig, &names.iter().map(String::as_str).collect::<Vec<_>>(), to, nth, unsaved)
+}
+
+/// The same by these of those in force.
+fn rotate_by(rig: &Rig, present: &[&str], to: &[&str], nth: usize, unsaved: bool) -> bool {
+    let mut folder = Folder::open(&rig.folder()).unwrap();
+    let cards = rig.cards(present);
     let new_cards = rig.cards(to);
     let mut next = folder.root.clone();
     next.version += 1;
@@ -218,6 +223,24 @@ fn a_cut_at_any_step_while_a_card_is_replaced_locks_nobody_out() {
 fn a_cut_between_the_hsm_and_the_disk_while_a_card_is_replaced_locks_nobody_out() {
     alone("meeting::a_cut_between_the_hsm_and_the_disk_while_a_card_is_replaced_locks_nobody_out", |rig| {
         cuts_while_rotating(rig, true);
+    });
+}
+
+#[test]
+fn whoever_was_not_at_rotations_that_were_cut_off_can_open_the_hsm() {
+    alone("meeting::whoever_was_not_at_rotations_that_were_cut_off_can_open_the_hsm", |rig| {
+        rig.found(&rig.new_cards(&["ada", "ben", "cleo"]), (2, 2)).unwrap();
+        rig.new_card("dora");
+        let other = || ["ada", "ben", if in_force(rig)[2] == "cleo" { "dora" } else { "cleo" }];
+        for nth in 1.. {
+            if !rotate_by(rig, &["ada", "ben"], &other(), nth, false) {
+                assert!(nth > 9, "there are so many steps");
+                return;
+            }
+            rotate_by(rig, &["ada", "ben"], &other(), nth, false);
+            let third = in_force(rig)[2].clone();
+            assert!(sign(rig, &["ada", &third]).unwrap(), "after cuts before step {nth}");
+        }
     });
 }
 

@@ -207,19 +207,26 @@ pub fn meet<'a>(
         watch(Step::OpensShare(card.custodian().name.clone()));
     }
     let name = folder.state.hsm.name();
-    let (hsm, secret) = log_in(&mut folder.state.user, cards, module, &name)?;
+    let (hsm, secret) = log_in(folder, cards, module, &name)?;
     watch(Step::HsmOpen);
     Ok(Meeting { folder, cards, hsm, secret })
 }
 
 /// Logs in with the user's secret. A cut may have fallen between writing the next one down and giving it to the HSM, or when it was sealed to
-/// custodians who never came in force: what the HSM has is kept as the current one.
-fn log_in(user: &mut Login, cards: &[Card], module: &Module, name: &TokenName) -> Result<(Hsm, Secret), CeremonyError> {
+/// custodians who never came in force: what the HSM has is kept as the current one, for those in force.
+fn log_in(
+    folder: &mut Folder,
+    cards: &[Card],
+    module: &Module,
+    name: &TokenName,
+) -> Result<(Hsm, Secret), CeremonyError> {
+    let user = &mut folder.state.user;
     let next = user.next.as_ref().and_then(|next| next.open(LoginOf::User, cards).ok());
     if let Some(secret) = next {
         match Hsm::open(module, name, &secret) {
             Ok(hsm) => {
-                user.go_on();
+                let root = &folder.root;
+                user.settle(LoginOf::User, &secret, root.release_needed, &root.custodians)?;
                 return Ok((hsm, secret));
             }
             Err(HsmError::Token(TokenError::WrongPin)) => {}
@@ -311,7 +318,8 @@ impl Meeting<'_> {
             let either: Vec<Secret> = [officer.clone()].into_iter().chain(open(current).ok()).collect();
             hsm = hsm.change_so_secret(&either, &officer, &secret)?;
         }
-        folder.state.security_officer.go_on();
+        let (of, root) = (LoginOf::SecurityOfficer, &folder.root);
+        folder.state.security_officer.settle(of, &officer, root.root_needed, &root.custodians)?;
         Ok((Meeting { folder, cards, hsm, secret }, officer))
     }
 

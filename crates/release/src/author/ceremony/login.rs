@@ -126,7 +126,7 @@ impl SealedSecret {
         let mut commitment = Commitment([0; 32]);
         const_hex::decode_to_slice(&self.commitment, &mut commitment.0).map_err(|_| LoginError::Damaged)?;
         let quorum = Quorum::new(self.needed, self.shares.len())?;
-        let mut shares = Vec::new();
+        let (mut shares, mut refused) = (Vec::new(), None);
         for card in cards {
             let name = &card.custodian().name;
             let Some(share) = self.shares.iter().find(|share| share.custodian == *name) else { continue };
@@ -135,9 +135,12 @@ impl SealedSecret {
             let agree = |point: &[u8]| card.agree(point);
             let opened = open(&sealed, card.agreement(), of.info().as_bytes(), name.as_bytes(), agree);
             let opened = opened.map_err(|source| LoginError::Card { custodian: name.clone(), source })?;
-            let opened = opened.map_err(|source| LoginError::Seal { custodian: name.clone(), source })?;
-            shares.push(Share::from_secret(&opened)?);
+            // A share that was sealed to another card of this custodian keeps nobody out, if the others are enough.
+            match opened {
+                Ok(opened) => shares.push(Share::from_secret(&opened)?),
+                Err(source) => drop(refused.get_or_insert(LoginError::Seal { custodian: name.clone(), source })),
+            }
         }
-        Ok(quorum.join(&shares, &commitment)?)
+        quorum.join(&shares, &commitment).map_err(|error| refused.unwrap_or(error.into()))
     }
 }

@@ -6,14 +6,15 @@ use std::path::{Path, PathBuf};
 
 use keys::pkcs11::KeyId;
 use keys::private_file::{self, Existing, PrivateFileError};
+use keys::secret::Secret;
 use serde::{Deserialize, Serialize};
 
 use super::hsm::HsmFacts;
-use super::login::SealedSecret;
+use super::login::{LoginError, LoginOf, SealedSecret};
 use crate::author::{Delegation, Quorum};
 use crate::limits::LIMITS;
 use crate::manifest::Manifest;
-use crate::root::{RootChain, RootContent, RootError};
+use crate::root::{Custodian, RootChain, RootContent, RootError};
 
 const FORMAT: u32 = 1;
 const STATE_FILE: &str = "state.json";
@@ -201,6 +202,18 @@ impl Login {
         if let Some(next) = self.next.take() {
             self.current = next;
         }
+    }
+
+    /// The HSM has this secret: it is sealed to the custodians in force, whomever a cut has left it sealed to.
+    pub(super) fn settle(
+        &mut self,
+        of: LoginOf,
+        secret: &Secret,
+        needed: usize,
+        custodians: &[Custodian],
+    ) -> Result<(), LoginError> {
+        (self.current, self.next) = (SealedSecret::deal(of, secret, needed, custodians)?, None);
+        Ok(())
     }
 }
 
