@@ -75,6 +75,12 @@ pub enum ReleaseLogError {
     /// Entries, and nothing says which of them were signed.
     #[error("{} is missing, and there are entries of the transparency log: restore it from a copy", .0.display())]
     NoCheckpoint(PathBuf),
+    /// No entry, and releases.
+    #[error(
+        "{}: no entry of the transparency log, and this server has releases, which are in it: a second tree would begin. Restore this file and {CHECKPOINT_FILE} beside it from the newest copy",
+        .0.display()
+    )]
+    Gone(PathBuf),
     /// Fewer entries than were signed.
     #[error(
         "{}: {have} of the {signed} entries that the transparency log's checkpoint covers; restore the file from a newer copy",
@@ -105,17 +111,24 @@ pub enum ReleaseLogError {
 }
 
 impl ReleaseLog {
-    /// Reads the log of a server, and holds it against the checkpoint that was signed last, with one of these sets of keys.
-    pub(super) fn open(dir: &Path, sets: &[OnlineKeys], signer: &NoteSigner) -> Result<Self, RepositoryError> {
+    /// Reads the log of a server, and holds it against the checkpoint that was signed last, with one of these sets of keys. Where there are
+    /// releases, it cannot be empty.
+    pub(super) fn open(
+        dir: &Path,
+        sets: &[OnlineKeys],
+        signer: &NoteSigner,
+        has_releases: bool,
+    ) -> Result<Self, RepositoryError> {
         let files = Files { dir: dir.to_owned(), keys: sets.iter().map(|keys| keys.log.key().to_string()).collect() };
-        let state = RwLock::new(files.read(signer)?);
+        let state = RwLock::new(files.read(signer, has_releases)?);
         Ok(Self { files, state })
     }
 
     /// Appends an entry for each of these manifests that has none yet, and signs with this key. It blocks, and is not called twice at a time.
     pub(super) fn append(&self, manifests: &[&Manifest], signer: &NoteSigner) -> Result<(), ReleaseLogError> {
         // From the disk: an attempt before this one may have failed halfway.
-        let State { mut tree, numbers, .. } = self.files.read(signer)?;
+        let is_begun = self.state().tree.size() > 0;
+        let State { mut tree, numbers, .. } = self.files.read(signer, is_begun)?;
         let before = lines(&tree);
         for manifest in manifests.iter().filter(|manifest| !numbers.contains_key(&manifest.hash().0)) {
             tree.append(manifest)?;
@@ -154,10 +167,13 @@ impl ReleaseLog {
 }
 
 impl Files {
-    /// What is on the disk; what was not signed yet by this key is signed.
-    fn read(&self, signer: &NoteSigner) -> Result<State, ReleaseLogError> {
+    /// What is on the disk; what was not signed yet by this key is signed. A log that is begun has entries.
+    fn read(&self, signer: &NoteSigner, is_begun: bool) -> Result<State, ReleaseLogError> {
         let tree = self.entries()?;
         let have = tree.size();
+        if have == 0 && is_begun {
+            return Err(ReleaseLogError::Gone(self.dir.join(ENTRIES_FILE)));
+        }
         let Some((SignedTree { size: signed, root }, note, key)) = self.checkpoint()? else {
             return if have == 0 {
                 self.sign(tree, signer)

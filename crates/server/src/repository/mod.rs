@@ -17,6 +17,7 @@ use keys::content_key::ContentKeyInfo;
 use keys::content_key::{ContentKeyError, WrappedContentKey, wrap};
 use keys::metadata::sign_assignment;
 use keys::pki::RootsBundle;
+use keys::profile::Profile;
 use keys::public::{PublicKey, PublicKeyError, SpkiHash};
 use keys::signer::SignError;
 use protocol::limits::LIMITS;
@@ -109,12 +110,18 @@ impl Repository {
         let metadata = Metadata::read(&store).await?;
         let root_version = metadata.root_version();
         let newest = metadata.newest_root().map(RootContent::from_file).transpose()?;
-        if newest.is_some_and(|root| !keys.put_in_force(&root)) {
+        if newest.as_ref().is_some_and(|root| !keys.put_in_force(root)) {
             tracing::error!(
                 "the newest root names other online keys than this server's: no device believes it. Restore its folder online-keys from a copy, or hold a ceremony (vouch ceremony rotate --server-keys)"
             );
         }
-        let log = ReleaseLog::open(dir, keys.all(), &keys.in_force().log)?;
+        if newest.is_some_and(|root| !names_tls_roots(&root, &tls_roots)) {
+            tracing::error!(
+                "the newest root names other TLS roots than the one that this server's certificate comes from: no device that follows roots connects. Restore its folder pki from the newest copy, or hold a ceremony with what `vouch release server-keys` writes here"
+            );
+        }
+        // A release is in the log before its root is in the database.
+        let log = ReleaseLog::open(dir, keys.all(), &keys.in_force().log, root_version > 0)?;
         Ok(Self(Arc::new(Inner {
             store,
             keys,
@@ -235,6 +242,11 @@ impl Repository {
         }
         Ok(within_bounds(trust))
     }
+}
+
+/// Whether devices that follow this root believe certificates from the first of these roots.
+fn names_tls_roots(root: &RootContent, roots: &RootsBundle) -> bool {
+    Profile::ALL.iter().all(|profile| root.tls_roots.holds(*profile, roots.root(*profile)))
 }
 
 /// The clock, Unix seconds.

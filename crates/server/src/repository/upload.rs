@@ -6,13 +6,12 @@ use std::io::{self, BufReader, Read as _, Seek as _, SeekFrom};
 use std::sync::Arc;
 
 use keys::content_key::ContentKeyError;
-use keys::profile::Profile;
 use release::apps::{AppError, owners_with_quorum, server_approves};
 use release::bundle::{Bundle, BundleError, BundleImage, Report, ReportError, verify_bundle};
 use release::manifest::Manifest;
 use release::root::{RootContent, RootError};
 
-use super::{Inner, MetadataFile, ReleaseLogError, Repository};
+use super::{Inner, MetadataFile, ReleaseLogError, Repository, names_tls_roots};
 use crate::fleet::{AccountId, NewRelease, NewReleaseImage, Release, ReleaseImage, Rollout, Rule};
 use crate::store::{ChangeError, NewOsImage, Store};
 
@@ -216,7 +215,7 @@ fn check(inner: &Inner, file: File, known_roots: &[Vec<u8>]) -> Result<Checked, 
     if !server_approves(&bundle.targets, keys.apps.public())? {
         return Err(UploadError::OtherAppsKey);
     }
-    if !Profile::ALL.iter().all(|profile| newest.tls_roots.holds(*profile, inner.tls_roots.root(*profile))) {
+    if !names_tls_roots(&newest, &inner.tls_roots) {
         return Err(UploadError::OtherTlsRoots);
     }
     let (version, file) = (report.targets_version, bundle.targets.clone());

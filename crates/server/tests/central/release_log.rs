@@ -21,7 +21,9 @@ use tlog_tiles::{
     record_hash, tree_hash,
 };
 use vouch_server::limits::LIMITS;
-use vouch_server::repository::{CHECKPOINT_FILE, ENTRIES_FILE, ReleaseLogError, Repository, RepositoryError};
+use vouch_server::repository::{
+    CHECKPOINT_FILE, ENTRIES_FILE, ReleaseLogError, Repository, RepositoryError, UploadError,
+};
 
 use crate::releases::{Maker, V, accept, seconds, upload};
 use crate::rig::Rig;
@@ -409,4 +411,31 @@ async fn a_log_that_is_not_the_one_that_was_signed_is_not_gone_on_with() {
     let other = Rig::start().await;
     fs::copy(other.dir.path().join(CHECKPOINT_FILE), &checkpoint).unwrap();
     assert!(matches!(refused(&whole).await, ReleaseLogError::Checkpoint(_)));
+}
+
+/// Attack, or a mishap: a backup that knew the database alone is put back, or somebody removes the log of a server that runs.
+#[tokio::test]
+async fn a_server_with_releases_and_without_its_log_begins_no_second_tree() {
+    let rig = Rig::start().await;
+    let maker = Maker::of(&rig.repository);
+    upload(&rig, &maker.bundle(&maker.release(&rig.repository, V, 1, &[0, 1]))).await.expect(201);
+    let checkpoint = rig.repository.log_checkpoint();
+    let files = [ENTRIES_FILE, CHECKPOINT_FILE].map(|file| rig.dir.path().join(file));
+    let away = files.each_ref().map(|file| rig.dir.path().join("away").join(file.file_name().unwrap()));
+    fs::create_dir(rig.dir.path().join("away")).unwrap();
+    for (file, away) in files.iter().zip(&away) {
+        fs::rename(file, away).unwrap();
+    }
+    let refused = opened(&rig).await.map(|_| ()).unwrap_err();
+    assert!(matches!(refused, RepositoryError::Log(ReleaseLogError::Gone(_))), "{refused}");
+    assert!(refused.to_string().contains("Restore this file and release-log.checkpoint"), "{refused}");
+    let next = maker.bundle(&maker.release(&rig.repository, OsVersion::new(1, 5, 0), 2, &[0, 1]));
+    let refused = accept(&rig, &rig.repository, &next).await.unwrap_err();
+    assert!(matches!(refused, UploadError::Log(ReleaseLogError::Gone(_))), "{refused}");
+    assert!(files.iter().all(|file| !file.exists()), "nothing was signed");
+    for (file, away) in files.iter().zip(&away) {
+        fs::rename(away, file).unwrap();
+    }
+    assert_eq!(opened(&rig).await.unwrap().log_checkpoint(), checkpoint);
+    accept(&rig, &rig.repository, &next).await.unwrap();
 }

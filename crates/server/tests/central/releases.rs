@@ -1,6 +1,7 @@
 //! Uploads of releases: taken when all of it is right, refused by name when anything is not, and provable to a device afterwards.
 
-use std::sync::OnceLock;
+use std::fmt::{Debug, Write as _};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use keys::content_key::{ContentKeyInfo, WrappedContentKey, unwrap};
@@ -26,6 +27,9 @@ use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, interval, timeout};
+use tracing::field::Field;
+use tracing::span::{Attributes, Id, Record};
+use tracing::{Event, Level, Subscriber};
 use vouch_server::limits::{LIMITS, Limits};
 use vouch_server::repository::online_keys::KeySets;
 use vouch_server::repository::{MetadataFile, Repository, UploadError};
@@ -266,6 +270,43 @@ async fn a_release_with_anything_wrong_is_refused_and_leaves_nothing() {
     assert_eq!(std::fs::read_dir(rig.dir.path().join(OS_IMAGES_FOLDER)).unwrap().count(), 0);
     assert!(rig.get("/v5/releases").await.expect(200).json()["data"].as_array().unwrap().is_empty());
     upload(&rig, &maker.bundle(&parts())).await.expect(201);
+}
+
+/// Keeps the errors that this thread logs.
+struct Errors(Arc<Mutex<String>>);
+
+impl Subscriber for Errors {
+    fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
+        *metadata.level() == Level::ERROR
+    }
+    fn new_span(&self, _: &Attributes<'_>) -> Id {
+        Id::from_u64(1)
+    }
+    fn record(&self, _: &Id, _: &Record<'_>) {}
+    fn record_follows_from(&self, _: &Id, _: &Id) {}
+    fn event(&self, event: &Event<'_>) {
+        let mut kept = self.0.lock().unwrap();
+        let mut keep = |_: &Field, value: &dyn Debug| writeln!(kept, "{value:?}").unwrap();
+        event.record(&mut keep);
+    }
+    fn enter(&self, _: &Id) {}
+    fn exit(&self, _: &Id) {}
+}
+
+#[tokio::test]
+async fn a_server_whose_tls_roots_are_not_in_its_newest_root_says_so_at_the_start() {
+    let rig = Rig::start().await;
+    let maker = Maker::of(&rig.repository);
+    let errors = Errors(Arc::default());
+    let said = Arc::clone(&errors.0);
+    let _logs = tracing::subscriber::set_default(errors);
+    let open = |roots| Repository::open(rig.dir.path(), rig.store.clone(), "server.example", roots, &LIMITS);
+    open(other_tls_roots()).await.unwrap();
+    upload(&rig, &maker.bundle(&maker.release(&rig.repository, V, 1, &[0, 1]))).await.expect(201);
+    open(tls_roots()).await.unwrap();
+    assert_eq!(*said.lock().unwrap(), "", "no root yet, and one that names them");
+    open(other_tls_roots()).await.unwrap();
+    assert!(said.lock().unwrap().contains("names other TLS roots"), "{said:?}");
 }
 
 /// Attack: a root that is sound, and by which every device would lose its server.
