@@ -7,6 +7,7 @@ use keys::metadata;
 use minicbor::bytes::ByteArray;
 use minicbor::{Decode, Encode};
 
+use crate::limits::LIMITS;
 use crate::root::{Custodian, RootContent};
 
 /// The version of the encoding.
@@ -24,7 +25,7 @@ pub struct Approval {
     /// Whether they compared all images with builds of their own.
     #[n(2)]
     pub compared: bool,
-    /// When: milliseconds since 1970, by the clock of their machine.
+    /// When: milliseconds since 1970, by the clock of their machine; [`LIMITS`]`.approval_unix_ms` at most.
     #[n(3)]
     pub unix_ms: u64,
     /// SHA-256 of the bytes that they signed.
@@ -52,6 +53,9 @@ pub enum ApprovalError {
         /// Whose card it was.
         signer: String,
     },
+    /// A time that no calendar has, so that whoever shows it would fail.
+    #[error("the time that {0} gives is outside the calendar; they must approve again, with a clock that is right")]
+    Time(String),
     /// It is about another release.
     #[error("{0} said it of another release")]
     OtherTargets(String),
@@ -98,6 +102,9 @@ impl Approval {
         }
         if *said.targets != sha256(targets) {
             return Err(ApprovalError::OtherTargets(signer));
+        }
+        if said.unix_ms > LIMITS.approval_unix_ms {
+            return Err(ApprovalError::Time(signer));
         }
         Ok((said, custodian))
     }

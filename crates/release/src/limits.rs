@@ -29,6 +29,8 @@ pub struct Limits {
     pub bundle_roots: usize,
     /// The longest signed word of a custodian on how they approved.
     pub approval: usize,
+    /// The latest time of such a word, milliseconds since 1970: the beginning of the year 9999, the last that calendars have.
+    pub approval_unix_ms: u64,
     /// The longest sealed content key.
     pub sealed_key: usize,
     /// The longest proof that a release is in the transparency log.
@@ -76,6 +78,7 @@ pub const LIMITS: Limits = Limits {
     bundle_images: 64,
     bundle_roots: 64,
     approval: 256,
+    approval_unix_ms: 253_370_764_800_000,
     sealed_key: 256,
     log_proof: 16 * 1024,
     log_entry: 1024,

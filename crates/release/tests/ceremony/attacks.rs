@@ -9,6 +9,7 @@ use release::author::ceremony::login::{LoginError, LoginOf};
 use release::author::ceremony::record::{self, Act};
 use release::author::ceremony::state::{Folder, FolderError};
 use release::author::{Draft, DraftError};
+use release::limits::LIMITS;
 
 use crate::rig::{FIRST_PIN, FIRST_SO_PIN, HSM, alone, circumstances, ignore, secret};
 
@@ -149,6 +150,14 @@ fn an_approval_is_said_by_the_card_that_signed_it_of_these_targets_alone() {
         assert_eq!(verify(&said(&cards[0], &of_others)), Err(ApprovalError::OtherTargets("ada".to_owned())));
         for wrong in [[&payload[..], &[0]].concat(), payload[..payload.len() - 1].to_vec()] {
             assert!(matches!(verify(&said(&cards[0], &wrong)), Err(ApprovalError::Form(_))));
+        }
+        // The record of the ceremony would hold it, and nobody could show it.
+        for (unix_ms, is_taken) in
+            [(LIMITS.approval_unix_ms, true), (LIMITS.approval_unix_ms + 1, false), (u64::MAX, false)]
+        {
+            let of_then = Approval::new("ada", false, unix_ms, b"the targets");
+            let expected = if is_taken { Ok(of_then.clone()) } else { Err(ApprovalError::Time("ada".to_owned())) };
+            assert_eq!(verify(&said(&cards[0], &cbor::encode(&of_then))), expected);
         }
         let newer = [&[payload[0], 2], &payload[2..]].concat();
         assert_eq!(verify(&said(&cards[0], &newer)), Err(ApprovalError::Format(2)));

@@ -6,6 +6,8 @@ use release::author::ceremony::card::Card;
 use release::author::ceremony::record::{self, Act, SignedManifest};
 use release::author::ceremony::state::{Folder, FolderError};
 use release::root::RootContent;
+use serde_json::{Value, json};
+use sigstore_tuf::canonical_json::to_canonical_bytes;
 
 use crate::rig::{FIRST_PIN, Rig, alone, circumstances, ignore};
 
@@ -249,4 +251,31 @@ fn rig_other_secret(folder: &Folder) -> release::author::ceremony::login::Sealed
     use release::author::ceremony::login::{LoginOf, SealedSecret};
     let secret = crate::rig::secret("another secret that nobody set");
     SealedSecret::deal(LoginOf::User, &secret, 2, &folder.root.custodians).unwrap()
+}
+
+#[test]
+fn an_entry_that_was_signed_before_approvals_had_a_time_is_read() {
+    alone("meeting::an_entry_that_was_signed_before_approvals_had_a_time_is_read", |rig| {
+        let cards = rig.new_cards(&["ada", "ben"]);
+        let mut folder = rig.found(&cards, (2, 2)).unwrap();
+        rig.meet(&mut folder, &cards).unwrap().close(signed("1.0.0"), circumstances(), &mut ignore).unwrap();
+        let mut files = folder.records().unwrap();
+        let file: Value = serde_json::from_slice(&files[1]).unwrap();
+        let mut entry = file["entry"].clone();
+        entry["act"]["approvals"] = json!([{ "custodian": "ada", "compared": true }]);
+        let message = [b"vouch/ceremony/record/1\n", &to_canonical_bytes(&entry).unwrap()[..]].concat();
+        let sign = |card: &Card| {
+            let signature = const_hex::encode(card.sign(&message).unwrap());
+            json!({ "custodian": card.custodian().name, "signature": signature })
+        };
+        let signatures: Vec<_> = cards.iter().map(sign).collect();
+        files[1] = serde_json::to_vec_pretty(&json!({ "entry": entry, "signatures": signatures })).unwrap();
+        let keys = |name: &str| {
+            let custodians = folder.root.custodians.iter().filter(|custodian| custodian.name == name);
+            custodians.map(|custodian| &custodian.signing).collect()
+        };
+        let read = record::read(&files, keys).unwrap();
+        let Act::Signed { approvals, .. } = &read[1].act else { panic!("{read:?}") };
+        assert_eq!((approvals[0].compared, approvals[0].unix_ms), (true, None));
+    });
 }

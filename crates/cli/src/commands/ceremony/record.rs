@@ -72,9 +72,10 @@ fn text(entry: &Entry) -> Result<String> {
             }
             for approval in approvals {
                 let how = how(approval.compared);
-                let when =
-                    Timestamp::from_millisecond(i64::try_from(approval.unix_ms)?).context("an approval's time")?;
-                lines.push(format!("  approved     by {}, {} ({how})", approval.custodian, moment::shown(when)));
+                // What is in the record stays readable, also where a time was never noted or is none.
+                let when = approval.unix_ms.and_then(|ms| Timestamp::from_millisecond(i64::try_from(ms).ok()?).ok());
+                let when = when.map_or_else(|| "time unknown".to_owned(), moment::shown);
+                lines.push(format!("  approved     by {}, {when} ({how})", approval.custodian));
             }
         }
         Act::Changed { root_version, changes } => {

@@ -73,7 +73,7 @@ impl Sign {
         let approvals = approvals.into_iter().map(|approval| ApprovedBy {
             custodian: approval.said.custodian,
             compared: approval.said.compared,
-            unix_ms: approval.said.unix_ms,
+            unix_ms: Some(approval.said.unix_ms),
         });
         let act =
             Act::Signed { version: version.clone(), manifests: manifests.clone(), approvals: approvals.collect() };

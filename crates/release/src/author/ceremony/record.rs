@@ -30,8 +30,10 @@ pub struct ApprovedBy {
     pub custodian: String,
     /// Whether they compared the image with a build of their own.
     pub compared: bool,
-    /// When: milliseconds since 1970, by the clock of their machine.
-    pub unix_ms: u64,
+    /// When: milliseconds since 1970, by the clock of their machine. Absent in entries from before it was noted, whose signatures hold
+    /// without it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unix_ms: Option<u64>,
 }
 
 /// What was done.
