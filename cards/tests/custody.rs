@@ -6,8 +6,18 @@ mod rig;
 use std::path::Path;
 
 use aws_lc_rs::agreement::{ECDH_P256, PrivateKey, UnparsedPublicKey, agree};
-use keys::pkcs11::{KeyId, Module, Pin, Token, TokenError};
+use keys::pkcs11::{KeyId, Module, Pin, SoftHsm, Token, TokenError};
+use keys::pki::{OperatorPki, ServerName};
+use keys::purpose::KeyPurpose;
+use keys::release_key;
 use keys::secret::Secret;
+use keys::signer::Signer;
+use keys::time::Now;
+use release::author::ceremony::acts::{CeremonyError, Circumstances, Founding, found, meet, sign_draft};
+use release::author::ceremony::card::{Card, CardKeys};
+use release::author::ceremony::record::Act;
+use release::author::{Delegation, TargetsSpec};
+use release::root::{OnlineKeys, RootContent};
 
 use crate::rig::{Cards, PIN};
 
@@ -22,6 +32,57 @@ fn secret(text: &str) -> Secret {
     Secret::from(text.to_owned())
 }
 
+/// Both custodians found a ceremony over a SoftHSM, open it again and sign with it; each signs the targets of a release.
+fn hold_a_ceremony(cards: &[Card]) {
+    let dir = Path::new("/run/vouch");
+    let hsm = SoftHsm::find(dir).expect("softhsm2 is installed");
+    hsm.make().unwrap();
+    let module = Module::load(hsm.library()).unwrap();
+    let blank = module.tokens().unwrap().into_iter().find(|token| !token.initialised).unwrap();
+    module.initialise(&blank, "hsm", &secret("first-so-pin"), &secret("first-user-pin")).unwrap();
+    let now = Now { mono_ms: 0, unix_ms: 1_800_000_000_000 };
+    let pki = OperatorPki::create("Test", &[ServerName::try_from("iot.example").unwrap()], now).unwrap();
+    let online = || Signer::generate(KeyPurpose::AppApproval).unwrap().public().clone();
+    let root = RootContent {
+        version: 1,
+        expires_unix_s: 1_900_000_000,
+        custodians: Vec::new(),
+        root_needed: 2,
+        release_needed: 2,
+        online: OnlineKeys { snapshot: online(), timestamp: online(), director: online(), apps: online() },
+        release_keys: Vec::new(),
+        tls_roots: pki.serving.server_roots,
+        log: None,
+    };
+    let founding = Founding {
+        product: "till",
+        root,
+        certificate: None,
+        kept: None,
+        module: &module,
+        token: &"hsm".into(),
+        user: secret("first-user-pin"),
+        security_officer: secret("first-so-pin"),
+    };
+    let circumstances = || Circumstances { unix_ms: now.unix_ms, note: None };
+    let mut folder = found(&dir.join("ceremony"), founding, cards, circumstances(), &mut |_| {}).unwrap();
+    assert!(matches!(meet(&mut folder, &cards[..1], &module, &mut |_| {}), Err(CeremonyError::TooFew { .. })));
+    let meeting = meet(&mut folder, cards, &module, &mut |_| {}).unwrap();
+    let signed = meeting.sign_manifest(b"a manifest").unwrap();
+    let act = Act::Signed { version: "1.0.0".to_owned(), manifests: Vec::new(), approvals: Vec::new() };
+    meeting.close(act, circumstances(), &mut |_| {}).unwrap();
+    release_key::verify(folder.root.release_keys.iter().map(|slot| &slot.key), &signed).unwrap();
+
+    let server = Delegation::Server { key: folder.root.online.apps.clone() };
+    let spec = TargetsSpec { version: 1, expires: 1_900_000_000, manifests: Vec::new(), apps: vec![server] };
+    let (mut targets, root) = (spec.draft().unwrap(), &folder.roots[0]);
+    for (at, card) in cards.iter().enumerate() {
+        assert_eq!(targets.progress(root, "targets").unwrap().signed.len(), at);
+        sign_draft(&mut targets, card, &mut |_| {}).unwrap();
+    }
+    assert!(targets.progress(root, "targets").unwrap().is_complete());
+}
+
 /// One test, since there is one daemon for all cards of a machine.
 #[test]
 fn two_cards_sign_and_agree_and_no_pin_is_tried_twice() {
@@ -30,8 +91,10 @@ fn two_cards_sign_and_agree_and_no_pin_is_tried_twice() {
     let present = module.tokens().unwrap();
     println!("{present:#?}");
     assert_eq!(present.len(), 2);
-    let tokens: Vec<Token> =
-        present.iter().map(|token| Token::open(&module, token.label.as_str(), Pin::Typed(secret(PIN))).unwrap()).collect();
+    let tokens: Vec<Token> = present
+        .iter()
+        .map(|token| Token::open(&module, token.label.as_str(), Pin::Typed(secret(PIN))).unwrap())
+        .collect();
 
     let mut publics = Vec::new();
     for token in &tokens {
@@ -64,7 +127,12 @@ fn two_cards_sign_and_agree_and_no_pin_is_tried_twice() {
     let signature = tokens[0].sign(&key(0x9C), &publics[0], b"a release").unwrap();
     publics[2].verify(b"a release", &signature).unwrap_err();
     assert!(matches!(tokens[1].sign(&key(0x9C), &publics[0], b"a release"), Err(TokenError::BadSignature(_))));
-    drop(tokens);
+    let ids = || CardKeys { signing: key(0x9C), agreement: key(0x9D) };
+    let custodians = tokens.into_iter().zip(["ada", "ben"]).map(|(token, name)| {
+        Card::prepare(&token, &ids()).unwrap();
+        Card::open(token, ids(), name).unwrap()
+    });
+    hold_a_ceremony(&custodians.collect::<Vec<_>>());
 
     // A wrong PIN costs one of the three tries, and no more: after two of them the right one opens.
     for _ in 0..2 {
