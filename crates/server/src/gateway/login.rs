@@ -180,10 +180,11 @@ impl Login<'_> {
             device_id: found.id.to_string(),
             app_sha256: app.map(|app| const_hex::encode(app.sha256)),
         });
-        if found.os_version.as_ref() != Some(&claims.os_version) {
+        let is_noted = found.os_version.as_ref() != Some(&claims.os_version);
+        if is_noted {
             edge.bus.journal().os_version(*identity, claims.os_version.clone());
         }
-        Ok(Greeted { ticket, inbox, found, proved: Proved::of(claims) })
+        Ok(Greeted { ticket, inbox, found, proved: Proved::of(claims, is_noted) })
     }
 
     async fn look_again(&mut self, identity: SpkiHash) -> Result<Option<DeviceLogin>, TurnedAway> {

@@ -22,6 +22,8 @@ pub(in crate::gateway) struct Proved {
     pub(super) model: Arc<str>,
     /// The OS version that it proved to run; none when what it said is no version of a release, and then it gets none.
     pub(super) os_version: Option<OsVersion>,
+    /// Whether the records said otherwise, so that the journal has a note of it.
+    pub(super) is_noted: bool,
 }
 
 /// What a device is answered about an OS update.
@@ -37,9 +39,9 @@ pub(super) enum UpdateAnswer {
 }
 
 impl Proved {
-    /// Out of the claims that a device signed.
-    pub(in crate::gateway) fn of(claims: &Eat) -> Self {
-        Self { model: claims.model.as_str().into(), os_version: claims.os_version.parse().ok() }
+    /// Out of the claims that a device signed, and whether its version was noted in the journal.
+    pub(in crate::gateway) fn of(claims: &Eat, is_noted: bool) -> Self {
+        Self { model: claims.model.as_str().into(), os_version: claims.os_version.parse().ok(), is_noted }
     }
 }
 
@@ -193,8 +195,10 @@ impl Session {
         let line = format!("OS update {}{}{reason}", step.as_str(), if reason.is_empty() { "" } else { ": " });
         let line = self.report.status(caller.edge.now(), &line);
         let (store, bus, device) = (caller.edge.store.clone(), caller.edge.bus.clone(), self.report.device);
+        // Devices say in each session that their image is confirmed; that its version is new, they prove once.
+        let is_noted = step == DeviceStep::Confirmed && std::mem::take(&mut self.proved.is_noted);
         self.busy = Some(Box::pin(async move {
-            if step == DeviceStep::Confirmed {
+            if is_noted {
                 // Whoever reads that the device confirmed a version also reads that it runs it.
                 bus.journal().flush().await;
             }
